@@ -1,0 +1,155 @@
+"""The settings of an experiment: defaults, validation, and the way to JSON and back."""
+
+import json
+import math
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from jaxgan.errors import UserError, choose
+
+# What a finished or interrupted run may change when it goes on: nothing here touches what a step computes.
+HARMLESS = ("steps", "log_every", "sample_every", "checkpoint_every", "checkpoint", "sample_grid", "steps_per_dispatch")
+
+
+def default() -> ConfigDict:
+    """A plain DCGAN; the files in `configs/` start from it. Every setting is explained here."""
+    config = ConfigDict()
+    config.seed = 0
+    config.steps = 10_000  # training steps: one generator update each
+    config.batch_size = 64  # examples in the global batch, over all devices
+    config.latent_dim = 100
+
+    config.data = ConfigDict()
+    config.data.source = "digits"
+    config.data.size = 32  # pixels, height and width
+    config.data.channels = 1
+
+    config.model = ConfigDict()
+    config.model.family = "dcgan"  # models.MODELS
+    config.model.initializer = "gaussian"  # layers.INITIALIZERS
+    config.model.init_stddev = 0.02  # of "gaussian"
+    config.model.generator = ConfigDict({"width": 64, "norm": "batch"})
+    config.model.discriminator = ConfigDict({"width": 64, "norm": "batch", "leak": 0.2, "downsampling": "stride"})
+
+    config.loss = "non_saturating"  # losses.LOSSES
+    config.penalties = ConfigDict({"r1": 0.0, "r2": 0.0})  # weights of regularizers.PENALTIES, 0 for none
+    config.targets = ConfigDict()
+    config.targets.real = (1.0, 1.0)  # range from which the target of each real example is drawn; (0.8, 1.0) smooths
+    config.targets.fake = (0.0, 0.0)
+    config.targets.flip = 0.0  # share of the examples whose real and fake targets are exchanged
+    config.joined_batches = False  # the discriminator sees real and fake in one batch, which BatchNorm notices
+
+    config.updates = "alternating"  # steps.UPDATES; "simultaneous" updates both networks from one forward pass
+    config.discriminator_steps = 1  # updates of the discriminator for one of the generator
+    config.ema_decay = 0.999  # of the generator's moving average, per step
+    config.optimizer = ConfigDict()
+    for network in ("generator", "discriminator"):
+        config.optimizer[network] = ConfigDict()
+        config.optimizer[network].name = "adam"  # optimizers.OPTIMIZERS
+        config.optimizer[network].learning_rate = 2e-4
+        config.optimizer[network].b1 = 0.5
+        config.optimizer[network].b2 = 0.999
+        config.optimizer[network].schedule = "constant"  # optimizers.SCHEDULES
+        config.optimizer[network].decay_steps = 10_000  # training steps until "linear" and "cosine" reach 0
+
+    config.log_every = 100
+    config.sample_every = 500
+    config.checkpoint_every = 1000
+    config.checkpoint = ConfigDict()
+    config.checkpoint.keep = 3  # newest checkpoints that stay
+    config.checkpoint.best = ""  # a logged metric; the checkpoint with its best value stays as well
+    config.checkpoint.best_mode = "min"
+    config.sample_grid = 64  # images in the grids drawn while training
+    config.steps_per_dispatch = 0  # training steps that the device runs at one command; 0: what suits the platform
+    return config.lock()
+
+
+POSITIVE = ("steps", "batch_size", "latent_dim", "data.size", "data.channels", "discriminator_steps", "log_every")
+POSITIVE += ("sample_every", "checkpoint_every", "checkpoint.keep", "sample_grid", "model.generator.width")
+POSITIVE += ("model.discriminator.width", "optimizer.generator.decay_steps", "optimizer.discriminator.decay_steps")
+NOT_NEGATIVE = ("steps_per_dispatch", "model.init_stddev", "model.discriminator.leak", "penalties.r1", "penalties.r2")
+NOT_NEGATIVE += ("optimizer.generator.learning_rate", "optimizer.discriminator.learning_rate")
+SHARES = ("targets.flip", "ema_decay")
+MOMENTS = tuple(f"optimizer.{network}.{name}" for network in ("generator", "discriminator") for name in ("b1", "b2"))
+MOST_SEED = 2**32 - 1
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks every number that can be judged by itself; names are checked where their tables are.
+
+    Raises:
+        UserError: the first setting that is out of range, with its value and the range.
+    """
+    flat = flatten(config)
+    ranges = [
+        (POSITIVE, "at least 1", lambda v: v >= 1),
+        (NOT_NEGATIVE, "at least 0", lambda v: 0 <= v < math.inf),
+        (SHARES, "from 0 to 1", lambda v: 0 <= v <= 1),
+        (MOMENTS, "at least 0 and below 1", lambda v: 0 <= v < 1),
+        (("seed",), f"from 0 to {MOST_SEED}", lambda v: 0 <= v <= MOST_SEED),
+        (("checkpoint.best_mode",), "min or max", lambda v: v in ("min", "max")),
+        (
+            ("targets.real", "targets.fake"),
+            "two numbers from 0 to 1, the smaller first",
+            lambda v: len(v) == 2 and all(isinstance(x, int | float) for x in v) and 0 <= v[0] <= v[1] <= 1,
+        ),
+    ]
+    for names, advice, right in ranges:
+        for name in names:
+            if not right(flat[name]):
+                raise UserError(f"config.{name}={flat[name]} should be {advice}")
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> dict[str, tuple]:
+    """The settings in which two configurations differ: dotted name -> (old value, new value), None where absent."""
+    one, two = flatten(old), flatten(new)
+    names = sorted(one.keys() | two.keys())
+    return {name: (one.get(name), two.get(name)) for name in names if one.get(name) != two.get(name)}
+
+
+def flatten(config: ConfigDict) -> dict:
+    """{dotted name: value}."""
+    flat = {}
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            flat.update({f"{name}.{key}": leaf for key, leaf in flatten(value).items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def save(config: ConfigDict, path: Path) -> None:
+    """Writes the configuration as JSON, all of it or nothing."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    partial.replace(path)
+
+
+def load(path: Path) -> ConfigDict:
+    """Reads what `save` wrote; a setting that the file lacks, since an older version wrote it, takes its default.
+
+    Raises:
+        UserError: the file is not JSON, or holds an unknown setting or a value of the wrong type.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}): restore it, or train into a new folder") from error
+    config = default()
+    _fill(config, values, path)
+    return config
+
+
+def _fill(config: ConfigDict, values: object, path: Path, prefix: str = "") -> None:
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: {prefix or 'the whole file'} should be an object in braces, not {values!r}")
+    for name, value in values.items():
+        choose(f"setting in {path}", prefix + name, [prefix + key for key in config.keys()])
+        if isinstance(config[name], ConfigDict):
+            _fill(config[name], value, path, f"{prefix}{name}.")
+            continue
+        try:
+            config[name] = tuple(value) if isinstance(value, list) else value
+        except TypeError as error:
+            raise UserError(f"{path}: {prefix}{name}={value!r} should be like {config[name]!r}") from error

@@ -1,0 +1,56 @@
+"""Pictures: grids, PNG, GIF."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+CELL = 48  # pixels; smaller images are enlarged by a whole factor, so that a person can see them
+MOST_FRAMES = 120
+
+
+def colours(images: np.ndarray) -> np.ndarray:
+    """uint8 [..., C] as something that a PNG can hold, [..., 3]: colour stays, of any other C the first channel shows."""
+    return images if images.shape[-1] == 3 else np.repeat(images[..., :1], 3, axis=-1)
+
+
+def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Images laid out row by row with a thin frame between them.
+
+    Args:
+        images: uint8 [N, H, W, C].
+        columns: images in a row; as many as rows if not given.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    count, height, width, _ = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = -(-count // columns)
+    factor = max(1, CELL // height)
+    enlarged = colours(images).repeat(factor, axis=1).repeat(factor, axis=2)
+    height, width = height * factor, width * factor
+    canvas = np.full((rows * (height + 2) + 2, columns * (width + 2) + 2, 3), 255, np.uint8)
+    for index, image in enumerate(enlarged):
+        top, left = 2 + index // columns * (height + 2), 2 + index % columns * (width + 2)
+        canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+def save_png(path: Path, image: np.ndarray) -> None:
+    """Writes one picture, uint8 [H, W, 3]; all of it or nothing."""
+    partial = path.with_name(path.name + ".partial")
+    Image.fromarray(image).save(partial, format="PNG")
+    partial.replace(path)
+
+
+def save_gif(path: Path, frames: list[Path], seconds: float = 8.0) -> None:
+    """An animation of pictures that lie in files; of many, an even choice that keeps the first and the last."""
+    chosen = sorted(set(np.linspace(0, len(frames) - 1, min(len(frames), MOST_FRAMES)).round().astype(int)))
+    pictures = [Image.open(frames[index]).convert("P", palette=Image.Palette.ADAPTIVE) for index in chosen]
+    each = max(40, int(1000 * seconds / len(pictures)))
+    durations = [each] * (len(pictures) - 1) + [1500]
+    partial = path.with_name(path.name + ".partial")
+    pictures[0].save(partial, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    partial.replace(path)

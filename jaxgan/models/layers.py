@@ -1,0 +1,175 @@
+"""Layers that the model families share: convolutions with a stride, normalisation, initialisation."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+Images = Float[Array, "batch height width channel"]
+Kernel = Float[Array, "kernel kernel in out"]
+
+INITIALIZERS = {
+    "gaussian": lambda stddev: nn.initializers.normal(stddev),
+    "he": lambda stddev: nn.initializers.he_normal(),
+}
+
+
+def stock_conv(images: Images, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Images:
+    """A convolution with the same stride and padding in both directions: (n + sum(padding) - kernel) // stride + 1."""
+    return lax.conv_general_dilated(
+        images, kernel, (stride, stride), (padding, padding), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def stock_conv_transpose(images: Images, kernel: Kernel, stride: int) -> Images:
+    """A transposed convolution that multiplies height and width by the stride."""
+    return lax.conv_transpose(images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def patches(images: Images, size: int, stride: int, padding: tuple[int, int]) -> Images:
+    """The windows that a convolution sees, laid along the channels as (row, column, channel)."""
+    images = jnp.pad(images, ((0, 0), padding, padding, (0, 0)))
+    rows, columns = ((n - size) // stride + 1 for n in images.shape[1:3])
+    taps = [
+        images[:, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
+        for i in range(size)
+        for j in range(size)
+    ]
+    return jnp.concatenate(taps, axis=-1)
+
+
+def product_conv(images: Images, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Images:
+    """`stock_conv` as one matrix product over patches, so that its derivatives of any order are matrix products too."""
+    size = kernel.shape[0]
+    return patches(images, size, stride, padding) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def product_conv_transpose(images: Images, kernel: Kernel, stride: int) -> Images:
+    """`stock_conv_transpose` as one matrix product at the input's resolution.
+
+    An output pixel meets only every `stride`-th tap of the kernel, and pixels of one phase (row and column modulo the
+    stride) all meet the same ones. So the kernel splits into one small kernel per phase, their outputs are computed
+    side by side as channels, and interleaved.
+    """
+    size, _, inputs, outputs = kernel.shape
+    batch, height, width, _ = images.shape
+    # "SAME" puts `before` zeros in front of the dilated input: output y meets input q at tap q * stride - y + before.
+    # Starting `crop` pixels early, phase p at position i meets input i + j - margin at tap j * stride + stride - 1 - p.
+    before = size - 1 if stride > size - 1 else (size + stride - 1) // 2
+    crop = (stride - 1 - before) % stride
+    margin = (before + crop) // stride
+    taps = -(-size // stride)
+    grow = taps * stride - size
+    kernel = jnp.pad(kernel, ((0, grow), (0, grow), (0, 0), (0, 0)))
+    kernel = kernel.reshape(taps, stride, taps, stride, inputs, outputs)[:, ::-1, :, ::-1]
+    kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(taps**2 * inputs, stride**2 * outputs)
+    phases = patches(images, taps, 1, (margin, taps - 1 - margin + (crop > 0))) @ kernel
+    rows, columns = phases.shape[1:3]
+    pixels = phases.reshape(batch, rows, columns, stride, stride, outputs).transpose(0, 1, 3, 2, 4, 5)
+    pixels = pixels.reshape(batch, rows * stride, columns * stride, outputs)
+    return pixels[:, crop : crop + height * stride, crop : crop + width * stride]
+
+
+def conv(images: Images, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Images:
+    """A convolution in the form that is fastest on the platform it is compiled for."""
+    return lax.platform_dependent(
+        images,
+        kernel,
+        cpu=lambda x, k: product_conv(x, k, stride, padding),
+        default=lambda x, k: stock_conv(x, k, stride, padding),
+    )
+
+
+def conv_transpose(images: Images, kernel: Kernel, stride: int) -> Images:
+    """A transposed convolution in the form that is fastest on the platform it is compiled for."""
+    return lax.platform_dependent(
+        images,
+        kernel,
+        cpu=lambda x, k: product_conv_transpose(x, k, stride),
+        default=lambda x, k: stock_conv_transpose(x, k, stride),
+    )
+
+
+class Conv(nn.Module):
+    """A convolution; with kernel 4, stride 2 and padding (1, 1) it halves height and width.
+
+    Attributes:
+        features: channels out.
+        size, stride, padding: of the window, the same for rows and columns.
+        use_bias: off where a normalisation follows.
+        kernel_init: the kernel's initialiser.
+    """
+
+    features: int
+    size: int = 4
+    stride: int = 2
+    padding: tuple[int, int] = (1, 1)
+    use_bias: bool = True
+    kernel_init: Callable = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, images: Images) -> Images:
+        shape = (self.size, self.size, images.shape[-1], self.features)
+        out = conv(images, self.param("kernel", self.kernel_init, shape), self.stride, self.padding)
+        return out + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else out
+
+
+class ConvTranspose(nn.Module):
+    """A transposed convolution that multiplies height and width by the stride; attributes as in `Conv`."""
+
+    features: int
+    size: int = 4
+    stride: int = 2
+    use_bias: bool = True
+    kernel_init: Callable = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, images: Images) -> Images:
+        shape = (self.size, self.size, images.shape[-1], self.features)
+        out = conv_transpose(images, self.param("kernel", self.kernel_init, shape), self.stride)
+        return out + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else out
+
+
+def batch_norm(features: Array, train: bool, axis_name: str | None) -> Array:
+    """BatchNorm over the global batch: with an axis name, its statistics are averaged over that axis's devices.
+
+    References:
+        Ioffe and Szegedy, Batch Normalization, 2015. https://arxiv.org/abs/1502.03167
+    """
+    return nn.BatchNorm(use_running_average=not train, momentum=0.9, axis_name=axis_name)(features)
+
+
+def no_norm(features: Array, train: bool, axis_name: str | None) -> Array:
+    """The identity."""
+    del train, axis_name
+    return features
+
+
+NORMS = {"batch": batch_norm, "none": no_norm}
+
+
+def pooled_conv(pool: Callable) -> Callable[..., Images]:
+    """Halving as classifiers do it, a convolution of stride 1 and then a pooling."""
+
+    def downsample(images: Images, features: int, **options) -> Images:
+        return pool(Conv(features, size=3, stride=1, **options)(images), (2, 2), (2, 2))
+
+    return downsample
+
+
+def strided_conv(images: Images, features: int, **options) -> Images:
+    """Halving by a convolution of stride 2, which learns its own downsampling.
+
+    References:
+        Radford et al., Unsupervised Representation Learning with DCGANs, 2016, section 3. https://arxiv.org/abs/1511.06434
+    """
+    return Conv(features, **options)(images)
+
+
+DOWNSAMPLINGS = {
+    "stride": strided_conv,
+    "average_pool": pooled_conv(nn.avg_pool),
+    "max_pool": pooled_conv(nn.max_pool),
+}

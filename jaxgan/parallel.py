@@ -1,0 +1,75 @@
+"""Devices: the only file that knows there is more than one of anything."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxgan.errors import UserError
+
+AXIS = "devices"
+
+
+def axis_name() -> str | None:
+    """The name of the mapped axis, or None where one device does all the work."""
+    return AXIS if jax.local_device_count() > 1 else None
+
+
+def check_batch(batch_size: int) -> None:
+    """Raises a `UserError` if the devices do not divide the global batch."""
+    count = jax.local_device_count()
+    if batch_size % count:
+        lower, upper = batch_size // count * count, -(-batch_size // count) * count
+        near = f"{lower} or {upper}" if lower else f"{upper}"
+        raise UserError(f"config.batch_size={batch_size} does not divide over {count} devices: make it {near}")
+
+
+def default_steps_per_dispatch() -> int:
+    """Accelerators lose time between dispatches; a CPU does not, and its convolutions are slower inside a loop."""
+    return 1 if jax.default_backend() == "cpu" else 50
+
+
+def cache_compilations() -> None:
+    """Keeps compiled programs on disk, so that a second start compiles nothing; JAX_COMPILATION_CACHE_DIR moves them."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxgan"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def replicate(tree: PyTree) -> PyTree:
+    """The tree on every local device; with several devices each array gains a leading dimension."""
+    if axis_name() is None:
+        return jax.device_put(tree)
+    return jax.pmap(lambda copy: copy, in_axes=None, axis_size=jax.local_device_count())(tree)
+
+
+def unreplicate(tree: PyTree) -> PyTree:
+    """One device's copy of what `replicate` or a mapped function made."""
+    return tree if axis_name() is None else jax.tree.map(lambda array: array[0], tree)
+
+
+def split_batch(positions: PyTree) -> PyTree:
+    """Each device's share of the last dimension, the global batch: [..., B] to [devices, ..., B / devices]."""
+    if axis_name() is None:
+        return positions
+    count = jax.local_device_count()
+
+    def split(array: np.ndarray) -> np.ndarray:
+        return np.moveaxis(array.reshape(*array.shape[:-1], count, -1), -2, 0)
+
+    return jax.tree.map(split, positions)
+
+
+def compile_steps(function: Callable, *arguments: PyTree) -> jax.stages.Compiled:
+    """Compiles (state, data, positions) -> (state, metrics) for all local devices; the state's memory is reused.
+
+    Args:
+        function: for one device, with collectives over `axis_name()` where there are several.
+        arguments: examples of its arguments, as `replicate` and `split_batch` make them.
+    """
+    if axis_name() is None:
+        return jax.jit(function, donate_argnums=0).lower(*arguments).compile()
+    return jax.pmap(function, axis_name=AXIS, donate_argnums=0).lower(*arguments).compile()

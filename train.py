@@ -1,0 +1,192 @@
+"""Trains a GAN.
+
+    python train.py --config=configs/digits.py --workdir=runs/digits [--config.key=value ...] [--dry_run]
+
+--config       the experiment: a Python file with get_config(); configs/digits.py if not given
+--config.key   changes one setting; jaxgan/config.py lists and explains them all
+--workdir      the run folder; runs/ and the name of the configuration if not given
+--dry_run      builds everything, compiles a step, tells what it costs, and writes nothing
+
+The same command goes on with a run that was stopped; a larger --config.steps continues a finished one.
+"""
+
+import contextlib
+import functools
+import math
+import signal
+import sys
+import time
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from jaxgan import config as configuration
+from jaxgan import images, parallel, sampling, steps, writers
+from jaxgan.checkpoint import Checkpoints
+from jaxgan.data import pipeline
+from jaxgan.errors import UserError, exit_code
+from jaxgan.models import summary
+from jaxgan.state import GANState
+
+DEFAULT_CONFIG = Path(__file__).parent / "configs" / "digits.py"
+INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
+
+
+def parse(argv: list[str]) -> tuple[ConfigDict, Path, bool]:
+    """The configuration, the run folder, and whether this is a dry run."""
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file("config", None, flag_values=values)
+    flags.DEFINE_string("workdir", None, "", flag_values=values)
+    flags.DEFINE_bool("dry_run", False, "", flag_values=values)
+    if not any(argument.lstrip("-").split("=")[0] == "config" for argument in argv):
+        argv = [f"--config={DEFAULT_CONFIG}", *argv]
+    try:
+        (_, *rest), result = values(["train.py", *argv]), config.value
+    # A configuration is a Python file: anything can go wrong while it is read.
+    except Exception as error:
+        raise UserError(f"{str(error)[:300]} (see train.py --help)") from error
+    if rest:
+        raise UserError(f"{rest[0]!r} is not an option: write --name=value (see train.py --help)")
+    name = Path(config_flags.get_config_filename(values["config"])).stem
+    return result, Path(values.workdir or f"runs/{name}"), values.dry_run
+
+
+def check_folder(workdir: Path, config: ConfigDict) -> None:
+    """Raises a `UserError` unless `workdir` is new, empty, or holds a run of this very experiment."""
+    if (workdir / "config.json").exists():
+        changes = configuration.differences(configuration.load(workdir / "config.json"), config)
+        listed = [f"{name} {old!r} -> {new!r}" for name, (old, new) in changes.items() if name not in configuration.HARMLESS]
+        if listed:
+            raise UserError(f"{workdir} holds another experiment ({'; '.join(listed)}): choose a new --workdir")
+    elif workdir.exists() and not workdir.is_dir():
+        raise UserError(f"{workdir} is a file: --workdir should be a folder")
+    elif workdir.exists() and any(workdir.iterdir()):
+        raise UserError(f"{workdir} is not empty and holds no run (no config.json): choose a new --workdir")
+
+
+def dispatch_size(config: ConfigDict) -> int:
+    """Training steps per dispatch: a divisor of every interval, so that dispatches begin at the same steps in every run."""
+    common = math.gcd(config.log_every, config.sample_every, config.checkpoint_every)
+    asked = config.steps_per_dispatch
+    if asked and common % asked:
+        raise UserError(
+            f"config.steps_per_dispatch={asked} should divide log_every={config.log_every}, "
+            f"sample_every={config.sample_every} and checkpoint_every={config.checkpoint_every}"
+        )
+    most = asked or parallel.default_steps_per_dispatch()
+    return max(size for size in range(1, min(most, common) + 1) if common % size == 0)
+
+
+class StopRequest:
+    """Turns the first Ctrl-C or SIGTERM into a wish that the loop grants between two steps; a second Ctrl-C ends at once."""
+
+    def __init__(self):
+        self.signal = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.receive)
+
+    def receive(self, number: int, frame: object) -> None:
+        self.signal = signal.Signals(number)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def tables(config: ConfigDict, gan: steps.GAN, state: GANState) -> str:
+    """Both networks' layers, as text."""
+    inputs = steps.example_inputs(config)
+    rows = {
+        name: summary.layer_rows(network, state.networks[name].variables.collections(), inputs[name])
+        for name, network in gan.networks.items()
+    }
+    return "\n\n".join(summary.table(name, rows) for name, rows in rows.items())
+
+
+def cost(step: jax.stages.Compiled, count: int) -> str:
+    """What one training step takes by XLA's account, as text."""
+    flops = step.cost_analysis().get("flops", 0) / count
+    memory = step.memory_analysis()
+    total = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return f"a training step: {flops / 1e9:.2f} GFLOP on each device, {total / 2**20:.0f} MiB of its memory"
+
+
+def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
+    """Trains to `config.steps` from the newest checkpoint in `workdir`, or from the beginning; returns the exit code."""
+    started = time.perf_counter()
+    configuration.validate(config)
+    parallel.check_batch(config.batch_size)
+    size = dispatch_size(config)
+    gan = steps.build(config, parallel.axis_name())
+    check_folder(workdir, config)
+    parallel.cache_compilations()
+    feed = pipeline.feed(config, pipeline.open_source(config))
+    initial = jax.jit(lambda: steps.initial_state(config, gan))()
+    print(tables(config, gan, initial), flush=True)
+
+    data = parallel.replicate(dict(feed.data))
+    run = functools.partial(steps.train_steps, functools.partial(steps.UPDATES[config.updates], gan), feed.load)
+
+    @functools.cache
+    def compiled(count: int) -> jax.stages.Compiled:
+        return parallel.compile_steps(run, parallel.replicate(initial), data, parallel.split_batch(feed.positions(0, count)))
+
+    print(f"{cost(compiled(size), size)}; ready after {time.perf_counter() - started:.0f} s", flush=True)
+    if dry_run:
+        return 0
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    configuration.save(config, workdir / "config.json")
+    (workdir / "samples").mkdir(exist_ok=True)
+    latents = sampling.latents(config.seed, config.sample_grid, config.latent_dim)
+
+    def draw(step: int, state: GANState) -> None:
+        ema = parallel.unreplicate(state.ema["generator"])
+        pictures = sampling.generate(gan.networks["generator"], ema, latents)
+        images.save_png(workdir / "samples" / f"step_{step:06d}.png", images.grid(pictures))
+
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", **config.checkpoint))
+        step, state = checkpoints.restore(initial) or (0, initial)
+        saved, state = step, parallel.replicate(state)
+        log = stack.enter_context(writers.Log(config, workdir, step))
+        if step == 0:
+            draw(step, state)
+        else:
+            print(f"{workdir} goes on from step {step}", flush=True)
+
+        stop, unread = StopRequest(), None
+        while step < config.steps and not stop.signal:
+            count = min(size - step % size, config.steps - step)
+            state, metrics = compiled(count)(state, data, parallel.split_batch(feed.positions(step, count)))
+            if unread:  # the metrics of the dispatch before, while the device works on this one
+                log.write(*unread)
+            step, unread = step + count, (step, parallel.unreplicate(metrics))
+            ends = step == config.steps or stop.signal
+            if step % config.checkpoint_every == 0 or ends:
+                log.write(*unread)  # a state is saved only after its metrics were seen to be finite
+                saved, unread = step, None
+                checkpoints.save(step, parallel.unreplicate(state), log.record)
+                log.draw_curves()
+            if step % config.sample_every == 0 or step == config.steps:
+                draw(step, state)
+        if step == config.steps:
+            images.save_gif(workdir / "progress.gif", sorted((workdir / "samples").glob("step_*.png")))
+
+    if stop.signal and step < config.steps:
+        print(f"stopped by {stop.signal.name}; step {saved} is saved: the same command goes on from there", flush=True)
+        return INTERRUPTED if stop.signal == signal.SIGINT else 0
+    print(f"finished step {step}: {workdir}/samples, {workdir}/curves.png, {workdir}/progress.gif", flush=True)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if "--help" in argv or "-h" in argv:
+        print(__doc__)
+        return 0
+    return exit_code(lambda: train(*parse(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
