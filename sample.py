@@ -2,9 +2,9 @@
 
     python sample.py --workdir=runs/digits --out=digits.png --num=64 --seed=0
 
-The output is one grid (FILE.png), an array `images` uint8 [N, H, W, C] (FILE.npz), or a folder of single pictures (FOLDER/).
-Image i depends on the seed and on i alone. With --interpolate=OTHER_SEED each row of the grid walks from an image of --seed
-to the one of OTHER_SEED in the same place.
+The output is one grid (FILE.png), an array `images` uint8 [N, H, W, C] (FILE.npz), or a folder of single pictures
+(FOLDER/). Image i depends on the seed and on i alone. With --interpolate=OTHER_SEED each row of the grid walks from an
+image of --seed to the one of OTHER_SEED in the same place.
 """
 
 import argparse

@@ -57,7 +57,9 @@ def check_folder(workdir: Path, config: ConfigDict) -> None:
     """Raises a `UserError` unless `workdir` is new, empty, or holds a run of this very experiment."""
     if (workdir / "config.json").exists():
         changes = configuration.differences(configuration.load(workdir / "config.json"), config)
-        listed = [f"{name} {old!r} -> {new!r}" for name, (old, new) in changes.items() if name not in configuration.HARMLESS]
+        listed = [
+            f"{name} {old!r} -> {new!r}" for name, (old, new) in changes.items() if name not in configuration.HARMLESS
+        ]
         if listed:
             raise UserError(f"{workdir} holds another experiment ({'; '.join(listed)}): choose a new --workdir")
     elif workdir.exists() and not workdir.is_dir():
@@ -67,7 +69,7 @@ def check_folder(workdir: Path, config: ConfigDict) -> None:
 
 
 def dispatch_size(config: ConfigDict) -> int:
-    """Training steps per dispatch: a divisor of every interval, so that dispatches begin at the same steps in every run."""
+    """Training steps per dispatch: it divides every interval, so every run dispatches the same steps together."""
     common = math.gcd(config.log_every, config.sample_every, config.checkpoint_every)
     asked = config.steps_per_dispatch
     if asked and common % asked:
@@ -80,7 +82,7 @@ def dispatch_size(config: ConfigDict) -> int:
 
 
 class StopRequest:
-    """Turns the first Ctrl-C or SIGTERM into a wish that the loop grants between two steps; a second Ctrl-C ends at once."""
+    """Makes of the first Ctrl-C or SIGTERM a wish that the loop grants between steps; a second Ctrl-C ends at once."""
 
     def __init__(self):
         self.signal = None
@@ -106,12 +108,17 @@ def cost(step: jax.stages.Compiled, count: int) -> str:
     """What one training step takes by XLA's account, as text."""
     flops = step.cost_analysis().get("flops", 0) / count
     memory = step.memory_analysis()
-    total = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    total = (
+        memory.argument_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+    )
     return f"a training step: {flops / 1e9:.2f} GFLOP on each device, {total / 2**20:.0f} MiB of its memory"
 
 
 def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
-    """Trains to `config.steps` from the newest checkpoint in `workdir`, or from the beginning; returns the exit code."""
+    """Trains to `config.steps` from the newest checkpoint in `workdir` or the beginning; returns the exit code."""
     started = time.perf_counter()
     configuration.validate(config)
     parallel.check_batch(config.batch_size)
@@ -128,7 +135,9 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
 
     @functools.cache
     def compiled(count: int) -> jax.stages.Compiled:
-        return parallel.compile_steps(run, parallel.replicate(initial), data, parallel.split_batch(feed.positions(0, count)))
+        return parallel.compile_steps(
+            run, parallel.replicate(initial), data, parallel.split_batch(feed.positions(0, count))
+        )
 
     print(f"{cost(compiled(size), size)}; ready after {time.perf_counter() - started:.0f} s", flush=True)
     if dry_run:

@@ -1,10 +1,11 @@
-"""Checkpoints: Orbax writes them, asynchronously and atomically; a digest tells whether what is read is what was written."""
+"""Checkpoints: Orbax writes them, asynchronously and atomically; a digest tells whether they are whole."""
 
 import hashlib
 import shutil
 from pathlib import Path
 from typing import TypeVar
 
+import absl.logging
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -36,6 +37,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int | None = None, best: str = "", best_mode: str = "min"):
+        absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax reports its daily business as warnings
         self.folder, self.best, self.read_only = folder, best, keep is None
         policies = [ocp.checkpoint_managers.LatestN(keep)]
         if best:
@@ -53,7 +55,7 @@ class Checkpoints:
         self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
 
     def save(self, step: int, state: PyTree, metrics: dict[str, float]) -> None:
-        """Starts to save a state; training may go on, and may reuse the memory of its arrays, as soon as this returns."""
+        """Starts to save a state; once this returns, training may go on and reuse the memory of its arrays."""
         host = jax.tree.map(np.array, state)  # a copy: np.asarray would only borrow a CPU array's memory
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(host), digest=ocp.args.JsonSave({"blake2b": digest(host)})
@@ -84,12 +86,14 @@ class Checkpoints:
                 return candidate, self._read(candidate, template)
             # Whatever the damage, Orbax and TensorStore answer with errors of many types.
             except Exception as error:
-                reason = str(error).strip().split("\n")[0][:200]
-                warn(f"the checkpoint of step {candidate} is damaged and passed over ({type(error).__name__}: {reason})")
+                reason = f"{type(error).__name__}: {str(error).strip()[:200]}"
+                warn(f"the checkpoint of step {candidate} is damaged, and is passed over ({reason})")
                 if not self.read_only:
                     self._move_aside(candidate)
         if steps:
-            raise UserError(f"{self.folder} has no whole checkpoint: all of {sorted(steps)[:10]} are damaged; start a new folder")
+            raise UserError(
+                f"{self.folder} has no whole checkpoint: all of {sorted(steps)[:10]} are damaged; start a new folder"
+            )
         return None
 
     def _read(self, step: int, template: Tree) -> Tree:

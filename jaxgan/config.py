@@ -145,7 +145,7 @@ def _fill(config: ConfigDict, values: object, path: Path, prefix: str = "") -> N
     if not isinstance(values, dict):
         raise UserError(f"{path}: {prefix or 'the whole file'} should be an object in braces, not {values!r}")
     for name, value in values.items():
-        choose(f"setting in {path}", prefix + name, [prefix + key for key in config.keys()])
+        choose(f"setting in {path}", prefix + name, [prefix + key for key in config])
         if isinstance(config[name], ConfigDict):
             _fill(config[name], value, path, f"{prefix}{name}.")
             continue

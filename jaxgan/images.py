@@ -11,7 +11,7 @@ MOST_FRAMES = 120
 
 
 def colours(images: np.ndarray) -> np.ndarray:
-    """uint8 [..., C] as something that a PNG can hold, [..., 3]: colour stays, of any other C the first channel shows."""
+    """uint8 [..., C] as a PNG can hold it, [..., 3]: colour stays, of any other C the first channel shows."""
     return images if images.shape[-1] == 3 else np.repeat(images[..., :1], 3, axis=-1)
 
 

@@ -18,8 +18,8 @@ class Loss(NamedTuple):
     """A discriminator's loss and the generator's answer to it.
 
     Attributes:
-        discriminator: (real_logits, fake_logits) -> values; one that `takes_targets` has two more arguments, the targets
-            of the real and of the fake logits, 1 and 0 unless given.
+        discriminator: (real_logits, fake_logits) -> values; one that `takes_targets` has two more arguments, the
+            targets of the real and of the fake logits, 1 and 0 unless given.
         generator: (real_logits, fake_logits) -> values.
         takes_targets: whether smoothed or flipped labels make sense for it.
         relativistic: whether the generator's side looks at the real logits.

@@ -13,7 +13,7 @@ OPTIMIZERS = {"adam": optax.adam}
 SCHEDULES = {
     "constant": lambda value, steps: optax.constant_schedule(value),
     "linear": lambda value, steps: optax.linear_schedule(value, 0.0, steps),
-    "cosine": lambda value, steps: optax.cosine_decay_schedule(value, steps),
+    "cosine": optax.cosine_decay_schedule,
 }
 
 

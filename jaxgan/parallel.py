@@ -32,7 +32,7 @@ def default_steps_per_dispatch() -> int:
 
 
 def cache_compilations() -> None:
-    """Keeps compiled programs on disk, so that a second start compiles nothing; JAX_COMPILATION_CACHE_DIR moves them."""
+    """Keeps compiled programs on disk, in JAX_COMPILATION_CACHE_DIR if set: a second start compiles nothing."""
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxgan"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -1,6 +1,6 @@
 """The pure steps: (state, batch) to (state, metrics). Nothing is frozen; gradients are cut.
 
-A batch is a dictionary with `images` [batch, height, width, channel] in [-1, 1]. Where the batch is spread over devices,
+A batch is a dictionary with `images` [batch, height, width, channel] in [-1, 1]. Where it is spread over devices,
 `axis_name` names the mapped axis: gradients and metrics are averaged over it, and an example keeps the random numbers
 that belong to its index in the global batch.
 """
@@ -76,10 +76,14 @@ def build(config: ConfigDict, axis_name: str | None = None) -> GAN:
     plain = (tuple(config.targets.real), tuple(config.targets.fake), config.targets.flip) == ((1, 1), (0, 0), 0)
     if not (plain or loss.takes_targets):
         able = ", ".join(name for name, entry in LOSSES.items() if entry.takes_targets)
-        raise UserError(f"config.loss={config.loss} has no targets to smooth or flip: choose from {able}, or leave config.targets")
+        raise UserError(
+            f"config.loss={config.loss} has no targets to smooth or flip: choose from {able}, or leave config.targets"
+        )
     choose("config.updates", config.updates, UPDATES)
     if config.updates == "simultaneous" and config.discriminator_steps != 1:
-        raise UserError(f"config.discriminator_steps={config.discriminator_steps} should be 1 with config.updates=simultaneous")
+        raise UserError(
+            f"config.discriminator_steps={config.discriminator_steps} should be 1 with config.updates=simultaneous"
+        )
     repeats = {"generator": 1, "discriminator": config.discriminator_steps}
     for name in repeats:
         choose(f"config.optimizer.{name}.name", config.optimizer[name].name, optimizers.OPTIMIZERS)
@@ -114,7 +118,9 @@ def initial_state(config: ConfigDict, gan: GAN) -> GANState:
     return create_state(config.seed, gan.networks, gan.optimizers, example_inputs(config))
 
 
-def generate(gan: GAN, state: GANState, params: PyTree, batch_size: int, use: str, repeat: int = 0) -> tuple[Array, PyTree]:
+def generate(
+    gan: GAN, state: GANState, params: PyTree, batch_size: int, use: str, repeat: int = 0
+) -> tuple[Array, PyTree]:
     """Fakes of the latents that belong to this step, use and batch, and the generator's new stats."""
     examples = keys.global_examples(batch_size, gan.axis_name)
     latents = keys.draw_latents(keys.use_key(state.seed, state.step, use, repeat), examples, gan.latent_dim)
@@ -140,7 +146,9 @@ def draw_targets(gan: GAN, state: GANState, batch_size: int, repeat: int = 0) ->
     key = keys.use_key(state.seed, state.step, "targets", repeat)
     examples = keys.global_examples(batch_size, gan.axis_name)
     uniform = jax.vmap(lambda k: jax.random.uniform(k, (3,)))(keys.example_keys(key, examples))
-    real, fake = (low + (high - low) * uniform[:, i] for i, (low, high) in enumerate([gan.real_targets, gan.fake_targets]))
+    real, fake = (
+        low + (high - low) * uniform[:, i] for i, (low, high) in enumerate([gan.real_targets, gan.fake_targets])
+    )
     flipped = uniform[:, 2] < gan.flip
     return jnp.where(flipped, fake, real), jnp.where(flipped, real, fake)
 
@@ -165,7 +173,9 @@ def discriminator_step(gan: GAN, state: GANState, batch: Batch, repeat: int = 0)
         The state with another discriminator, and the metrics of this update.
     """
     real, network = batch["images"], state.networks["discriminator"]
-    fake, _ = generate(gan, state, state.networks["generator"].variables.params, len(real), "discriminator latents", repeat)
+    fake, _ = generate(
+        gan, state, state.networks["generator"].variables.params, len(real), "discriminator latents", repeat
+    )
     targets = draw_targets(gan, state, len(real), repeat)
 
     def loss(params: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:

@@ -87,7 +87,11 @@ class Terminal:
         if self.bar is None:
             left = (self.steps - step) / rate
             time_left = f"{left // 60:.0f} min {left % 60:02.0f} s left"
-            print(f"step {step}/{self.steps}  {losses}  {rate:.1f} steps/s  {speed}  {time_left}", file=self.stream, flush=True)
+            print(
+                f"step {step}/{self.steps}  {losses}  {rate:.1f} steps/s  {speed}  {time_left}",
+                file=self.stream,
+                flush=True,
+            )
         else:
             self.bar.set_postfix_str(f"{losses}, {speed}", refresh=False)
             self.bar.update(step - self.bar.n)
@@ -115,7 +119,13 @@ def save_curves(path: Path, records: list[dict]) -> None:
     for axes, (title, names) in zip(figure.subplots(len(PANELS), sharex=True), PANELS, strict=True):
         for name in names:
             values = [record[name] for record in records]
-            axes.plot(steps, values, label=NAMES.get(name, NAMES[name[0]]), linewidth=1.2, marker="." if len(steps) < 3 else "")
+            axes.plot(
+                steps,
+                values,
+                label=NAMES.get(name, NAMES[name[0]]),
+                linewidth=1.2,
+                marker="." if len(steps) < 3 else "",
+            )
         axes.set_title(title)
         axes.grid(alpha=0.3)
         axes.legend()
@@ -146,7 +156,7 @@ class Log:
         self.record: dict[str, float] = {}
 
     def write(self, first_step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Takes the metrics of one dispatch, which began after `first_step`, [steps] each, and writes those of log steps.
+        """Takes every step's metrics of one dispatch, which began after `first_step`, and writes them at a log step.
 
         Raises:
             UserError: one of them is not finite.
@@ -157,8 +167,9 @@ class Log:
         if bad:
             name = min(bad, key=bad.get)
             raise UserError(
-                f"{name} is {values[name][bad[name]]} at step {first_step + bad[name] + 1}: the run stops and keeps its last "
-                "good checkpoint; try a smaller learning rate, a penalty such as r1, or another loss, in a new --workdir"
+                f"{name} is {values[name][bad[name]]} at step {first_step + bad[name] + 1}: training stops "
+                "and keeps its last good checkpoint; try a smaller learning rate, a penalty such as r1, or another loss, "
+                "in a new --workdir"
             )
         step = first_step + len(values["d_loss"])
         self.record = {name: float(array[-1]) for name, array in values.items()}

@@ -43,7 +43,7 @@ class ResidentFeed:
 
     @staticmethod
     def load(data: Mapping[str, Array], positions: Int[Array, "repeats batch"]) -> dict[str, Array]:
-        """The batches of one step, on the device: images in [-1, 1] [repeats, batch, H, W, C], labels [repeats, batch]."""
+        """One step's batches, on the device: images in [-1, 1] [repeats, batch, H, W, C], labels [repeats, batch]."""
         batch = jax.tree.map(lambda array: array[positions], dict(data))
         return batch | {"images": to_float(batch["images"])}
 

@@ -45,10 +45,14 @@ def build(config: ConfigDict, axis_name: str | None = None) -> dict[str, nn.Modu
     family = MODELS[config.model.family]
     advice = family.check_size(config.data.size)
     if advice:
-        raise UserError(f"config.data.size={config.data.size} does not fit config.model.family={config.model.family}: {advice}")
+        raise UserError(
+            f"config.data.size={config.data.size} does not fit config.model.family={config.model.family}: {advice}"
+        )
     images = {"size": config.data.size, "channels": config.data.channels}
     return {
-        "generator": family.generator(**images, **_settings(config, "generator", family.generator), axis_name=axis_name),
+        "generator": family.generator(
+            **images, **_settings(config, "generator", family.generator), axis_name=axis_name
+        ),
         "discriminator": family.discriminator(
             **_settings(config, "discriminator", family.discriminator), axis_name=axis_name
         ),

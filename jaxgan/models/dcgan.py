@@ -23,7 +23,7 @@ def stages(size: int) -> int:
 
 def check_size(size: int) -> str | None:
     """What would be right, if the size cannot be made."""
-    return None if stages(size) else "a dcgan makes squares of 8, 14, 16, 28, 32, 56, 64, ...: 4 or 7 times a power of two"
+    return None if stages(size) else "a dcgan makes 8, 14, 16, 28, 32, 56, 64, ...: 4 or 7 times a power of two"
 
 
 def features(width: int, stage: int) -> int:
@@ -32,7 +32,7 @@ def features(width: int, stage: int) -> int:
 
 
 class Generator(nn.Module):
-    """Latents to a small square of many channels, then doubled up to the image; BatchNorm and ReLU between, tanh at the end.
+    """Latents to a small square of many channels, doubled up to the image; BatchNorm and ReLU between, tanh at the end.
 
     Attributes:
         size, channels: of the images.
@@ -61,7 +61,9 @@ class Generator(nn.Module):
         for stage in reversed(range(count)):
             hidden = nn.relu(layers.NORMS[self.norm](hidden, train, self.axis_name))
             if stage:
-                hidden = layers.ConvTranspose(features(self.width, stage - 1), use_bias=use_bias, kernel_init=kernel_init)(hidden)
+                hidden = layers.ConvTranspose(
+                    features(self.width, stage - 1), use_bias=use_bias, kernel_init=kernel_init
+                )(hidden)
         return nn.tanh(layers.ConvTranspose(self.channels, kernel_init=kernel_init)(hidden))
 
 

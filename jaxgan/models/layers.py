@@ -11,7 +11,7 @@ Images = Float[Array, "batch height width channel"]
 Kernel = Float[Array, "kernel kernel in out"]
 
 INITIALIZERS = {
-    "gaussian": lambda stddev: nn.initializers.normal(stddev),
+    "gaussian": nn.initializers.normal,
     "he": lambda stddev: nn.initializers.he_normal(),
 }
 

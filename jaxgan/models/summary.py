@@ -36,7 +36,11 @@ def layer_rows(network: nn.Module, variables: PyTree, inputs: Any) -> list[Row]:
         out = call(*args, **kwargs)
         module = context.module
         params = module.variables.get("params", {})
-        if context.method_name == "__call__" and params and not any(isinstance(value, dict) for value in params.values()):
+        if (
+            context.method_name == "__call__"
+            and params
+            and not any(isinstance(value, dict) for value in params.values())
+        ):
             kernel = math.prod(params["kernel"].shape) if "kernel" in params else 0
             # A convolution uses its kernel once per output pixel, a transposed one once per input pixel: the fewer.
             pixels = min(math.prod(args[0].shape[1:-1]), math.prod(out.shape[1:-1]))
