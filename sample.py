@@ -10,7 +10,6 @@ image of --seed to the one of OTHER_SEED in the same place.
 import argparse
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import jax
@@ -104,9 +103,10 @@ def write(out: str, pictures: np.ndarray, columns: int | None) -> None:
         images.save_png(path, images.grid(pictures, columns))
     elif out.endswith(".npz"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
             np.savez_compressed(file, images=pictures)
-        Path(file.name).replace(path)
+        partial.replace(path)
     else:
         path.mkdir(parents=True, exist_ok=True)
         for index, picture in enumerate(pictures):

@@ -3,24 +3,38 @@
 Command:  python train.py --config=configs/digits.py --workdir=runs/digits
 """
 
+from ml_collections import ConfigDict
+
 from jaxgan.config import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
     config = default()
     config.data.source = "digits"
     config.data.size = 16
+    config.data.channels = 1
+
+    config.latent_dim = 64
+    config.model.generator.width = 16
+    config.model.generator.dense = (256, 256, 256, 256)
+    config.model.discriminator.width = 16
+    config.model.discriminator.dense = (256,)
+    config.model.discriminator.norm = "none"
+
     config.loss = "relativistic"
     config.penalties.r1 = 1.0
     config.penalties.r2 = 1.0
-    config.model.generator.width = 32
-    config.model.discriminator.width = 32
-    config.model.discriminator.norm = "none"
+    config.ema_decay = 0.995
+    config.ema_warmup = True
+
+    config.steps = 12_000
     for network in config.optimizer.values():
-        network.learning_rate = 4e-4
+        network.learning_rate = 1e-3
         network.b1 = 0.0
         network.b2 = 0.99
-    config.steps = 300
-    config.log_every = 50
-    config.sample_every = 100
+        network.schedule = "cosine"
+        network.decay_steps = config.steps
+    config.log_every = 100
+    config.sample_every = 500
+    config.checkpoint_every = 2000
     return config

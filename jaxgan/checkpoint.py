@@ -1,7 +1,9 @@
 """Checkpoints: Orbax writes them, asynchronously and atomically; a digest tells whether they are whole."""
 
+import contextlib
 import hashlib
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +28,23 @@ def digest(tree: PyTree) -> str:
     return total.hexdigest()
 
 
+class BestPolicy:
+    """Orbax's question which checkpoints stay, answered: the one with the lowest score.
+
+    Attributes:
+        scores: of the checkpoints that have one, by step.
+    """
+
+    def __init__(self):
+        self.scores: dict[int, float] = {}
+
+    def should_preserve(self, checkpoints: Sequence, *, context: object) -> list[bool]:
+        del context
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        best = min(self.scores.keys() & set(steps), key=self.scores.get, default=None)
+        return [step == best for step in steps]
+
+
 class Checkpoints:
     """The checkpoints of a run folder.
 
@@ -37,35 +56,41 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int | None = None, best: str = "", best_mode: str = "min"):
-        absl.logging.set_verbosity(absl.logging.ERROR)  # Orbax reports its daily business as warnings
-        self.folder, self.best, self.read_only = folder, best, keep is None
-        policies = [ocp.checkpoint_managers.LatestN(keep)]
-        if best:
-            policies.append(
-                ocp.checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics[best], reverse=best_mode == "min", n=1
-                )
-            )
-        options = ocp.CheckpointManagerOptions(
+        absl.logging.set_verbosity(absl.logging.FATAL)  # Orbax reports its daily business; damage is reported here
+        self.folder, self.read_only = folder, keep is None
+        self.best, self.sign, self.policy = best, {"min": 1, "max": -1}[best_mode], BestPolicy()
+        policies = [ocp.checkpoint_managers.LatestN(keep), self.policy]
+        self.options = ocp.CheckpointManagerOptions(
             preservation_policy=ocp.checkpoint_managers.AnyPreservationPolicy(policies),
             read_only=self.read_only,
             create=not self.read_only,
             cleanup_tmp_directories=not self.read_only,
+            lightweight_initialize=True,  # it would read every checkpoint's metadata, and stop at damaged ones
         )
-        self.manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._open()
 
-    def save(self, step: int, state: PyTree, metrics: dict[str, float]) -> None:
+    def _open(self) -> None:
+        self.manager = ocp.CheckpointManager(self.folder.absolute(), options=self.options)
+        self.policy.scores = {}
+        for step in self.manager.all_steps() if self.best else ():
+            with contextlib.suppress(Exception):  # a damaged one, whose turn comes when it is restored
+                record = self.manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore())).record
+                self.policy.scores[step] = self.sign * record["metrics"][self.best]
+
+    def save(self, step: int, state: PyTree, metrics: Mapping[str, float]) -> None:
         """Starts to save a state; once this returns, training may go on and reuse the memory of its arrays."""
         host = jax.tree.map(np.array, state)  # a copy: np.asarray would only borrow a CPU array's memory
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(host), digest=ocp.args.JsonSave({"blake2b": digest(host)})
-        )
-        self.manager.save(step, args=items, metrics=metrics if self.best else None)
+        record = {"blake2b": digest(host), "metrics": dict(metrics)}
+        if self.best:
+            self.policy.scores[step] = self.sign * metrics[self.best]
+        items = ocp.args.Composite(state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(record))
+        self.manager.save(step, args=items)
 
     def restore(self, template: Tree, step: int | None = None) -> tuple[int, Tree] | None:
         """The newest whole checkpoint, or the one of a given step, as arrays on the host.
 
-        Damaged ones are passed over with a warning and, unless the folder is open for reading only, moved aside.
+        Damaged ones are passed over with a warning and, unless the folder is open for reading only, moved aside once a
+        whole one is found.
 
         Args:
             template: a tree of arrays or shapes like the one that was saved.
@@ -81,36 +106,41 @@ class Checkpoints:
         if step is not None and step not in steps:
             listed = ", ".join(map(str, sorted(steps))) or "none"
             raise UserError(f"{self.folder} has no checkpoint of step {step}: there are {listed}")
+        damaged = []
         for candidate in steps if step is None else [step]:
             try:
-                return candidate, self._read(candidate, template)
+                tree = self._read(candidate, template)
             # Whatever the damage, Orbax and TensorStore answer with errors of many types.
             except Exception as error:
                 reason = f"{type(error).__name__}: {str(error).strip()[:200]}"
                 warn(f"the checkpoint of step {candidate} is damaged, and is passed over ({reason})")
-                if not self.read_only:
-                    self._move_aside(candidate)
-        if steps:
-            raise UserError(
-                f"{self.folder} has no whole checkpoint: all of {sorted(steps)[:10]} are damaged; start a new folder"
-            )
+                damaged.append(candidate)
+                continue
+            if damaged and not self.read_only:
+                self._move_aside(damaged)
+            return candidate, tree
+        if damaged:
+            listed = ", ".join(map(str, sorted(damaged)))
+            raise UserError(f"{self.folder} has no whole checkpoint of step {listed}: choose another step or workdir")
         return None
 
     def _read(self, step: int, template: Tree) -> Tree:
         shapes = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes), digest=ocp.args.JsonRestore())
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes), record=ocp.args.JsonRestore())
         restored = self.manager.restore(step, args=items)
-        if digest(restored.state) != restored.digest["blake2b"]:
+        if digest(restored.state) != restored.record["blake2b"]:
             raise ValueError("its arrays are not those that were saved")
         return restored.state
 
-    def _move_aside(self, step: int) -> None:
-        target = self.folder.parent / "damaged" / str(step)
-        while target.exists():
-            target = target.with_name(target.name + "_")
-        target.parent.mkdir(exist_ok=True)
-        shutil.move(self.folder / str(step), target)
-        self.manager.reload()
+    def _move_aside(self, steps: list[int]) -> None:
+        for step in steps:
+            target = self.folder.parent / "damaged" / str(step)
+            while target.exists():
+                target = target.with_name(target.name + "_")
+            target.parent.mkdir(exist_ok=True)
+            shutil.move(self.folder / str(step), target)
+        self.manager.close()
+        self._open()
 
     def __enter__(self) -> "Checkpoints":
         return self

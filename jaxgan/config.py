@@ -29,8 +29,16 @@ def default() -> ConfigDict:
     config.model.family = "dcgan"  # models.MODELS
     config.model.initializer = "gaussian"  # layers.INITIALIZERS
     config.model.init_stddev = 0.02  # of "gaussian"
-    config.model.generator = ConfigDict({"width": 64, "norm": "batch"})
-    config.model.discriminator = ConfigDict({"width": 64, "norm": "batch", "leak": 0.2, "downsampling": "stride"})
+    config.model.generator = ConfigDict()
+    config.model.generator.width = 64  # channels next to the image, or units of the narrowest layer of an mlp
+    config.model.generator.dense = ()  # features of fully connected layers before the convolutions
+    config.model.generator.norm = "batch"  # layers.NORMS
+    config.model.discriminator = ConfigDict()
+    config.model.discriminator.width = 64
+    config.model.discriminator.dense = ()  # features of fully connected layers after the convolutions
+    config.model.discriminator.norm = "batch"
+    config.model.discriminator.leak = 0.2  # LeakyReLU's slope for negative numbers
+    config.model.discriminator.downsampling = "stride"  # layers.DOWNSAMPLINGS
 
     config.loss = "non_saturating"  # losses.LOSSES
     config.penalties = ConfigDict({"r1": 0.0, "r2": 0.0})  # weights of regularizers.PENALTIES, 0 for none
@@ -43,6 +51,7 @@ def default() -> ConfigDict:
     config.updates = "alternating"  # steps.UPDATES; "simultaneous" updates both networks from one forward pass
     config.discriminator_steps = 1  # updates of the discriminator for one of the generator
     config.ema_decay = 0.999  # of the generator's moving average, per step
+    config.ema_warmup = False  # a shorter memory at first, (1 + step) / (10 + step), which forgets the initial noise
     config.optimizer = ConfigDict()
     for network in ("generator", "discriminator"):
         config.optimizer[network] = ConfigDict()
@@ -89,6 +98,11 @@ def validate(config: ConfigDict) -> None:
         (MOMENTS, "at least 0 and below 1", lambda v: 0 <= v < 1),
         (("seed",), f"from 0 to {MOST_SEED}", lambda v: 0 <= v <= MOST_SEED),
         (("checkpoint.best_mode",), "min or max", lambda v: v in ("min", "max")),
+        (
+            ("model.generator.dense", "model.discriminator.dense"),
+            "whole numbers of at least 1",
+            lambda v: all(isinstance(x, int) and x >= 1 for x in v),
+        ),
         (
             ("targets.real", "targets.fake"),
             "two numbers from 0 to 1, the smaller first",

@@ -42,6 +42,7 @@ class GAN:
         joined_batches: whether real and fake go through the discriminator as one batch.
         discriminator_steps: discriminator updates for each generator update.
         ema_decay: of the generator's moving average.
+        ema_warmup: whether the decay is at most (1 + step) / (10 + step), so that the initial noise is soon forgotten.
         axis_name: the axis over whose devices the batch is spread.
     """
 
@@ -57,6 +58,7 @@ class GAN:
     joined_batches: bool = False
     discriminator_steps: int = 1
     ema_decay: float = 0.999
+    ema_warmup: bool = False
     axis_name: str | None = None
 
     def average(self, tree: PyTree) -> PyTree:
@@ -101,6 +103,7 @@ def build(config: ConfigDict, axis_name: str | None = None) -> GAN:
         joined_batches=config.joined_batches,
         discriminator_steps=config.discriminator_steps,
         ema_decay=config.ema_decay,
+        ema_warmup=config.ema_warmup,
         axis_name=axis_name,
     )
 
@@ -292,8 +295,9 @@ def _updated(
 
 
 def _averaged(gan: GAN, state: GANState) -> GANState:
+    decay = jnp.minimum(gan.ema_decay, (1 + state.step) / (10 + state.step)) if gan.ema_warmup else gan.ema_decay
     ema = {
-        name: optax.incremental_update(state.networks[name].variables, old, 1 - gan.ema_decay)
+        name: optax.incremental_update(state.networks[name].variables, old, 1 - decay)
         for name, old in state.ema.items()
     }
     return state.replace(ema=ema)

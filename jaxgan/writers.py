@@ -1,11 +1,12 @@
 """Where the numbers of a run go: JSON lines, TensorBoard, the terminal, curves."""
 
+import io
 import json
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -71,7 +72,7 @@ class TensorBoard:
 class Terminal:
     """A progress bar; where the output is no terminal, one line per log step instead."""
 
-    def __init__(self, first_step: int, steps: int, stream: TextIO | None = None):
+    def __init__(self, first_step: int, steps: int, stream: io.TextIOBase | None = None):
         from tqdm import tqdm  # noqa: PLC0415
 
         self.stream = stream or sys.stdout
@@ -85,8 +86,8 @@ class Terminal:
         losses = f"d_loss {metrics['d_loss']:.3f}  g_loss {metrics['g_loss']:.3f}"
         speed = f"{metrics['images_per_second']:,.0f} images/s"
         if self.bar is None:
-            left = (self.steps - step) / rate
-            time_left = f"{left // 60:.0f} min {left % 60:02.0f} s left"
+            minutes, seconds = divmod(round((self.steps - step) / rate), 60)
+            time_left = f"{minutes} min {seconds:02} s left"
             print(
                 f"step {step}/{self.steps}  {losses}  {rate:.1f} steps/s  {speed}  {time_left}",
                 file=self.stream,
@@ -168,8 +169,8 @@ class Log:
             name = min(bad, key=bad.get)
             raise UserError(
                 f"{name} is {values[name][bad[name]]} at step {first_step + bad[name] + 1}: training stops "
-                "and keeps its last good checkpoint; try a smaller learning rate, a penalty such as r1, or another loss, "
-                "in a new --workdir"
+                "and keeps its last good checkpoint; in a new --workdir, try a smaller learning rate, "
+                "a penalty such as r1, or another loss"
             )
         step = first_step + len(values["d_loss"])
         self.record = {name: float(array[-1]) for name, array in values.items()}

@@ -37,6 +37,8 @@ class Generator(nn.Module):
     Attributes:
         size, channels: of the images.
         width: channels at half the image's size; they double with every halving, up to 8 widths.
+        dense: features of fully connected layers in front of the convolutions; the paper has none, but convolutions alone
+            have to spread a normal distribution over shapes that look nothing alike.
         norm: a name of `layers.NORMS`.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
@@ -45,6 +47,7 @@ class Generator(nn.Module):
     size: int
     channels: int
     width: int = 64
+    dense: tuple[int, ...] = ()
     norm: str = "batch"
     initializer: str = "gaussian"
     init_stddev: float = 0.02
@@ -56,14 +59,18 @@ class Generator(nn.Module):
         use_bias = self.norm == "none"
         count = stages(self.size)
         base, deepest = self.size // 2**count, features(self.width, count - 1)
-        hidden = nn.Dense(base * base * deepest, use_bias=use_bias, kernel_init=kernel_init)(latents)
-        hidden = hidden.reshape(-1, base, base, deepest)
-        for stage in reversed(range(count)):
-            hidden = nn.relu(layers.NORMS[self.norm](hidden, train, self.axis_name))
-            if stage:
-                hidden = layers.ConvTranspose(
-                    features(self.width, stage - 1), use_bias=use_bias, kernel_init=kernel_init
-                )(hidden)
+
+        def activate(hidden: Array) -> Array:
+            return nn.relu(layers.NORMS[self.norm](hidden, train, self.axis_name))
+
+        hidden = latents
+        for width in self.dense:
+            hidden = activate(nn.Dense(width, use_bias=use_bias, kernel_init=kernel_init)(hidden))
+        hidden = nn.Dense(base * base * deepest, use_bias=use_bias, kernel_init=kernel_init)(hidden)
+        hidden = activate(hidden.reshape(-1, base, base, deepest))
+        for stage in reversed(range(count - 1)):
+            options = {"use_bias": use_bias, "kernel_init": kernel_init}
+            hidden = activate(layers.ConvTranspose(features(self.width, stage), **options)(hidden))
         return nn.tanh(layers.ConvTranspose(self.channels, kernel_init=kernel_init)(hidden))
 
 
@@ -72,6 +79,7 @@ class Discriminator(nn.Module):
 
     Attributes:
         width: channels after the first halving; they double with every further one, up to 8 widths.
+        dense: features of fully connected layers behind the convolutions; the paper has none.
         norm: a name of `layers.NORMS`, before every activation but the first.
         leak: the slope of LeakyReLU for negative numbers.
         downsampling: a name of `layers.DOWNSAMPLINGS`.
@@ -80,6 +88,7 @@ class Discriminator(nn.Module):
     """
 
     width: int = 64
+    dense: tuple[int, ...] = ()
     norm: str = "batch"
     leak: float = 0.2
     downsampling: str = "stride"
@@ -90,11 +99,17 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, images: layers.Images, train: bool) -> Float[Array, " batch"]:
         kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
+        downsample = layers.DOWNSAMPLINGS[self.downsampling]
+
+        def activate(hidden: Array, norm: str) -> Array:
+            return nn.leaky_relu(layers.NORMS[norm](hidden, train, self.axis_name), self.leak)
+
         hidden = images
         for stage in range(stages(images.shape[1])):
             norm = self.norm if stage else "none"
-            hidden = layers.DOWNSAMPLINGS[self.downsampling](
-                hidden, features(self.width, stage), use_bias=norm == "none", kernel_init=kernel_init
-            )
-            hidden = nn.leaky_relu(layers.NORMS[norm](hidden, train, self.axis_name), self.leak)
-        return nn.Dense(1, kernel_init=kernel_init)(hidden.reshape(hidden.shape[0], -1))[:, 0]
+            options = {"use_bias": norm == "none", "kernel_init": kernel_init}
+            hidden = activate(downsample(hidden, features(self.width, stage), **options), norm)
+        hidden = hidden.reshape(hidden.shape[0], -1)
+        for width in self.dense:
+            hidden = activate(nn.Dense(width, use_bias=self.norm == "none", kernel_init=kernel_init)(hidden), self.norm)
+        return nn.Dense(1, kernel_init=kernel_init)(hidden)[:, 0]
