@@ -19,15 +19,8 @@ import numpy as np
 from jaxgan import config as configuration
 from jaxgan import images, parallel, sampling, steps
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.errors import UserError, exit_code
+from jaxgan.errors import Parser, UserError, exit_code
 from jaxgan.state import Variables
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports a wrong option as every other mistake is reported."""
-
-    def error(self, message: str) -> None:
-        raise UserError(f"{message} (see sample.py --help)")
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -13,6 +13,7 @@ The same command goes on with a run that was stopped; a larger --config.steps co
 import contextlib
 import functools
 import math
+import runpy
 import signal
 import sys
 import time
@@ -26,7 +27,7 @@ from jaxgan import config as configuration
 from jaxgan import images, parallel, sampling, steps, writers
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.data import pipeline
-from jaxgan.errors import UserError, exit_code
+from jaxgan.errors import Parser, UserError, choose, exit_code
 from jaxgan.models import summary
 from jaxgan.state import GANState
 
@@ -34,23 +35,39 @@ DEFAULT_CONFIG = Path(__file__).parent / "configs" / "digits.py"
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 
 
+def load_config(path: str) -> ConfigDict:
+    """What the file's get_config() returns; a configuration is a Python file, so anything can go wrong in it."""
+    try:
+        config = runpy.run_path(path)["get_config"]()
+    except Exception as error:
+        raise UserError(f"--config={path} cannot be read ({type(error).__name__}: {str(error)[:300]})") from error
+    known = configuration.flatten(configuration.default()).keys()
+    if not isinstance(config, ConfigDict) or configuration.flatten(config).keys() != known:
+        raise UserError(f"--config={path}: get_config() should return jaxgan.config.default() with other values")
+    return config
+
+
 def parse(argv: list[str]) -> tuple[ConfigDict, Path, bool]:
     """The configuration, the run folder, and whether this is a dry run."""
+    parser = Parser("train.py", usage=__doc__, add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", default=str(DEFAULT_CONFIG))
+    parser.add_argument("--workdir", type=Path)
+    parser.add_argument("--dry_run", action="store_true")
+    options, overrides = parser.parse_known_args(argv)
+    loaded = load_config(options.config)
+    known = [f"--config.{name}" for name in configuration.flatten(loaded)]
+    for argument in overrides:
+        choose("option", argument.split("=")[0], known)
     values = flags.FlagValues()
-    config = config_flags.DEFINE_config_file("config", None, flag_values=values)
-    flags.DEFINE_string("workdir", None, "", flag_values=values)
-    flags.DEFINE_bool("dry_run", False, "", flag_values=values)
-    if not any(argument.lstrip("-").split("=")[0] == "config" for argument in argv):
-        argv = [f"--config={DEFAULT_CONFIG}", *argv]
+    argv = ["train.py", *overrides]
+    config = config_flags.DEFINE_config_dict("config", loaded, flag_values=values, sys_argv=argv)
     try:
-        (_, *rest), result = values(["train.py", *argv]), config.value
-    # A configuration is a Python file: anything can go wrong while it is read.
-    except Exception as error:
-        raise UserError(f"{str(error)[:300]} (see train.py --help)") from error
-    if rest:
-        raise UserError(f"{rest[0]!r} is not an option: write --name=value (see train.py --help)")
-    name = Path(config_flags.get_config_filename(values["config"])).stem
-    return result, Path(values.workdir or f"runs/{name}"), values.dry_run
+        _, *stray = values(argv)
+    except flags.Error as error:
+        raise UserError(str(error)) from error
+    if stray:
+        raise UserError(f"{stray[0]!r} is not an option: write --config.name=value")
+    return config.value, options.workdir or Path("runs") / Path(options.config).stem, options.dry_run
 
 
 def check_folder(workdir: Path, config: ConfigDict) -> None:
@@ -139,6 +156,8 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
             run, parallel.replicate(initial), data, parallel.split_batch(feed.positions(0, count))
         )
 
+    if config.checkpoint.best:
+        choose("config.checkpoint.best", config.checkpoint.best, compiled(size).out_info[1])
     print(f"{cost(compiled(size), size)}; ready after {time.perf_counter() - started:.0f} s", flush=True)
     if dry_run:
         return 0
@@ -163,14 +182,14 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
         else:
             print(f"{workdir} goes on from step {step}", flush=True)
 
-        stop, unread = StopRequest(), None
-        while step < config.steps and not stop.signal:
+        stop, unread, ends = StopRequest(), None, step >= config.steps
+        while not ends:
             count = min(size - step % size, config.steps - step)
             state, metrics = compiled(count)(state, data, parallel.split_batch(feed.positions(step, count)))
             if unread:  # the metrics of the dispatch before, while the device works on this one
                 log.write(*unread)
             step, unread = step + count, (step, parallel.unreplicate(metrics))
-            ends = step == config.steps or stop.signal
+            ends = step == config.steps or stop.signal is not None  # one look a round: what it sees is saved
             if step % config.checkpoint_every == 0 or ends:
                 log.write(*unread)  # a state is saved only after its metrics were seen to be finite
                 saved, unread = step, None

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 from jaxgan.errors import UserError, choose
 
 # What a finished or interrupted run may change when it goes on: nothing here touches what a step computes.
-HARMLESS = ("steps", "log_every", "sample_every", "checkpoint_every", "checkpoint", "sample_grid", "steps_per_dispatch")
+HARMLESS = ("steps", "log_every", "sample_every", "checkpoint_every", "sample_grid", "steps_per_dispatch")
+HARMLESS += ("checkpoint.keep", "checkpoint.best", "checkpoint.best_mode")
 
 
 def default() -> ConfigDict:

@@ -1,22 +1,35 @@
 """Mistakes that a user can put right, and how a program ends on one."""
 
+import argparse
 import difflib
 import sys
 from collections.abc import Callable, Iterable
+
+
+MOST_LISTED = 16  # choices that fit into one line
 
 
 class UserError(Exception):
     """What was wrong, with the value, and what would be right: one line for the person at the keyboard."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong option as every other mistake is reported."""
+
+    def error(self, message: str) -> None:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
 def choose(kind: str, name: str, table: Iterable[str]) -> str:
-    """`name` if `table` has it; otherwise a `UserError` that names the nearest entry and all of them."""
+    """`name` if `table` has it; otherwise a `UserError` that names what is near, and all entries unless they are many."""
     names = sorted(table)
     if name in names:
         return name
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UserError(f"there is no {kind} {name!r}: {hint}choose from {', '.join(names)}")
+    few = len(names) <= MOST_LISTED
+    near = difflib.get_close_matches(str(name), names, n=1 if few else 3)
+    advice = [f"did you mean {' or '.join(near)}?"] if near else []
+    advice += [f"choose from {', '.join(names)}"] if few else []
+    raise UserError(f"there is no {kind} {name!r}: {' '.join(advice) or f'{names[0]} is one of {len(names)}'}")
 
 
 def exit_code(program: Callable[[], int | None]) -> int:

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int, PyTree, UInt32
+from jaxtyping import Array, PyTree
 
 from jaxgan import keys
 
@@ -40,14 +40,14 @@ class GANState(flax.struct.PyTreeNode):
     """A whole run in arrays.
 
     Attributes:
-        step: training steps done.
-        seed: of all randomness; with `step` it gives every key.
+        step: training steps done, int32 [].
+        seed: of all randomness, uint32 []; with `step` it gives every key.
         networks: by name; the steps use "generator" and "discriminator".
         ema: moving averages of some networks' variables, by the same names.
     """
 
-    step: Int[Array, ""]
-    seed: UInt32[Array, ""]
+    step: Any
+    seed: Any
     networks: dict[str, NetworkState]
     ema: dict[str, Variables]
 

@@ -290,7 +290,7 @@ def _updated(
 ) -> tuple[GANState, Metrics]:
     gradients, metrics = gan.average((gradients, metrics))
     network = update(state.networks[name], gradients, stats, gan.optimizers[name])
-    metrics[f"{name[0]}_grad_norm"] = optax.global_norm(gradients)
+    metrics[f"{name[0]}_grad_norm"] = optax.tree.norm(gradients)
     return state.replace(networks=state.networks | {name: network}), metrics
 
 

@@ -8,8 +8,8 @@ import flax.linen as nn
 from ml_collections import ConfigDict
 
 from jaxgan.config import default
-from jaxgan.errors import UserError
-from jaxgan.models import dcgan, mlp
+from jaxgan.errors import UserError, choose
+from jaxgan.models import dcgan, layers, mlp
 
 
 class Family(NamedTuple):
@@ -30,6 +30,8 @@ MODELS = {
     "dcgan": Family(dcgan.Generator, dcgan.Discriminator, dcgan.check_size),
     "mlp": Family(mlp.Generator, mlp.Discriminator, mlp.check_size),
 }
+
+TABLES = {"norm": layers.NORMS, "downsampling": layers.DOWNSAMPLINGS}  # of a network's settings that are names
 
 
 def build(config: ConfigDict, axis_name: str | None = None) -> dict[str, nn.Module]:
@@ -62,6 +64,7 @@ def build(config: ConfigDict, axis_name: str | None = None) -> dict[str, nn.Modu
 def _settings(config: ConfigDict, network: str, module: type[nn.Module]) -> dict:
     """The settings of one network, without those that its family does not know and that nobody asked for."""
     known = {field.name for field in dataclasses.fields(module)}
+    choose("config.model.initializer", config.model.initializer, layers.INITIALIZERS)
     settings = {"initializer": config.model.initializer, "init_stddev": config.model.init_stddev}
     for name, value in config.model[network].items():
         if name in known:
@@ -71,4 +74,7 @@ def _settings(config: ConfigDict, network: str, module: type[nn.Module]) -> dict
                 f"config.model.{network}.{name}={value!r} means nothing to config.model.family={config.model.family}: "
                 f"leave it at {default().model[network][name]!r}"
             )
+    for name, table in TABLES.items():
+        if name in settings:
+            choose(f"config.model.{network}.{name}", settings[name], table)
     return settings

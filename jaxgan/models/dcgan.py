@@ -37,8 +37,8 @@ class Generator(nn.Module):
     Attributes:
         size, channels: of the images.
         width: channels at half the image's size; they double with every halving, up to 8 widths.
-        dense: features of fully connected layers in front of the convolutions; the paper has none, but convolutions alone
-            have to spread a normal distribution over shapes that look nothing alike.
+        dense: features of fully connected layers in front of the convolutions; the paper has none, yet convolutions
+            alone have to spread a normal distribution over shapes that look nothing alike.
         norm: a name of `layers.NORMS`.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.

@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 Images = Float[Array, "batch height width channel"]
+Features = Float[Array, "batch rows columns features"]  # what convolutions make of images
 Kernel = Float[Array, "kernel kernel in out"]
 
 INITIALIZERS = {
@@ -16,19 +17,19 @@ INITIALIZERS = {
 }
 
 
-def stock_conv(images: Images, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Images:
+def stock_conv(images: Images, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
     """A convolution with the same stride and padding in both directions: (n + sum(padding) - kernel) // stride + 1."""
     return lax.conv_general_dilated(
         images, kernel, (stride, stride), (padding, padding), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
-def stock_conv_transpose(images: Images, kernel: Kernel, stride: int) -> Images:
+def stock_conv_transpose(images: Images, kernel: Kernel, stride: int) -> Features:
     """A transposed convolution that multiplies height and width by the stride."""
     return lax.conv_transpose(images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-def patches(images: Images, size: int, stride: int, padding: tuple[int, int]) -> Images:
+def patches(images: Images, size: int, stride: int, padding: tuple[int, int]) -> Features:
     """The windows that a convolution sees, laid along the channels as (row, column, channel)."""
     images = jnp.pad(images, ((0, 0), padding, padding, (0, 0)))
     rows, columns = ((n - size) // stride + 1 for n in images.shape[1:3])
@@ -40,13 +41,13 @@ def patches(images: Images, size: int, stride: int, padding: tuple[int, int]) ->
     return jnp.concatenate(taps, axis=-1)
 
 
-def product_conv(images: Images, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Images:
+def product_conv(images: Images, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
     """`stock_conv` as one matrix product over patches, so that its derivatives of any order are matrix products too."""
     size = kernel.shape[0]
     return patches(images, size, stride, padding) @ kernel.reshape(-1, kernel.shape[-1])
 
 
-def product_conv_transpose(images: Images, kernel: Kernel, stride: int) -> Images:
+def product_conv_transpose(images: Images, kernel: Kernel, stride: int) -> Features:
     """`stock_conv_transpose` as one matrix product at the input's resolution.
 
     An output pixel meets only every `stride`-th tap of the kernel, and pixels of one phase (row and column modulo the
@@ -72,7 +73,7 @@ def product_conv_transpose(images: Images, kernel: Kernel, stride: int) -> Image
     return pixels[:, crop : crop + height * stride, crop : crop + width * stride]
 
 
-def conv(images: Images, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Images:
+def conv(images: Images, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
     """A convolution in the form that is fastest on the platform it is compiled for."""
     return lax.platform_dependent(
         images,
@@ -82,7 +83,7 @@ def conv(images: Images, kernel: Kernel, stride: int, padding: tuple[int, int]) 
     )
 
 
-def conv_transpose(images: Images, kernel: Kernel, stride: int) -> Images:
+def conv_transpose(images: Images, kernel: Kernel, stride: int) -> Features:
     """A transposed convolution in the form that is fastest on the platform it is compiled for."""
     return lax.platform_dependent(
         images,
@@ -110,7 +111,7 @@ class Conv(nn.Module):
     kernel_init: Callable = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, images: Images) -> Images:
+    def __call__(self, images: Images) -> Features:
         shape = (self.size, self.size, images.shape[-1], self.features)
         out = conv(images, self.param("kernel", self.kernel_init, shape), self.stride, self.padding)
         return out + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else out
@@ -126,7 +127,7 @@ class ConvTranspose(nn.Module):
     kernel_init: Callable = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, images: Images) -> Images:
+    def __call__(self, images: Images) -> Features:
         shape = (self.size, self.size, images.shape[-1], self.features)
         out = conv_transpose(images, self.param("kernel", self.kernel_init, shape), self.stride)
         return out + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else out
@@ -159,7 +160,7 @@ def pooled_conv(pool: Callable) -> Callable[..., Images]:
     return downsample
 
 
-def strided_conv(images: Images, features: int, **options) -> Images:
+def strided_conv(images: Images, features: int, **options) -> Features:
     """Halving by a convolution of stride 2, which learns its own downsampling.
 
     References:
