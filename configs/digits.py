@@ -15,10 +15,11 @@ def get_config() -> ConfigDict:
     config.data.channels = 1
 
     config.latent_dim = 64
+    config.model.initializer = "he"
     config.model.generator.width = 16
-    config.model.generator.dense = (256, 256, 256, 256)
+    config.model.generator.dense = (64, 128, 256, 512)
     config.model.discriminator.width = 16
-    config.model.discriminator.dense = (256,)
+    config.model.discriminator.dense = (256, 128)
     config.model.discriminator.norm = "none"
 
     config.loss = "relativistic"

@@ -165,6 +165,8 @@ def _fill(config: ConfigDict, values: object, path: Path, prefix: str = "") -> N
             _fill(config[name], value, path, f"{prefix}{name}.")
             continue
         try:
+            if value is None:  # which a ConfigDict would take for any setting
+                raise TypeError
             config[name] = tuple(value) if isinstance(value, list) else value
         except TypeError as error:
             raise UserError(f"{path}: {prefix}{name}={value!r} should be like {config[name]!r}") from error

@@ -5,7 +5,6 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable
 
-
 MOST_LISTED = 16  # choices that fit into one line
 
 
@@ -21,7 +20,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def choose(kind: str, name: str, table: Iterable[str]) -> str:
-    """`name` if `table` has it; otherwise a `UserError` that names what is near, and all entries unless they are many."""
+    """`name` if `table` has it; otherwise a `UserError` that names what is near, and all unless they are many."""
     names = sorted(table)
     if name in names:
         return name

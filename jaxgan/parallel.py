@@ -43,7 +43,7 @@ def replicate(tree: PyTree) -> PyTree:
     """The tree on every local device; with several devices each array gains a leading dimension."""
     if axis_name() is None:
         return jax.device_put(tree)
-    return jax.pmap(lambda copy: copy, in_axes=None, axis_size=jax.local_device_count())(tree)
+    return jax.pmap(lambda copy, device: copy, in_axes=(None, 0))(tree, np.arange(jax.local_device_count()))
 
 
 def unreplicate(tree: PyTree) -> PyTree:

@@ -32,7 +32,7 @@ def interpolate(start: Latents, end: Latents, share: Float[Array, " batch"] | fl
     norms = jnp.linalg.norm(start, axis=1) * jnp.linalg.norm(end, axis=1)
     cosine = jnp.clip((start * end).sum(1) / jnp.maximum(norms, 1e-12), -1, 1)
     angle = jnp.arccos(cosine)[:, None]
-    parallel = jnp.sin(angle) < 1e-4  # the circle is not defined there, and a straight line does
+    parallel = jnp.sin(angle) < 1e-3  # float32 knows no better; no circle is defined there, and a straight line does
     sine = jnp.where(parallel, 1, jnp.sin(angle))
     first = jnp.where(parallel, 1 - share, jnp.sin((1 - share) * angle) / sine)
     second = jnp.where(parallel, share, jnp.sin(share * angle) / sine)

@@ -151,10 +151,10 @@ def no_norm(features: Array, train: bool, axis_name: str | None) -> Array:
 NORMS = {"batch": batch_norm, "none": no_norm}
 
 
-def pooled_conv(pool: Callable) -> Callable[..., Images]:
+def pooled_conv(pool: Callable) -> Callable[..., Features]:
     """Halving as classifiers do it, a convolution of stride 1 and then a pooling."""
 
-    def downsample(images: Images, features: int, **options) -> Images:
+    def downsample(images: Images, features: int, **options) -> Features:
         return pool(Conv(features, size=3, stride=1, **options)(images), (2, 2), (2, 2))
 
     return downsample

@@ -1,0 +1,114 @@
+"""Small experiments whose compiled steps several tests share, and comparisons of trees."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from ml_collections import ConfigDict
+
+from jaxgan import steps
+from jaxgan.config import default
+
+# Multilayer perceptrons with BatchNorm in both networks: they compile fast and have every kind of array.
+TINY = {
+    "batch_size": 8,
+    "latent_dim": 4,
+    "steps": 10,
+    "ema_decay": 0.9,
+    "optimizer.generator.schedule": "linear",
+    "optimizer.generator.decay_steps": 100,
+    "data.size": 8,
+    "model.family": "mlp",
+    "model.initializer": "he",
+    "model.generator.width": 4,
+    "model.discriminator.width": 4,
+}
+DCGAN = {"model__family": "dcgan", "data__size": 16}  # the smallest whose discriminator has a BatchNorm
+
+# Its state is the gradient that it was given last, so tests can read gradients from a step's result.
+RECORDER = optax.GradientTransformation(
+    lambda params: jax.tree.map(jnp.zeros_like, params),
+    lambda gradients, state, params=None: (jax.tree.map(lambda g: -0.1 * g, gradients), gradients),
+)
+
+# Programs this small cost more to compile than to run.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def tiny_config(**settings) -> ConfigDict:
+    """The defaults made tiny, with some settings changed; `data__size` stands for `data.size`."""
+    config = default()
+    config.update_from_flattened_dict(TINY | {name.replace("__", "."): value for name, value in settings.items()})
+    return config
+
+
+class Experiment:
+    """An experiment with its compiled steps, its initial state and made-up real examples."""
+
+    def __init__(self, config: ConfigDict, recorded: bool = False):
+        self.config, self.gan = config, steps.build(config)
+        if recorded:
+            self.gan = dataclasses.replace(self.gan, optimizers=dict.fromkeys(self.gan.networks, RECORDER))
+        self.state = quick_jit(lambda: steps.initial_state(config, self.gan))()
+        self.discriminator_step = quick_jit(functools.partial(steps.discriminator_step, self.gan), static_argnums=2)
+        self.generator_step = quick_jit(functools.partial(steps.generator_step, self.gan))
+        self.train_step = quick_jit(functools.partial(steps.UPDATES[config.updates], self.gan))
+
+    def images(self, step: int = 0) -> jax.Array:
+        """The real examples of a step: [discriminator_steps, batch, size, size, channels]."""
+        data = self.config.data
+        shape = (self.config.discriminator_steps, self.config.batch_size, data.size, data.size, data.channels)
+        return jnp.asarray(np.random.default_rng(step).uniform(-1, 1, shape), jnp.float32)
+
+    def run(self, count: int, state=None):
+        """The state after some training steps, and the last one's metrics."""
+        state, metrics = state or self.state, {}
+        for step in range(count):
+            state, metrics = self.train_step(state, {"images": self.images(step)})
+        return state, metrics
+
+
+@functools.cache
+def experiment(recorded: bool = False, **settings) -> Experiment:
+    """The experiment of `tiny_config(**settings)`, made once per session; `recorded`: with RECORDER as optimizers."""
+    return Experiment(tiny_config(**settings), recorded)
+
+
+def leaves(tree) -> dict[str, np.ndarray]:
+    """{path: array}."""
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def assert_same_bits(actual, expected) -> None:
+    """Every array has the same path, type, shape and bytes."""
+    actual, expected = leaves(actual), leaves(expected)
+    assert actual.keys() == expected.keys()
+    for path, array in actual.items():
+        assert (array.dtype, array.shape) == (expected[path].dtype, expected[path].shape), path
+        assert array.tobytes() == expected[path].tobytes(), path
+
+
+def assert_close(actual, expected, rtol: float = 1e-4, atol: float = 1e-6) -> None:
+    """Every array is near the other tree's."""
+    actual, expected = leaves(actual), leaves(expected)
+    assert actual.keys() == expected.keys()
+    for path, array in actual.items():
+        np.testing.assert_allclose(array, expected[path], rtol=rtol, atol=atol, err_msg=path)
+
+
+def assert_all_changed(actual, old) -> None:
+    """No array is as it was."""
+    actual, old = leaves(actual), leaves(old)
+    assert [path for path, array in actual.items() if np.array_equal(array, old[path])] == []
+
+
+def same(actual, expected) -> bool:
+    """Whether all arrays are equal."""
+    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True))
+
+
+raises_user_error = functools.partial(pytest.raises, check=lambda error: "\n" not in str(error))

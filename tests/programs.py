@@ -1,0 +1,103 @@
+"""Shared by the tests of both programs: the tiny experiment on their command lines, and comparisons of its folder."""
+
+import contextlib
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+import tiny
+
+import train
+from jaxgan import steps
+from jaxgan.checkpoint import Checkpoints
+
+ROOT = Path(train.__file__).parent
+DEADLINE = 120  # seconds; a program that a test started is killed then
+SPEEDS = ("steps_per_second", "images_per_second")
+
+
+def options(workdir: Path, *more: str) -> list[str]:
+    """The command line that trains the tiny experiment; of an option given twice the last one counts."""
+    return [f"--config={tiny.__file__}", f"--workdir={workdir}", *more]
+
+
+def train_tiny(workdir: Path, *more: str) -> int:
+    """Runs train.py in this process and leaves its signal handlers as they were."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return train.main(options(workdir, *more))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def started(*command: str, **environment: str) -> Iterator[subprocess.Popen]:
+    """A Python program in its own process, killed at the latest at the deadline or at the end of the block."""
+    with subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=dict(os.environ, **environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        guard = threading.Timer(DEADLINE, process.kill)
+        guard.start()
+        try:
+            yield process
+        finally:
+            guard.cancel()
+            process.kill()
+
+
+def read_until(process: subprocess.Popen, start: str) -> str:
+    """The first line of its output that starts so."""
+    return next(line for line in process.stdout if line.startswith(start))
+
+
+def bits(tree) -> dict:
+    """{path: (type, shape, bytes)} of every array: equal for trees that are equal bit by bit."""
+    leaves = jax.tree_util.tree_leaves_with_path(jax.tree.map(np.asarray, tree))
+    return {jax.tree_util.keystr(path): (leaf.dtype, leaf.shape, leaf.tobytes()) for path, leaf in leaves}
+
+
+def contents(folder: Path) -> dict:
+    """{path: bytes} of everything in a folder, None for a folder."""
+    return {path.relative_to(folder): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def records(workdir: Path) -> list[dict]:
+    """The metrics of a run, without those that tell of the machine."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name not in SPEEDS} for line in lines]
+
+
+@functools.cache
+def template():
+    """The shapes of the tiny experiment's state."""
+    config = tiny.get_config()
+    return jax.eval_shape(lambda: steps.initial_state(config, steps.build(config)))
+
+
+def saved(workdir: Path, step: int | None = None) -> tuple[int, dict]:
+    """The step and the bits of a checkpoint of the tiny experiment."""
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        found, state = checkpoints.restore(template(), step)
+    return found, bits(state)
+
+
+def saved_steps(workdir: Path) -> list[int]:
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+
+
+def grids(workdir: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((workdir / "samples").iterdir())}

@@ -1,0 +1,265 @@
+"""Checkpoints come back bit by bit, or they are told apart as damaged and passed over."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+from programs import bits, contents
+
+from jaxgan import checkpoint
+from jaxgan.checkpoint import Checkpoints, digest
+from jaxgan.errors import UserError
+
+# Where one array is damaged, Orbax ends its event loop before TensorStore has read the others: they then complain.
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
+
+
+def example_state(step: int) -> dict:
+    """A tree with the types that a run has; every step's is another."""
+    generator = np.random.default_rng(step)
+    return {
+        "step": jnp.asarray(step, jnp.int32),
+        "seed": jnp.asarray(2**32 - 1, jnp.uint32),
+        "params": {name: jnp.asarray(generator.normal(size=(16, 32)), jnp.float32) for name in ("kernel", "other")},
+        "half": jnp.asarray(generator.normal(size=5), jnp.bfloat16),
+        "empty": (),
+    }
+
+
+TEMPLATE = jax.eval_shape(lambda: example_state(0))
+
+
+@pytest.fixture(scope="module")
+def two_checkpoints(tmp_path_factory):
+    """A run folder with the checkpoints of steps 10 and 20; tests copy it."""
+    workdir = tmp_path_factory.mktemp("two")
+    with Checkpoints(workdir / "checkpoints", keep=3) as checkpoints:
+        for step in (10, 20):
+            checkpoints.save(step, example_state(step), {})
+    return workdir
+
+
+@pytest.fixture
+def workdir(two_checkpoints, tmp_path):
+    return shutil.copytree(two_checkpoints, tmp_path / "run")
+
+
+def restore(workdir, **options):
+    with Checkpoints(workdir / "checkpoints", **options) as checkpoints:
+        return checkpoints.restore(TEMPLATE)
+
+
+def warnings_about(capsys, *steps: int) -> None:
+    """Exactly one warning line about each of the steps, in this order, and no other warning."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert [line.split(" is damaged")[0] for line in lines] == [
+        f"warning: the checkpoint of step {step}" for step in steps
+    ]
+
+
+# The digest
+
+arrays = st_numpy.arrays(
+    st.sampled_from([np.float32, np.int32, np.uint32, np.uint8]), st_numpy.array_shapes(max_dims=3, max_side=4)
+)
+trees = st.dictionaries(st.sampled_from("abcd"), arrays, min_size=1)
+
+
+@given(trees, st.data())
+def test_digest_changes_with_any_bit_of_any_array(tree, data):
+    name = data.draw(st.sampled_from(sorted(tree)))
+    raw = bytearray(tree[name].tobytes())
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    changed = np.frombuffer(bytes(raw), tree[name].dtype).reshape(tree[name].shape)
+    assert digest(tree | {name: changed}) != digest(tree)
+
+
+@given(trees, st.data())
+def test_digest_changes_with_type_shape_and_path(tree, data):
+    name = data.draw(st.sampled_from(sorted(tree)))
+    array, rest = tree[name], {key: value for key, value in tree.items() if key != name}
+    other_type = {4: np.dtype(">i2"), 1: np.dtype("i1")}[array.itemsize]
+    others = [
+        rest | {name: array.view(other_type)},
+        rest | {name: array[None]},
+        rest | {f"{name}x": array},
+        rest | {name: {"deeper": array}},
+        rest,
+    ]
+    assert len({digest(other) for other in [tree, *others]}) == 1 + len(others)
+
+
+def test_digest_tells_two_exchanged_arrays():
+    one, two = np.arange(3.0), np.arange(3.0) + 1
+    assert digest({"a": one, "b": two}) != digest({"a": two, "b": one})
+
+
+@given(trees)
+def test_digest_does_not_depend_on_where_and_how_an_array_lies(tree):
+    on_device = jax.tree.map(jnp.asarray, tree)
+    spread = {name: np.repeat(array, 2, axis=-1)[..., ::2] for name, array in reversed(tree.items())}
+    assert digest(on_device) == digest(spread) == digest(tree)
+
+
+# Saving
+
+
+def test_every_checkpoint_comes_back_bit_by_bit(workdir):
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        for step in (10, 20):
+            assert checkpoints.restore(TEMPLATE, step)[0] == step
+            assert bits(checkpoints.restore(TEMPLATE, step)[1]) == bits(example_state(step))
+        assert checkpoints.restore(TEMPLATE)[0] == 20
+        with pytest.raises(UserError, match=r"no checkpoint of step 15: there are 10, 20$"):
+            checkpoints.restore(TEMPLATE, 15)
+
+
+def test_no_checkpoint_is_no_mistake(tmp_path):
+    assert restore(tmp_path, keep=1) is None
+
+
+def test_saving_takes_a_copy(tmp_path):
+    """The state that is saved is that of the call, whatever becomes of its memory before all is written."""
+    state = {"host": np.arange(10_000, dtype=np.int32), "device": jnp.arange(10_000, dtype=jnp.int32)}
+    expected, shapes = bits(state), jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), state)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, state, {})
+        state["host"][:] = -1
+        jax.block_until_ready(jax.jit(lambda array: array - 1, donate_argnums=0)(state["device"]))
+        assert state["device"].is_deleted()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert bits(checkpoints.restore(shapes)[1]) == expected
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3])
+def test_the_newest_stay(tmp_path, keep):
+    with Checkpoints(tmp_path / "checkpoints", keep=keep) as checkpoints:
+        for step in range(1, 6):
+            checkpoints.save(step, example_state(step), {})
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [str(n) for n in range(1, 6)][-keep:]
+
+
+@pytest.mark.parametrize(("mode", "best"), [("min", 2), ("max", 3)])
+def test_the_best_stays_as_well(tmp_path, mode, best):
+    values = {1: 0.5, 2: 0.1, 3: 0.9, 4: 0.4, 5: 0.6}
+    for steps in ((1, 2, 3), (4, 5)):  # a run that goes on still knows the best of before
+        with Checkpoints(tmp_path / "checkpoints", keep=1, best="score", best_mode=mode) as checkpoints:
+            for step in steps:
+                checkpoints.save(step, example_state(step), {"score": values[step], "other": -values[step]})
+    assert {int(path.name) for path in (tmp_path / "checkpoints").iterdir()} == {best, 5}
+
+
+# Damage
+
+
+def damage(path, kind: str, seed: int) -> None:
+    """Harms one file in the given way, at places that belong to the seed."""
+    raw, generator = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    if kind == "flip":
+        for place in generator.integers(0, len(raw), 3):
+            raw[place] ^= int(generator.integers(1, 256))
+    path.write_bytes(raw[: {"flip": len(raw), "cut": len(raw) // 2, "empty": 0}[kind]])
+
+
+@pytest.mark.parametrize("kind", ["flip", "cut", "empty", "lost"])
+def test_no_damage_is_ever_loaded(two_checkpoints, tmp_path, capsys, kind):
+    """Whichever file suffers, what comes back is the newest state, or with a warning the one before: nothing else."""
+    newest = two_checkpoints / "checkpoints" / "20"
+    files = sorted(path.relative_to(newest) for path in newest.rglob("*") if path.is_file() and path.stat().st_size)
+    came_back = []
+    for seed, file in enumerate(files):
+        workdir = shutil.copytree(two_checkpoints, tmp_path / str(seed))
+        target = workdir / "checkpoints" / "20" / file
+        target.unlink() if kind == "lost" else damage(target, kind, seed)
+        harmed = contents(workdir / "checkpoints" / "20")
+        step, state = restore(workdir, keep=3)
+        assert bits(state) == bits(example_state(step)), file
+        came_back.append(step)
+        if step == 20 or file.name == "commit_success.txt":  # without the latter it counts as half-written
+            warnings_about(capsys)
+        else:
+            warnings_about(capsys, 20)
+            assert contents(workdir / "damaged" / "20") == harmed
+            assert not (workdir / "checkpoints" / "20").exists()
+    assert 10 in came_back
+
+
+def test_arrays_that_are_not_those_of_the_digest_are_refused(tmp_path, capsys, monkeypatch):
+    """Damage that leaves a readable checkpoint with other numbers, which Orbax cannot know of."""
+    with Checkpoints(tmp_path / "checkpoints", keep=3) as checkpoints:
+        checkpoints.save(10, example_state(10), {})
+        monkeypatch.setattr(checkpoint, "digest", lambda tree: digest(example_state(20)))
+        checkpoints.save(20, example_state(20) | {"seed": jnp.asarray(7, jnp.uint32)}, {})
+        monkeypatch.undo()
+    step, state = restore(tmp_path, keep=3)
+    assert (step, bits(state)) == (10, bits(example_state(10)))
+    warnings_about(capsys, 20)
+
+
+def ruin(workdir, step: int) -> None:
+    for file in (workdir / "checkpoints" / str(step) / "state").rglob("*"):
+        if file.is_file() and file.name != "commit_success.txt":
+            damage(file, "cut", 0)
+
+
+def test_a_step_can_be_saved_again_and_damaged_again(workdir, capsys):
+    for _ in range(2):
+        ruin(workdir, 20)
+        with Checkpoints(workdir / "checkpoints", keep=3) as checkpoints:
+            assert checkpoints.restore(TEMPLATE)[0] == 10
+            checkpoints.save(20, example_state(20), {})
+        warnings_about(capsys, 20)
+        step, state = restore(workdir, keep=3)
+        assert (step, bits(state)) == (20, bits(example_state(20)))
+    assert sorted(path.name for path in (workdir / "damaged").iterdir()) == ["20", "20_"]
+
+
+@pytest.mark.parametrize("options", [{}, {"keep": 3}])
+def test_nothing_whole_is_an_error_and_changes_nothing(workdir, capsys, options):
+    ruin(workdir, 10)
+    ruin(workdir, 20)
+    before = contents(workdir)
+    for _ in range(2):  # the second try must not take the folder for an empty one
+        with pytest.raises(UserError, match=r"no whole checkpoint of step 10, 20\b"):
+            restore(workdir, **options)
+        warnings_about(capsys, 20, 10)
+    assert contents(workdir) == before
+
+
+def test_a_damaged_step_that_was_asked_for_is_an_error_about_that_step_alone(workdir):
+    ruin(workdir, 20)
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        with pytest.raises(UserError, match=r"no whole checkpoint of step 20\b"):
+            checkpoints.restore(TEMPLATE, 20)
+        assert checkpoints.restore(TEMPLATE, 10)[0] == 10
+
+
+def test_reading_changes_nothing(workdir, capsys):
+    ruin(workdir, 20)
+    before = contents(workdir)
+    assert restore(workdir)[0] == 10
+    warnings_about(capsys, 20)
+    assert contents(workdir) == before
+
+
+def test_the_half_written_is_ignored_and_a_new_one_takes_its_place(workdir, capsys):
+    newest = workdir / "checkpoints" / "20"
+    newest.rename(newest.with_name("20.orbax-checkpoint-tmp"))
+    shutil.copytree(workdir / "checkpoints" / "10", newest)
+    (newest / "commit_success.txt").unlink(missing_ok=True)
+    (newest / "_CHECKPOINT_METADATA").unlink()
+    for file in newest.rglob("d/*"):
+        file.unlink()
+    with Checkpoints(workdir / "checkpoints", keep=3) as checkpoints:
+        assert checkpoints.restore(TEMPLATE)[0] == 10
+        checkpoints.save(20, example_state(20), {})
+    step, state = restore(workdir, keep=3)
+    assert (step, bits(state)) == (20, bits(example_state(20)))
+    assert all(
+        line.startswith("warning: the checkpoint of step 20 is") for line in capsys.readouterr().err.splitlines()
+    )

@@ -1,0 +1,349 @@
+"""The two programs as a person meets them: mistakes that they explain, and the images that sample.py draws."""
+
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from programs import DEADLINE, contents, options, saved_steps, started, train_tiny
+
+import sample
+import train
+from jaxgan import images
+from jaxgan.data import pipeline, sources
+
+# Where one array is damaged, Orbax ends its event loop before TensorStore has read the others: they then complain.
+pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The tiny experiment, trained; nothing may change it."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    assert train_tiny(workdir) == 0
+    before = contents(workdir)
+    yield workdir
+    assert contents(workdir) == before
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    """Relative paths, the default --workdir among them, lead here."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+def the_error(capsys) -> str:
+    """The only line on stderr."""
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+# Mistakes with train.py
+
+WRONG_SETTINGS = {
+    "--config.modle.family=mlp": "modle.*model",
+    "--config.stepz=3": "stepz.*steps",
+    "--config.penalties.r3=1": "r3.*(r1|r2)",
+    "--config.loss=hing": "config.loss 'hing': did you mean 'hinge'.*wasserstein",
+    "--config.model.family=dcgam": "config.model.family 'dcgam': did you mean 'dcgan'.*mlp",
+    "--config.model.initializer=gaus": "config.model.initializer 'gaus': did you mean 'gaussian'",
+    "--config.model.generator.norm=bach": "config.model.generator.norm 'bach': did you mean 'batch'.*none",
+    "--config.model.discriminator.norm=bach": "config.model.discriminator.norm 'bach': did you mean 'batch'.*none",
+    "--config.model.discriminator.downsampling=strid": "config.model.discriminator.downsampling 'strid': .*'stride'",
+    "--config.data.source=digit": "config.data.source 'digit': did you mean 'digits'",
+    "--config.updates=both": "config.updates 'both': choose from alternating, simultaneous",
+    "--config.optimizer.generator.name=adm": "config.optimizer.generator.name 'adm': did you mean 'adam'",
+    "--config.optimizer.discriminator.schedule=lin": "discriminator.schedule 'lin': did you mean 'linear'.*cosine",
+    "--config.checkpoint.best=d_los": "config.checkpoint.best 'd_los': did you mean 'd_loss'",
+    "--config.checkpoint.best_mode=least": "config.checkpoint.best_mode=least should be min or max",
+    "--config.steps=many": "config.steps=many.*int",
+    "--config.steps=1.5": "config.steps=1.5.*int",
+    "--config.steps=0": "config.steps=0 should be at least 1",
+    "--config.seed=-1": "config.seed=-1 should be from 0 to 4294967295",
+    "--config.ema_decay=nan": "config.ema_decay=nan should be from 0 to 1",
+    "--config.joined_batches=maybe": "config.joined_batches=maybe.*[Bb]oolean",
+    "--config.targets.real=(0.9,'a')": r"config.targets.real=\(0.9, 'a'\) should be two numbers from 0 to 1",
+    "--config.data.size=9": "config.data.size=9 does not fit config.model.family=dcgan: .*8, 14, 16",
+    "--config.data.channels=3": "config.data.channels=3 should be 1 for digits",
+    "--config.steps_per_dispatch=3": "config.steps_per_dispatch=3 should divide log_every=2",
+    "--bogus=1": "bogus",
+    "--dry_run=maybe": "dry_run=maybe.*[Bb]oolean",
+    "stray": "'stray' is not an option: write --name=value",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_SETTINGS)
+def test_a_wrong_setting_is_named_and_put_right_in_one_line(trained, capsys, wrong):
+    """The folder does not appear; one that holds a run stays as it is."""
+    assert train_tiny(Path("new"), wrong) == 2
+    assert re.search(WRONG_SETTINGS[wrong], the_error(capsys))
+    assert contents(Path()) == {}
+    before = contents(trained)
+    assert train_tiny(trained, wrong) == 2
+    assert the_error(capsys)
+    assert contents(trained) == before
+
+
+@pytest.mark.parametrize(("batch", "advice"), [(7, "6 or 9"), (1, "make it 3"), (8, "6 or 9")])
+def test_a_batch_that_the_devices_do_not_divide(monkeypatch, capsys, batch, advice):
+    monkeypatch.setattr(jax, "local_device_count", lambda: 3)
+    assert train_tiny(Path("new"), f"--config.batch_size={batch}") == 2
+    error = the_error(capsys)
+    assert f"config.batch_size={batch} does not divide over 3 devices" in error
+    assert advice in error
+    assert not Path("new").exists()
+
+
+CONFIG_FILES = {
+    "nowhere": (None, "nowhere.py"),
+    "syntax": ("def get_config(:\n", r"syntax\.py, line 1"),
+    "without": ("config = 1\n", r"without\.py.*get_config"),
+    "raising": ("def get_config():\n    return {}['key']\n", r"raising\.py.*key"),
+    "nothing": ("def get_config():\n    return None\n", r"nothing\.py.*get_config"),
+    "partial": (
+        "from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({'steps': 3})\n",
+        r"partial\.py.*get_config",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONFIG_FILES)
+def test_a_wrong_configuration_file_is_named(capsys, name):
+    text, advice = CONFIG_FILES[name]
+    if text is not None:
+        Path(f"{name}.py").write_text(text)
+    before = contents(Path())
+    assert train.main([f"--config={name}.py", "--workdir=new", "--dry_run"]) == 2
+    assert re.search(advice, the_error(capsys))
+    assert {path for path in contents(Path()) if "__pycache__" not in path.parts} == set(before)
+
+
+WRONG_FOLDERS = {
+    "a file": (lambda path: path.write_text("mine"), "run is a file: --workdir should be a folder"),
+    "other files": (lambda path: (path.mkdir(), (path / "a").write_text("mine")), "run is not empty and holds no run"),
+    "half a configuration": (lambda path: with_config(path, '{"steps": 1'), "config.json is not valid JSON"),
+    "an empty configuration": (lambda path: with_config(path, ""), "config.json is not valid JSON"),
+    "a list": (lambda path: with_config(path, "[]"), r"config.json.*object in braces, not \[\]"),
+    "an unknown setting": (lambda path: with_config(path, '{"stepz": 1}'), "config.json 'stepz'.*'steps'"),
+    "a wrong type": (lambda path: with_config(path, '{"steps": "x"}'), "config.json: steps='x' should be like 10000"),
+    "a number for a group": (lambda path: with_config(path, '{"model": 3}'), "config.json: model.* braces, not 3"),
+}
+
+
+def with_config(path: Path, text: str) -> None:
+    path.mkdir()
+    (path / "config.json").write_text(text)
+
+
+@pytest.mark.parametrize("kind", WRONG_FOLDERS)
+def test_a_wrong_folder_is_named_and_left_alone(capsys, kind):
+    make, advice = WRONG_FOLDERS[kind]
+    make(Path("run"))
+    before = contents(Path())
+    assert train_tiny(Path("run")) == 2
+    assert re.search(advice, the_error(capsys))
+    assert contents(Path()) == before
+
+
+def test_a_folder_below_a_file(capsys):
+    Path("file").write_text("mine")
+    assert train_tiny(Path("file/run")) == 2
+    assert "file/run" in the_error(capsys)
+    assert Path("file").read_text() == "mine"
+
+
+def test_another_experiment_is_listed_setting_by_setting_and_left_alone(trained, capsys):
+    assert train_tiny(trained, "--config.loss=hinge", "--config.latent_dim=5", "--config.steps=99") == 2
+    error = the_error(capsys)
+    assert f"{trained} holds another experiment (latent_dim 4 -> 5; loss 'non_saturating' -> 'hinge')" in error
+    assert "choose a new --workdir" in error
+
+
+# Mistakes with sample.py
+
+
+def sampled(workdir: Path, *more: str) -> int:
+    return sample.main([f"--workdir={workdir}", "--out=out.npz", *more])
+
+
+WRONG_OPTIONS = {
+    "--num=0": "--num=0 should be at least 1",
+    "--num=many": "--num.*'many'",
+    "--batch_size=0": "--batch_size=0 should be at least 1",
+    "--columns=-1": "--columns=-1 should be at least 1",
+    "--seed=-1": "--seed=-1 should be from 0 to 4294967295",
+    "--seed=4294967296": "--seed=4294967296 should be from 0 to 4294967295",
+    "--interpolate=-2": "--interpolate=-2 should be from 0 to 4294967295",
+    "--truncation=0": "--truncation=0.0 should be above 0",
+    "--truncation=nan": "--truncation=nan should be above 0",
+    "--truncation=low": "--truncation.*'low'",
+    "--out=images.jpg": r"--out=images.jpg should end in \.png, in \.npz, or in /",
+    "--step=5": "no checkpoint of step 5: there are 4, 8, 12",
+    "--bogus=1": "--bogus=1",
+    "stray": "stray",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_OPTIONS)
+def test_a_wrong_option_is_named_and_put_right_in_one_line(trained, capsys, wrong):
+    assert sampled(trained, wrong) == 2
+    assert re.search(WRONG_OPTIONS[wrong], the_error(capsys))
+    assert contents(Path()) == {}
+
+
+@pytest.mark.parametrize("missing", ["--workdir", "--out"])
+def test_what_is_required_is_named(trained, capsys, missing):
+    command = {"--workdir": f"--workdir={trained}", "--out": "--out=out.npz"}
+    del command[missing]
+    assert sample.main(list(command.values())) == 2
+    assert missing in the_error(capsys)
+
+
+@pytest.mark.parametrize("kind", ["nowhere", "empty", "no checkpoints", "no checkpoint"])
+def test_a_folder_without_a_run_or_a_checkpoint(trained, capsys, kind):
+    run = Path("run")
+    if kind != "nowhere":
+        run.mkdir()
+    if kind.startswith("no checkpoint"):
+        shutil.copy(trained / "config.json", run)
+    if kind == "no checkpoint":
+        (run / "checkpoints").mkdir()
+    before = contents(Path())
+    assert sampled(run) == 2
+    assert ("no checkpoint yet" if kind.startswith("no checkpoint") else "no config.json") in the_error(capsys)
+    assert contents(Path()) == before
+
+
+@pytest.mark.parametrize("out", ["file/out.png", "file/out.npz", "file/out/", "file/"])
+def test_a_place_where_nothing_can_be_written(trained, capsys, out):
+    Path("file").write_text("mine")
+    assert sampled(trained, f"--out={out}", "--num=1") == 2
+    assert "file" in the_error(capsys)
+    assert contents(Path()) == {Path("file"): b"mine"}
+
+
+# Images
+
+
+def drawn(workdir: Path, *more: str) -> np.ndarray:
+    """The images of sample.py."""
+    assert sampled(workdir, *more) == 0
+    with np.load("out.npz") as file:
+        assert file.files == ["images"]
+        return file["images"]
+
+
+def test_images_are_pixels_and_the_seed_gives_them(trained):
+    first = drawn(trained, "--num=6", "--seed=3")
+    kept = Path("out.npz").read_bytes()
+    assert (first.dtype, first.shape) == (np.uint8, (6, 8, 8, 1))
+    assert len({image.tobytes() for image in first}) == 6
+    assert (drawn(trained, "--num=6", "--seed=3") == first).all()
+    assert Path("out.npz").read_bytes() == kept
+    other = drawn(trained, "--num=6", "--seed=4")
+    assert not {image.tobytes() for image in first} & {image.tobytes() for image in other}
+
+
+def test_an_image_depends_on_the_seed_and_its_place_alone(trained):
+    most = drawn(trained, "--num=9")
+    for num, batch_size in ((9, 2), (4, 64), (7, 3)):
+        np.testing.assert_array_equal(drawn(trained, f"--num={num}", f"--batch_size={batch_size}"), most[:num])
+
+
+def test_every_form_holds_the_same_images(trained, capsys):
+    array = drawn(trained, "--num=5")
+    assert sampled(trained, "--num=5", "--out=folder/") == 0
+    assert sampled(trained, "--num=5", "--out=deep/er/grid.png", "--columns=2") == 0
+    assert "5 images: deep/er/grid.png" in capsys.readouterr().out
+    assert sorted(os.listdir("folder")) == [f"{index:06d}.png" for index in range(5)]
+    for index, image in enumerate(array):
+        with Image.open(f"folder/{index:06d}.png") as picture:
+            np.testing.assert_array_equal(np.asarray(picture), np.repeat(image, 3, axis=-1))
+    with Image.open("deep/er/grid.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), images.grid(array, 2))
+    assert {path.name for path in Path().iterdir()} == {"out.npz", "folder", "deep"}
+    modes = {stat.S_IMODE(Path(path).stat().st_mode) for path in ("out.npz", "folder/000000.png", "deep/er/grid.png")}
+    assert len(modes) == 1  # what the umask says
+
+
+def test_the_moving_average_the_generator_and_older_steps_differ(trained):
+    kinds = [["--step=12"], ["--step=8"], ["--raw", "--step=12"], ["--raw", "--step=8"], ["--truncation=0.1"]]
+    pictures = [drawn(trained, "--num=4", *kind) for kind in kinds]
+    np.testing.assert_array_equal(drawn(trained, "--num=4"), pictures[0])
+    np.testing.assert_array_equal(drawn(trained, "--num=4", "--raw"), pictures[2])
+    assert len({picture.tobytes() for picture in pictures}) == len(kinds)
+
+
+def test_the_grid_of_the_training_is_that_of_its_seed(trained):
+    """What train.py draws of step 12 is what sample.py draws with the same seed: seed 0, the moving average."""
+    assert sampled(trained, "--num=4", "--out=grid.png") == 0
+    assert Path("grid.png").read_bytes() == (trained / "samples" / "step_000012.png").read_bytes()
+
+
+def test_a_row_walks_from_one_seed_to_the_other(trained):
+    start, end = (drawn(trained, "--num=3", f"--seed={seed}") for seed in (5, 6))
+    walk = drawn(trained, "--num=15", "--seed=5", "--interpolate=6", "--columns=5").reshape(3, 5, *start.shape[1:])
+    np.testing.assert_array_equal(walk[:, 0], start)
+    np.testing.assert_array_equal(walk[:, -1], end)
+    for row in walk.astype(int):
+        steps = np.abs(np.diff(row, axis=0)).mean(axis=(1, 2, 3))
+        assert (steps < np.abs(row[-1] - row[0]).mean()).all()
+
+
+def test_no_data_set_is_needed(trained, monkeypatch):
+    expected = drawn(trained, "--num=2")
+    monkeypatch.setattr(sources, "SOURCES", {})
+    monkeypatch.setattr(pipeline, "SOURCES", {})
+    np.testing.assert_array_equal(drawn(trained, "--num=2"), expected)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_nothing_is_moved(trained, capsys):
+    run = shutil.copytree(trained, "run")
+    (Path(run) / "checkpoints" / "12" / "state" / "_METADATA").write_text("{")
+    before = contents(Path(run))
+    expected = drawn(trained, "--num=2", "--step=8")
+    capsys.readouterr()
+    np.testing.assert_array_equal(drawn(Path(run), "--num=2"), expected)
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: the checkpoint of step 12 is damaged, and is passed over")
+    assert sampled(Path(run), "--step=12") == 2
+    assert "no whole checkpoint of step 12:" in capsys.readouterr().err.splitlines()[-1]
+    assert contents(Path(run)) == before
+
+
+# As programs
+
+
+@pytest.mark.parametrize(("name", "option"), [("train.py", "--dry_run"), ("sample.py", "--interpolate")])
+def test_help_tells_the_usage(name, option):
+    with started(name, "--help") as process:
+        out, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, err) == (0, "")
+    assert f"python {name} --" in out
+    assert option in out
+
+
+def test_a_mistake_ends_a_program_with_code_2_and_without_a_traceback(trained):
+    for command in (["train.py", *options(trained, "--config.loss=nonsense")], ["sample.py", f"--workdir={trained}"]):
+        with started(*command) as process:
+            out, err = process.communicate(timeout=DEADLINE)
+        assert (process.returncode, out) == (2, "")
+        assert re.fullmatch(r"error: [^\n]+\n", err)
+
+
+def test_another_process_draws_the_same_images(trained, tmp_path):
+    """sample.py in its own process draws what it draws in this one."""
+    expected = drawn(trained, "--num=3", "--seed=1")
+    with started("sample.py", f"--workdir={trained}", f"--out={tmp_path}/own.npz", "--num=3", "--seed=1") as process:
+        _, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, err) == (0, "")
+    with np.load(tmp_path / "own.npz") as file:
+        np.testing.assert_array_equal(file["images"], expected)
+    assert saved_steps(trained) == [4, 8, 12]

@@ -1,0 +1,185 @@
+"""The settings: the way to JSON and back, what is refused, and every shipped experiment."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from experiments import Experiment, assert_all_changed, leaves, raises_user_error, tiny_config
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from jaxgan import config as configuration
+from jaxgan.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def written(tmp_path, values) -> Path:
+    path = tmp_path / "config.json"
+    path.write_text(values if isinstance(values, str) else json.dumps(values))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"seed": 2**32 - 1, "loss": "hinge", "targets__real": (0.8, 1.0), "penalties__r1": 0.1, "joined_batches": True},
+    ],
+)
+def test_json_and_back_is_the_identity(changes, tmp_path):
+    config = tiny_config(**changes)
+    configuration.save(config, tmp_path / "config.json")
+    loaded = configuration.load(tmp_path / "config.json")
+    assert loaded == config
+    assert configuration.differences(loaded, config) == {}
+    kinds = lambda config: {name: type(value) for name, value in configuration.flatten(config).items()}  # noqa: E731
+    assert kinds(loaded) == kinds(config)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@hypothesis_settings(deadline=None, max_examples=30, derandomize=True)
+@given(rate=st.floats(0, 1), flip=st.floats(0, 1), seed=st.integers(0, 2**32 - 1), low=st.floats(0, 1))
+def test_every_number_survives_json(tmp_path_factory, rate, flip, seed, low):
+    config = tiny_config(
+        optimizer__generator__learning_rate=rate, targets__flip=flip, targets__real=(low, 1.0), seed=seed
+    )
+    path = tmp_path_factory.mktemp("config") / "config.json"
+    configuration.save(config, path)
+    assert configuration.load(path) == config
+
+
+def test_differences_are_exactly_what_was_changed():
+    changes = {"seed": 7, "penalties__r1": 2.0, "targets__real": (0.5, 1.0), "optimizer__generator__b1": 0.0}
+    found = configuration.differences(tiny_config(), tiny_config(**changes))
+    assert found == {
+        "seed": (0, 7),
+        "penalties.r1": (0.0, 2.0),
+        "targets.real": ((1.0, 1.0), (0.5, 1.0)),
+        "optimizer.generator.b1": (0.5, 0.0),
+    }
+    back = configuration.differences(tiny_config(**changes), tiny_config())
+    assert back == {name: (new, old) for name, (old, new) in found.items()}
+
+
+def test_flatten_names_every_leaf_once():
+    flat = configuration.flatten(configuration.default())
+    rebuilt = {}
+    for name, value in flat.items():
+        *folders, leaf = name.split(".")
+        place = rebuilt
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[leaf] = value
+    assert rebuilt == configuration.default().to_dict()
+
+
+def test_missing_settings_take_their_defaults(tmp_path):
+    loaded = configuration.load(written(tmp_path, {"seed": 5, "data": {"size": 16}}))
+    assert configuration.differences(configuration.default(), loaded) == {"seed": (0, 5), "data.size": (32, 16)}
+    assert configuration.load(written(tmp_path, {})) == configuration.default()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sede": 1}, r"'sede': did you mean seed"),
+        ({"data": {"sise": 1}}, r"'data\.sise': did you mean data\.size"),
+        ({"steps": "many"}, r"steps='many' should be like 10000"),
+        ({"steps": 1.5}, r"steps=1\.5 should be like 10000"),
+        ({"steps": None}, r"steps=None should be like 10000"),
+        ({"loss": 3}, r"loss=3 should be like 'non_saturating'"),
+        ({"loss": None}, r"loss=None should be like"),
+        ({"data": {"size": [16]}}, r"data\.size=\[16\] should be like 32"),
+        ({"targets": {"real": "high"}}, r"targets\.real='high' should be like \(1\.0, 1\.0\)"),
+        ({"data": 3}, r"data\.? should be an object in braces, not 3"),
+        ([1], r"the whole file should be an object in braces, not \[1\]"),
+        ("{", r"is not valid JSON"),
+        ("", r"is not valid JSON"),
+    ],
+)
+def test_a_damaged_file_is_refused(values, message, tmp_path):
+    path = written(tmp_path, values)
+    with raises_user_error(UserError, match=message) as raised:
+        configuration.load(path)
+    assert str(path) in str(raised.value)
+
+
+def test_the_defaults_are_valid():
+    configuration.validate(configuration.default())
+
+
+NUMBERS = [(name, value) for name in configuration.POSITIVE for value in (0, -1)]
+NUMBERS += [(name, -1) for name in configuration.NOT_NEGATIVE]
+NUMBERS += [(name, float("nan")) for name in ("penalties.r1", "optimizer.generator.learning_rate")]
+NUMBERS += [(name, float("inf")) for name in ("penalties.r2", "optimizer.discriminator.learning_rate")]
+NUMBERS += [(name, value) for name in configuration.SHARES for value in (-0.1, 1.1, float("nan"))]
+NUMBERS += [(name, value) for name in configuration.MOMENTS for value in (-0.1, 1.0)]
+NUMBERS += [("seed", -1), ("seed", 2**32), ("checkpoint.best_mode", "least")]
+NUMBERS += [
+    (name, value)
+    for name in ("targets.real", "targets.fake")
+    for value in ((1.0, 0.0), (0.0, 1.1), (-0.1, 1.0), (0.5,), (0.0, 0.5, 1.0), ("a", "b"))
+]
+
+
+@pytest.mark.parametrize(("name", "value"), NUMBERS)
+def test_a_value_out_of_range_is_named(name, value):
+    config = tiny_config(**{name: value})
+    with raises_user_error(UserError) as raised:
+        configuration.validate(config)
+    assert str(raised.value).startswith(f"config.{name}={configuration.flatten(config)[name]} should be ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, 1) for name in configuration.POSITIVE]
+    + [(name, 0) for name in configuration.NOT_NEGATIVE]
+    + [(name, value) for name in configuration.SHARES for value in (0.0, 1.0)]
+    + [(name, 0.0) for name in configuration.MOMENTS]
+    + [
+        ("seed", 2**32 - 1),
+        ("checkpoint.best_mode", "max"),
+        ("targets.real", (0.0, 1.0)),
+        ("targets.fake", (0.3, 0.3)),
+    ],
+)
+def test_the_ends_of_a_range_are_in_it(name, value):
+    configuration.validate(tiny_config(**{name: value}))
+
+
+def test_every_number_has_a_range():
+    """A new numeric setting that nobody checks would show here."""
+    names = {
+        *configuration.POSITIVE,
+        *configuration.NOT_NEGATIVE,
+        *configuration.SHARES,
+        *configuration.MOMENTS,
+        "seed",
+    }
+    flat = configuration.flatten(configuration.default())
+    numbers = {name for name, value in flat.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    assert numbers == names
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_experiment_takes_a_step(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config()
+    configuration.validate(config)
+    assert f"python train.py --config=configs/{path.name}" in module.__doc__
+    config.batch_size = 4
+    for network in ("generator", "discriminator"):
+        config.model[network].width = 4
+    shipped = Experiment(config)
+    state, metrics = shipped.run(1)
+    assert int(state.step) == 1
+    assert all(np.isfinite(value) for value in metrics.values())
+    # A relativistic loss does not notice the last bias, so only the kernels are bound to change.
+    kernels = lambda state: {path: leaf for path, leaf in leaves(state.networks).items() if "kernel" in path}  # noqa: E731
+    assert_all_changed(kernels(state), kernels(shipped.state))

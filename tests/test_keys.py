@@ -1,0 +1,76 @@
+"""Randomness belongs to (seed, step, use, repeat, example) and to nothing else."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxgan import keys
+
+LATENT = 3
+draw = jax.jit(keys.draw_latents, static_argnums=(2, 3))
+
+
+@functools.cache
+def whole():
+    return np.asarray(draw(keys.use_key(5, 7, "latents"), jnp.arange(12), LATENT))
+
+
+@settings(deadline=None, max_examples=20, derandomize=True)
+@given(st.lists(st.integers(0, 11), min_size=4, max_size=4))
+def test_an_example_s_latents_are_the_same_in_any_batch(examples):
+    part = draw(keys.use_key(5, 7, "latents"), jnp.asarray(examples), LATENT)
+    np.testing.assert_array_equal(part, whole()[examples])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 12])
+def test_the_batch_size_changes_no_latents(size):
+    key = keys.use_key(5, 7, "latents")
+    parts = [draw(key, jnp.arange(first, first + size), LATENT) for first in range(0, 12, size)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole())
+
+
+def test_every_part_of_the_address_changes_the_numbers():
+    addresses = itertools.product([0, 1, 2**32 - 1], [0, 1, 10_000], ["latents", "targets"], [0, 1])
+    rows = [draw(keys.use_key(*address), jnp.arange(2), LATENT) for address in addresses]
+    numbers = np.concatenate(rows).ravel()
+    assert len(np.unique(numbers)) == len(numbers)
+
+
+def test_a_traced_address_is_the_same_as_a_plain_one():
+    key = jax.jit(lambda seed, step: keys.use_key(seed, step, "latents"))(jnp.uint32(5), jnp.int32(7))
+    np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(keys.use_key(5, 7, "latents")))
+
+
+def test_one_device_holds_the_whole_batch():
+    np.testing.assert_array_equal(keys.global_examples(6), np.arange(6))
+
+
+def test_devices_hold_the_batch_in_order():
+    parts = jax.vmap(lambda _: keys.global_examples(4, "axis"), axis_name="axis")(jnp.zeros(3))
+    np.testing.assert_array_equal(parts, np.arange(12).reshape(3, 4))
+
+
+def test_latents_are_standard_normal_and_independent():
+    rows = np.asarray(draw(keys.use_key(0, 0, "latents"), jnp.arange(20_000), LATENT))
+    error = 1 / np.sqrt(len(rows))
+    assert (np.abs(rows.mean(0)) < 4 * error).all()
+    np.testing.assert_allclose(np.cov(rows.T), np.eye(LATENT), atol=6 * error)
+    assert np.abs(np.corrcoef(rows[:-1, 0], rows[1:, 0])[0, 1]) < 4 * error
+    assert np.abs((rows**4).mean() - 3) < 0.1
+
+
+@pytest.mark.parametrize("truncation", [0.5, 1.0, 2.0])
+def test_truncation_bounds_the_latents(truncation):
+    rows = np.asarray(draw(keys.use_key(0, 0, "latents"), jnp.arange(5_000), LATENT, truncation))
+    assert np.abs(rows).max() <= truncation
+    assert np.abs(rows).max() > 0.99 * truncation
+    # The variance of the truncated normal: 1 - 2 a phi(a) / (2 Phi(a) - 1).
+    density = np.exp(-(truncation**2) / 2) / np.sqrt(2 * np.pi)
+    mass = float(jax.scipy.special.erf(truncation / np.sqrt(2)))
+    np.testing.assert_allclose(rows.var(), 1 - 2 * truncation * density / mass, rtol=0.05)

@@ -1,0 +1,124 @@
+"""Two devices do what one does; the ways between one and many."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from experiments import assert_same_bits, raises_user_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxgan import parallel, steps
+from jaxgan.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """The arrays that two_devices.py leaves: the number of devices can be chosen only before JAX starts."""
+    out = tmp_path_factory.mktemp("parallel") / "found.npz"
+    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    program = [sys.executable, str(Path(__file__).with_name("two_devices.py")), str(out)]
+    # Killed, not asked, when it takes too long: a hung collective does not listen.
+    result = subprocess.run(
+        program,
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        timeout=240,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    with np.load(out) as arrays:
+        return dict(arrays)
+
+
+def branch(found, *names):
+    """{path below the names: array}."""
+    prefix = "".join(f"['{name}']" if isinstance(name, str) else f"[{name}]" for name in names)
+    arrays = {path.removeprefix(prefix): array for path, array in found.items() if path.startswith(prefix)}
+    assert arrays
+    return arrays
+
+
+def test_there_are_two_devices(found):
+    assert found["devices"] == 2
+
+
+@pytest.mark.parametrize("what", ["positions", "latents", "targets"])
+def test_an_example_is_given_the_same_bits_on_any_device(found, what):
+    one, both = branch(found, "draws", "one", what), branch(found, "draws", "all", what)
+    for path, array in both.items():
+        np.testing.assert_array_equal(np.concatenate(array), one[path])
+
+
+@pytest.mark.parametrize("updates", steps.UPDATES)
+def test_the_devices_agree_to_the_bit(found, updates):
+    """Parameters, BatchNorm's moments, the optimizers' and the average's state, and the metrics."""
+    for path, array in branch(found, updates, "all").items():
+        assert len(array) == 2
+        np.testing.assert_array_equal(array[0], array[1], err_msg=path)
+
+
+@pytest.mark.parametrize("updates", steps.UPDATES)
+def test_two_devices_compute_what_one_does(found, updates):
+    one, both = branch(found, updates, "one"), branch(found, updates, "all")
+    assert one.keys() == both.keys()
+    assert sum("batch_stats" in path and "mean" in path for path in one) == 3 + 2 * 4
+    for path, array in both.items():
+        np.testing.assert_allclose(array[0], one[path], rtol=1e-3, atol=2e-5, err_msg=path)
+
+
+def test_a_batch_that_two_devices_do_not_divide(found):
+    assert found["refusal"] == "config.batch_size=7 does not divide over 2 devices: make it 6 or 8"
+
+
+def test_replicate_and_back(found):
+    assert_same_bits(branch(found, "copies", "back"), branch(found, "copies", "tree"))
+    for path, array in branch(found, "copies", "replicated").items():
+        np.testing.assert_array_equal(array, np.stack([found[f"['copies']['tree']{path}"]] * 2))
+
+
+def test_one_device_changes_nothing(monkeypatch):
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    tree = {"a": np.arange(6.0, dtype=np.float32).reshape(2, 3)}
+    assert parallel.axis_name() is None
+    assert_same_bits(parallel.replicate(tree), tree)
+    assert parallel.unreplicate(tree) is tree
+    assert parallel.split_batch(tree) is tree
+    parallel.check_batch(7)
+
+
+COUNTS = st.integers(2, 5)
+law = settings(deadline=None, max_examples=40, derandomize=True)
+
+
+@law
+@given(count=COUNTS, share=st.integers(1, 4), steps=st.integers(1, 3), repeats=st.integers(1, 2))
+def test_device_d_gets_the_dth_part_of_every_batch(count, share, steps, repeats):
+    positions = np.arange(steps * repeats * count * share).reshape(steps, repeats, count * share)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "local_device_count", lambda: count)
+        parts = parallel.split_batch(positions)
+    assert parts.shape == (count, steps, repeats, share)
+    np.testing.assert_array_equal(np.concatenate(parts, axis=-1), positions)
+
+
+@law
+@given(count=COUNTS, batch_size=st.integers(1, 30))
+def test_a_batch_is_refused_exactly_if_the_devices_do_not_divide_it(count, batch_size):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "local_device_count", lambda: count)
+        if batch_size % count == 0:
+            parallel.check_batch(batch_size)
+            return
+        with raises_user_error(UserError, match=f"config.batch_size={batch_size} .* {count} devices") as raised:
+            parallel.check_batch(batch_size)
+        advised = [int(word) for word in str(raised.value).rpartition("make it ")[2].split(" or ")]
+        for size in advised:
+            parallel.check_batch(size)
+        near = [size for size in range(1, 60) if size % count == 0 and abs(size - batch_size) < count]
+        assert advised == near

@@ -1,0 +1,120 @@
+"""From seeds to images: image i is a matter of the seed and i; interpolation stays on the great circle."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from experiments import DCGAN, experiment
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxgan import sampling
+
+LATENT = 4
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A generator whose images differ, and its variables."""
+    tiny = experiment(**DCGAN)
+    variables = tiny.state.networks["generator"].variables
+    return tiny.gan.networks["generator"], variables
+
+
+def test_image_i_is_the_same_in_batches_of_any_size(trained):
+    points = sampling.latents(0, 70, LATENT)
+    whole = sampling.generate(*trained, points, 64)
+    assert (whole.shape, whole.dtype) == ((70, 16, 16, 1), np.uint8)
+    assert len(np.unique(whole.reshape(70, -1), axis=0)) == 70
+    assert whole.std(0).mean() > 10
+    for batch_size in (1, 7):
+        np.testing.assert_array_equal(sampling.generate(*trained, points, batch_size), whole)
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9])
+def test_image_i_is_the_same_however_many_are_made(trained, count):
+    whole = sampling.generate(*trained, sampling.latents(0, 16, LATENT), 8)
+    np.testing.assert_array_equal(sampling.generate(*trained, sampling.latents(0, count, LATENT), 8), whole[:count])
+
+
+def test_latents_belong_to_the_seed_and_the_index():
+    whole = np.asarray(sampling.latents(3, 12, LATENT))
+    for count in (1, 5):
+        np.testing.assert_array_equal(sampling.latents(3, count, LATENT), whole[:count])
+    assert not np.isin(sampling.latents(4, 12, LATENT), whole).any()
+    assert len(np.unique(whole)) == whole.size
+
+
+def test_without_truncation_latents_are_standard_normal():
+    rows = np.asarray(sampling.latents(0, 20_000, LATENT))
+    error = 1 / np.sqrt(rows.size)
+    assert abs(rows.mean()) < 4 * error
+    assert abs(rows.var() - 1) < 4 * np.sqrt(2) * error
+    assert np.abs(rows).max() > 3
+
+
+@pytest.mark.parametrize("truncation", [0.1, 1.0])
+def test_truncation_bounds_latents(truncation):
+    rows = np.asarray(sampling.latents(0, 2_000, LATENT, truncation))
+    assert 0.99 * truncation < np.abs(rows).max() <= truncation
+    np.testing.assert_array_equal(sampling.latents(0, 5, LATENT, truncation), rows[:5])
+
+
+def pair(seed):
+    start, end = np.random.default_rng(seed).normal(size=(2, 6, LATENT)).astype(np.float32)
+    return jnp.asarray(start), jnp.asarray(end)
+
+
+interpolate = jax.jit(sampling.interpolate)
+law = settings(deadline=None, max_examples=20, derandomize=True)
+SEEDS = st.integers(0, 1000)
+
+
+@law
+@given(SEEDS)
+def test_the_way_begins_and_ends_at_the_given_points(seed):
+    start, end = pair(seed)
+    np.testing.assert_allclose(interpolate(start, end, jnp.zeros(6)), start, atol=1e-5)
+    np.testing.assert_allclose(interpolate(start, end, jnp.ones(6)), end, atol=1e-5)
+
+
+@law
+@given(SEEDS, st.floats(0, 1, width=32))
+def test_between_points_of_one_norm_the_norm_stays_and_the_angle_grows_evenly(seed, share):
+    start, end = (rows / jnp.linalg.norm(rows, axis=1, keepdims=True) * 3 for rows in pair(seed))
+    middle = np.float64(interpolate(start, end, jnp.full(6, share)))
+    np.testing.assert_allclose(np.linalg.norm(middle, axis=1), np.full(6, 3), rtol=1e-3)
+    angle = lambda one, other: np.arccos(np.clip((np.float64(one) * np.float64(other)).sum(1) / 9, -1, 1))  # noqa: E731
+    np.testing.assert_allclose(angle(start, middle), share * angle(start, end), atol=2e-3)
+
+
+@law
+@given(SEEDS, st.floats(0, 1, width=32))
+def test_the_way_back_is_the_way_there(seed, share):
+    start, end = pair(seed)
+    there, back = interpolate(start, end, jnp.full(6, share)), interpolate(end, start, jnp.full(6, 1 - share))
+    np.testing.assert_allclose(there, back, rtol=1e-3, atol=1e-4)
+
+
+def test_a_right_angle():
+    start, end = jnp.asarray([[2.0, 0.0]]), jnp.asarray([[0.0, 2.0]])
+    np.testing.assert_allclose(interpolate(start, end, jnp.full(1, 0.5)), [[np.sqrt(2), np.sqrt(2)]], rtol=1e-5)
+    np.testing.assert_allclose(interpolate(start, end, jnp.full(1, 1 / 3)), [[np.sqrt(3), 1]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.5, -1.0])
+def test_parallel_points_are_joined_by_a_straight_line(factor):
+    start, _ = pair(0)
+    middle = interpolate(start, factor * start, jnp.full(6, 0.25))
+    np.testing.assert_allclose(middle, (0.75 + 0.25 * factor) * start, rtol=1e-3, atol=1e-3)
+
+
+def test_each_row_has_its_own_share():
+    start, end = pair(0)
+    shares = jnp.linspace(0, 1, 6)
+    rows = interpolate(start, end, shares)
+    for i in range(6):
+        np.testing.assert_allclose(rows[i], interpolate(start, end, jnp.full(6, shares[i]))[i], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(
+        sampling.interpolate(start, end, 0.25), sampling.interpolate(start, end, jnp.full(6, 0.25))
+    )
