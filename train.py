@@ -27,12 +27,11 @@ from jaxgan import config as configuration
 from jaxgan import images, parallel, sampling, steps, writers
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.data import pipeline
-from jaxgan.errors import Parser, UserError, choose, exit_code
+from jaxgan.errors import INTERRUPTED, Parser, UserError, choose, exit_code
 from jaxgan.models import summary
 from jaxgan.state import GANState
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "digits.py"
-INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 
 
 def load_config(path: str) -> ConfigDict:
@@ -102,17 +101,23 @@ class StopRequest:
     """Makes of the first Ctrl-C or SIGTERM a wish that the loop grants between steps; a second Ctrl-C ends at once."""
 
     def __init__(self):
-        self.signal = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self.receive)
+        self.signal: signal.Signals | None = None
 
     def receive(self, number: int, frame: object) -> None:
         self.signal = signal.Signals(number)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+    def __enter__(self) -> "StopRequest":
+        self.before = {number: signal.signal(number, self.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
 
 def tables(config: ConfigDict, gan: steps.GAN, state: GANState) -> str:
-    """Both networks' layers, as text."""
+    """Both networks' layers, as text; the state may hold shapes instead of arrays."""
     inputs = steps.example_inputs(config)
     rows = {
         name: summary.layer_rows(network, state.networks[name].variables.collections(), inputs[name])
@@ -144,17 +149,15 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
     check_folder(workdir, config)
     parallel.cache_compilations()
     feed = pipeline.feed(config, pipeline.open_source(config))
-    initial = jax.jit(lambda: steps.initial_state(config, gan))()
-    print(tables(config, gan, initial), flush=True)
+    shapes = jax.eval_shape(lambda: steps.initial_state(config, gan))
+    print(tables(config, gan, shapes), flush=True)
 
     data = parallel.replicate(dict(feed.data))
     run = functools.partial(steps.train_steps, functools.partial(steps.UPDATES[config.updates], gan), feed.load)
 
     @functools.cache
     def compiled(count: int) -> jax.stages.Compiled:
-        return parallel.compile_steps(
-            run, parallel.replicate(initial), data, parallel.split_batch(feed.positions(0, count))
-        )
+        return parallel.compile_steps(run, shapes, data, parallel.split_batch(feed.positions(0, count)))
 
     if config.checkpoint.best:
         choose("config.checkpoint.best", config.checkpoint.best, compiled(size).out_info[1])
@@ -174,7 +177,7 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
 
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", **config.checkpoint))
-        step, state = checkpoints.restore(initial) or (0, initial)
+        step, state = checkpoints.restore(shapes) or (0, parallel.run_once(steps.initial_state, config, gan))
         saved, state = step, parallel.replicate(state)
         log = stack.enter_context(writers.Log(config, workdir, step))
         if step == 0:
@@ -182,13 +185,13 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
         else:
             print(f"{workdir} goes on from step {step}", flush=True)
 
-        stop, unread, ends = StopRequest(), None, step >= config.steps
+        stop, unread, ends = stack.enter_context(StopRequest()), None, step >= config.steps
         while not ends:
             count = min(size - step % size, config.steps - step)
             state, metrics = compiled(count)(state, data, parallel.split_batch(feed.positions(step, count)))
             if unread:  # the metrics of the dispatch before, while the device works on this one
                 log.write(*unread)
-            step, unread = step + count, (step, parallel.unreplicate(metrics))
+            step, unread = step + count, (step, metrics)
             ends = step == config.steps or stop.signal is not None  # one look a round: what it sees is saved
             if step % config.checkpoint_every == 0 or ends:
                 log.write(*unread)  # a state is saved only after its metrics were seen to be finite

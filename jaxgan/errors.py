@@ -5,6 +5,7 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable
 
+INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 MOST_LISTED = 16  # choices that fit into one line
 
 
@@ -39,6 +40,9 @@ def exit_code(program: Callable[[], int | None]) -> int:
         message = str(error)
     except OSError as error:
         message = f"{error.filename or 'the file system'}: {error.strerror or error}"
+    except KeyboardInterrupt:
+        print("interrupted: nothing had to be saved", file=sys.stderr)
+        return INTERRUPTED
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return 2
 

@@ -27,7 +27,7 @@ def check_batch(batch_size: int) -> None:
 
 
 def default_steps_per_dispatch() -> int:
-    """Accelerators lose time between dispatches; a CPU does not, and its convolutions are slower inside a loop."""
+    """Accelerators lose time between dispatches; a CPU does not, and one step at a time is quick to interrupt."""
     return 1 if jax.default_backend() == "cpu" else 50
 
 
@@ -63,13 +63,26 @@ def split_batch(positions: PyTree) -> PyTree:
     return jax.tree.map(split, positions)
 
 
-def compile_steps(function: Callable, *arguments: PyTree) -> jax.stages.Compiled:
+def run_once(function: Callable[..., PyTree], *arguments: object) -> PyTree:
+    """The function's result, compiled as a whole but without optimisation, which would take more time than it saves."""
+    options = {"xla_backend_optimization_level": 0}
+    return jax.jit(lambda: function(*arguments)).lower().compile(compiler_options=options)()
+
+
+def compile_steps(function: Callable, state: PyTree, data: PyTree, positions: PyTree) -> jax.stages.Compiled:
     """Compiles (state, data, positions) -> (state, metrics) for all local devices; the state's memory is reused.
 
     Args:
         function: for one device, with collectives over `axis_name()` where there are several.
-        arguments: examples of its arguments, as `replicate` and `split_batch` make them.
+        state: one device's state, or its shapes.
+        data, positions: as `replicate` and `split_batch` make them.
+
+    Returns:
+        The compiled function of a replicated state, data and positions. Its metrics are those of the global batch.
     """
     if axis_name() is None:
-        return jax.jit(function, donate_argnums=0).lower(*arguments).compile()
-    return jax.pmap(function, axis_name=AXIS, donate_argnums=0).lower(*arguments).compile()
+        return jax.jit(function, donate_argnums=0).lower(state, data, positions).compile()
+    count = jax.local_device_count()
+    copies = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), state)
+    mapped = jax.pmap(function, axis_name=AXIS, donate_argnums=0, out_axes=(0, None))
+    return mapped.lower(copies, data, positions).compile()

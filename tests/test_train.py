@@ -229,7 +229,10 @@ def test_whenever_the_signal_comes_every_step_that_ran_is_saved(tmp_path, monkey
     """The signal comes between two looks of the loop at it; each look is tried."""
     looks, ran = [], []
 
-    class Later:
+    class Later(train.StopRequest):
+        def __init__(self):
+            pass
+
         @property
         def signal(self):
             looks.append(1)

@@ -30,8 +30,8 @@ def outcomes(updates: str) -> dict:
         if axis_name is None:
             found[devices] = jax.jit(run)(state, feed.data, positions)
         else:
-            arguments = [parallel.replicate(state), parallel.replicate(feed.data), parallel.split_batch(positions)]
-            found[devices] = parallel.compile_steps(run, *arguments)(*arguments)
+            inputs = parallel.replicate(feed.data), parallel.split_batch(positions)
+            found[devices] = parallel.compile_steps(run, state, *inputs)(parallel.replicate(state), *inputs)
     return found
 
 
