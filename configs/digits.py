@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     config.data.size = 16
     config.data.channels = 1
 
-    config.latent_dim = 64
+    config.latent_dim = 16
     config.model.initializer = "he"
     config.model.generator.width = 16
     config.model.generator.dense = (64, 128, 256, 512)
@@ -30,12 +30,12 @@ def get_config() -> ConfigDict:
 
     config.steps = 12_000
     for network in config.optimizer.values():
-        network.learning_rate = 1e-3
+        network.learning_rate = 2e-3
         network.b1 = 0.0
         network.b2 = 0.99
         network.schedule = "cosine"
         network.decay_steps = config.steps
     config.log_every = 100
-    config.sample_every = 500
+    config.sample_every = 250
     config.checkpoint_every = 2000
     return config
