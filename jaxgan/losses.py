@@ -22,13 +22,11 @@ class Loss(NamedTuple):
             targets of the real and of the fake logits, 1 and 0 unless given.
         generator: (real_logits, fake_logits) -> values.
         takes_targets: whether smoothed or flipped labels make sense for it.
-        relativistic: whether the generator's side looks at the real logits.
     """
 
     discriminator: Callable[..., Values]
     generator: Callable[[Values, Values], Values]
     takes_targets: bool = False
-    relativistic: bool = False
 
 
 def cross_entropy(logits: Values, targets: Targets) -> Values:
@@ -144,5 +142,5 @@ LOSSES = {
     "least_squares": Loss(least_squares_discriminator, least_squares_generator, takes_targets=True),
     "hinge": Loss(hinge_discriminator, wasserstein_generator),
     "wasserstein": Loss(wasserstein_discriminator, wasserstein_generator),
-    "relativistic": Loss(relativistic_discriminator, relativistic_generator, relativistic=True),
+    "relativistic": Loss(relativistic_discriminator, relativistic_generator),
 }
