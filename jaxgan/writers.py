@@ -118,15 +118,10 @@ def save_curves(path: Path, records: list[dict]) -> None:
     figure = Figure(figsize=(7, 9), layout="constrained")
     steps = [record["step"] for record in records]
     for axes, (title, names) in zip(figure.subplots(len(PANELS), sharex=True), PANELS, strict=True):
-        for name in names:
+        for name, width in zip(names, (2.4, 1.2), strict=True):  # two lines that coincide are both seen
             values = [record[name] for record in records]
-            axes.plot(
-                steps,
-                values,
-                label=NAMES.get(name, NAMES[name[0]]),
-                linewidth=1.2,
-                marker="." if len(steps) < 3 else "",
-            )
+            marker = "." if len(steps) < 3 else ""
+            axes.plot(steps, values, label=NAMES.get(name, NAMES[name[0]]), linewidth=width, marker=marker)
         axes.set_title(title)
         axes.grid(alpha=0.3)
         axes.legend()
