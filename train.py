@@ -56,16 +56,16 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Path, bool]:
     loaded = load_config(options.config)
     known = [f"--config.{name}" for name in configuration.flatten(loaded)]
     for argument in overrides:
+        if not argument.startswith("--config."):
+            raise UserError(f"{argument!r} is not an option: write --config.name=value (see train.py --help)")
         choose("option", argument.split("=")[0], known)
     values = flags.FlagValues()
     argv = ["train.py", *overrides]
     config = config_flags.DEFINE_config_dict("config", loaded, flag_values=values, sys_argv=argv)
     try:
-        _, *stray = values(argv)
+        values(argv)
     except flags.Error as error:
         raise UserError(str(error)) from error
-    if stray:
-        raise UserError(f"{stray[0]!r} is not an option: write --config.name=value")
     return config.value, options.workdir or Path("runs") / Path(options.config).stem, options.dry_run
 
 

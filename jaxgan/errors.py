@@ -29,7 +29,7 @@ def choose(kind: str, name: str, table: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), names, n=1 if few else 3)
     advice = [f"did you mean {' or '.join(near)}?"] if near else []
     advice += [f"choose from {', '.join(names)}"] if few else []
-    raise UserError(f"there is no {kind} {name!r}: {' '.join(advice) or f'{names[0]} is one of {len(names)}'}")
+    raise UserError(f"there is no {kind} {name!r}: {' '.join(advice) or f'none of the {len(names)} is near it'}")
 
 
 def exit_code(program: Callable[[], int | None]) -> int:
