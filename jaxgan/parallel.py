@@ -64,8 +64,8 @@ def split_batch(positions: PyTree) -> PyTree:
 
 
 def run_once(function: Callable[..., PyTree], *arguments: object) -> PyTree:
-    """The function's result, compiled as a whole but without optimisation, which would take more time than it saves."""
-    options = {"xla_backend_optimization_level": 0}
+    """The function's result, compiled as a whole; on a CPU without optimisation, which costs more than it saves."""
+    options = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     return jax.jit(lambda: function(*arguments)).lower().compile(compiler_options=options)()
 
 
