@@ -3,7 +3,7 @@
     python sample.py --workdir=runs/digits --out=digits.png --num=64 --seed=0
 
 The output is one grid (FILE.png), an array `images` uint8 [N, H, W, C] (FILE.npz), or a folder of single pictures
-(FOLDER/). Image i depends on the seed and on i alone. With --interpolate=OTHER_SEED each row of the grid walks from an
+(FOLDER/). Image i depends on the seed and on i alone. With --interpolate=OTHER_SEED each row instead walks from an
 image of --seed to the one of OTHER_SEED in the same place.
 """
 
@@ -35,9 +35,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--columns", type=int, help="images in a row of the grid (8 with --interpolate)")
     parser.add_argument("--step", type=int, help="an older checkpoint than the newest")
     parser.add_argument("--raw", action="store_true", help="the generator itself, not its moving average")
-    parser.add_argument("--batch_size", type=int, default=64, help="images made at a time; changes memory, not images")
     options = parser.parse_args(argv)
-    for name in ("num", "columns", "batch_size"):
+    for name in ("num", "columns"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name}={value} should be at least 1")
@@ -51,6 +50,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"--out={options.out} should end in .png, in .npz, or in / for a folder of pictures")
     if options.interpolate is not None:
         options.columns = options.columns or 8
+        if options.columns < 2 or options.num % options.columns:
+            raise UserError(
+                f"--interpolate makes whole rows: --num={options.num} should be a multiple of "
+                f"--columns={options.columns}, and that at least 2"
+            )
     return options
 
 
@@ -79,13 +83,13 @@ def points(options: argparse.Namespace, latent_dim: int) -> jax.Array:
     """The latents of all images, in the order of the grid."""
     if options.interpolate is None:
         return sampling.latents(options.seed, options.num, latent_dim, options.truncation)
-    rows = -(-options.num // options.columns)
+    rows = options.num // options.columns
     start, end = (
         jnp.repeat(sampling.latents(seed, rows, latent_dim, options.truncation), options.columns, axis=0)
         for seed in (options.seed, options.interpolate)
     )
     share = jnp.tile(jnp.linspace(0, 1, options.columns), rows)
-    return sampling.interpolate(start, end, share)[: options.num]
+    return sampling.interpolate(start, end, share)
 
 
 def write(out: str, pictures: np.ndarray, columns: int | None) -> None:
@@ -112,7 +116,7 @@ def run(argv: list[str]) -> int:
     parallel.cache_compilations()
     config, gan, variables = restore(options.workdir, options.step, options.raw)
     latents = points(options, config.latent_dim)
-    pictures = sampling.generate(gan.networks["generator"], variables, latents, options.batch_size)
+    pictures = sampling.generate(gan.networks["generator"], variables, latents)
     write(options.out, pictures, options.columns)
     print(f"{len(pictures)} images: {options.out}")
     return 0

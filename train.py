@@ -5,7 +5,7 @@
 --config       the experiment: a Python file with get_config(); configs/digits.py if not given
 --config.key   changes one setting; jaxgan/config.py lists and explains them all
 --workdir      the run folder; runs/ and the name of the configuration if not given
---dry_run      builds everything, compiles a step, tells what it costs, and writes nothing
+--dry_run      builds everything, compiles a step, tells what it costs, and writes no run folder
 
 The same command goes on with a run that was stopped; a larger --config.steps continues a finished one.
 """
@@ -13,6 +13,7 @@ The same command goes on with a run that was stopped; a larger --config.steps co
 import contextlib
 import functools
 import math
+import os
 import runpy
 import signal
 import sys
@@ -82,6 +83,9 @@ def check_folder(workdir: Path, config: ConfigDict) -> None:
         raise UserError(f"{workdir} is a file: --workdir should be a folder")
     elif workdir.exists() and any(workdir.iterdir()):
         raise UserError(f"{workdir} is not empty and holds no run (no config.json): choose a new --workdir")
+    there = next(folder for folder in (workdir, *workdir.absolute().parents) if folder.exists())
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{there} cannot be written: choose another --workdir")
 
 
 def dispatch_size(config: ConfigDict) -> int:
@@ -127,8 +131,8 @@ def tables(config: ConfigDict, gan: steps.GAN, state: GANState) -> str:
 
 
 def cost(step: jax.stages.Compiled, count: int) -> str:
-    """What one training step takes by XLA's account, as text."""
-    flops = step.cost_analysis().get("flops", 0) / count
+    """What one training step takes by XLA's account, compiled `count` to a dispatch, as text."""
+    flops = step.cost_analysis().get("flops", 0)  # XLA counts the body of a loop once, however often it runs
     memory = step.memory_analysis()
     total = (
         memory.argument_size_in_bytes
@@ -136,7 +140,8 @@ def cost(step: jax.stages.Compiled, count: int) -> str:
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes
     )
-    return f"a training step: {flops / 1e9:.2f} GFLOP on each device, {total / 2**20:.0f} MiB of its memory"
+    memory = f"{total / 2**20:.0f} MiB of its memory"
+    return f"a training step: {flops / 1e9:.3g} GFLOP on each device, {memory}; {count} per dispatch"
 
 
 def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
@@ -166,7 +171,8 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
         return 0
 
     workdir.mkdir(parents=True, exist_ok=True)
-    configuration.save(config, workdir / "config.json")
+    if not (workdir / "config.json").exists():
+        configuration.save(config, workdir / "config.json")
     (workdir / "samples").mkdir(exist_ok=True)
     latents = sampling.latents(config.seed, config.sample_grid, config.latent_dim)
 
@@ -176,16 +182,20 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
         images.save_png(workdir / "samples" / f"step_{step:06d}.png", images.grid(pictures))
 
     with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(StopRequest())
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", **config.checkpoint))
         step, state = checkpoints.restore(shapes) or (0, parallel.run_once(steps.initial_state, config, gan))
+        if step > config.steps:
+            raise UserError(f"{workdir} is at step {step}, beyond config.steps={config.steps}: ask for more")
+        configuration.save(config, workdir / "config.json")
         saved, state = step, parallel.replicate(state)
         log = stack.enter_context(writers.Log(config, workdir, step))
-        if step == 0:
-            draw(step, state)
-        else:
+        if step:
             print(f"{workdir} goes on from step {step}", flush=True)
+        if step % config.sample_every == 0:  # also the grid that a crash after the checkpoint left undrawn
+            draw(step, state)
 
-        stop, unread, ends = stack.enter_context(StopRequest()), None, step >= config.steps
+        unread, ends = None, step == config.steps
         while not ends:
             count = min(size - step % size, config.steps - step)
             state, metrics = compiled(count)(state, data, parallel.split_batch(feed.positions(step, count)))
@@ -193,20 +203,25 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
                 log.write(*unread)
             step, unread = step + count, (step, metrics)
             ends = step == config.steps or stop.signal is not None  # one look a round: what it sees is saved
-            if step % config.checkpoint_every == 0 or ends:
-                log.write(*unread)  # a state is saved only after its metrics were seen to be finite
-                saved, unread = step, None
+            saves = ends or step % config.checkpoint_every == 0
+            draws = step == config.steps or step % config.sample_every == 0
+            if saves or draws:
+                log.write(*unread)  # what is kept was seen to be finite
+                unread = None
+            if saves:
                 checkpoints.save(step, parallel.unreplicate(state), log.record)
                 log.draw_curves()
-            if step % config.sample_every == 0 or step == config.steps:
+                saved = step
+            if draws:
                 draw(step, state)
         if step == config.steps:
-            images.save_gif(workdir / "progress.gif", sorted((workdir / "samples").glob("step_*.png")))
+            grids = sorted((workdir / "samples").glob("step_*.png"), key=lambda path: int(path.stem[5:]))
+            images.save_gif(workdir / "progress.gif", grids)
 
     if stop.signal and step < config.steps:
         print(f"stopped by {stop.signal.name}; step {saved} is saved: the same command goes on from there", flush=True)
         return INTERRUPTED if stop.signal == signal.SIGINT else 0
-    print(f"finished step {step}: {workdir}/samples, {workdir}/curves.png, {workdir}/progress.gif", flush=True)
+    print(f"finished step {step}: look into {workdir}", flush=True)
     return 0
 
 

@@ -39,6 +39,7 @@ def get_config() -> ConfigDict:
         network.b2 = 0.99
         network.schedule = "cosine"
         network.decay_steps = config.steps
+        network.final_share = 0.02  # so that a larger --config.steps has something to learn with
     config.log_every = 100
     config.sample_every = 250
     config.checkpoint_every = 2000

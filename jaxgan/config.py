@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from jaxgan.errors import UserError, choose
 
 # What a finished or interrupted run may change when it goes on: nothing here touches what a step computes.
-HARMLESS = ("steps", "log_every", "sample_every", "checkpoint_every", "sample_grid", "steps_per_dispatch")
+HARMLESS = ("steps", "log_every", "sample_every", "checkpoint_every", "steps_per_dispatch")
 HARMLESS += ("checkpoint.keep", "checkpoint.best", "checkpoint.best_mode")
 
 
@@ -61,7 +61,8 @@ def default() -> ConfigDict:
         config.optimizer[network].b1 = 0.5
         config.optimizer[network].b2 = 0.999
         config.optimizer[network].schedule = "constant"  # optimizers.SCHEDULES
-        config.optimizer[network].decay_steps = 10_000  # training steps until "linear" and "cosine" reach 0
+        config.optimizer[network].decay_steps = 10_000  # training steps until "linear" and "cosine" end
+        config.optimizer[network].final_share = 0.0  # of the learning rate, where they end
 
     config.log_every = 100
     config.sample_every = 500
@@ -80,7 +81,7 @@ POSITIVE += ("sample_every", "checkpoint_every", "checkpoint.keep", "sample_grid
 POSITIVE += ("model.discriminator.width", "optimizer.generator.decay_steps", "optimizer.discriminator.decay_steps")
 NOT_NEGATIVE = ("steps_per_dispatch", "model.init_stddev", "model.discriminator.leak", "penalties.r1", "penalties.r2")
 NOT_NEGATIVE += ("optimizer.generator.learning_rate", "optimizer.discriminator.learning_rate")
-SHARES = ("targets.flip", "ema_decay")
+SHARES = ("targets.flip", "ema_decay", "optimizer.generator.final_share", "optimizer.discriminator.final_share")
 MOMENTS = tuple(f"optimizer.{network}.{name}" for network in ("generator", "discriminator") for name in ("b1", "b2"))
 MOST_SEED = 2**32 - 1
 

@@ -41,7 +41,7 @@ def exit_code(program: Callable[[], int | None]) -> int:
     except OSError as error:
         message = f"{error.filename or 'the file system'}: {error.strerror or error}"
     except KeyboardInterrupt:
-        print("interrupted: nothing had to be saved", file=sys.stderr)
+        print("interrupted: the same command starts again", file=sys.stderr)
         return INTERRUPTED
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return 2

@@ -13,6 +13,7 @@ from jaxgan.data.pipeline import to_pixels
 from jaxgan.state import Variables, apply
 
 Latents = Float[Array, "batch latent"]
+BATCH = 64
 
 
 def latents(seed: int, count: int, latent_dim: int, truncation: float | None = None) -> Latents:
@@ -44,9 +45,12 @@ def _pixels(generator: nn.Module, variables: Variables, batch: Latents) -> Array
     return to_pixels(apply(generator, variables, batch, train=False)[0])
 
 
-def generate(generator: nn.Module, variables: Variables, points: Latents, batch_size: int = 64) -> np.ndarray:
-    """Images of latents: uint8 [N, H, W, C], `batch_size` at a time; the last batch is filled up and cut."""
+def generate(generator: nn.Module, variables: Variables, points: Latents) -> np.ndarray:
+    """Images of latents: uint8 [N, H, W, C], made `BATCH` at a time, the last batch filled up.
+
+    Always the same batch: another shape may be computed in another order, and image i would depend on N by a bit.
+    """
     count = len(points)
-    filled = jnp.pad(points, ((0, -count % batch_size), (0, 0)))
-    batches = [_pixels(generator, variables, part) for part in jnp.split(filled, len(filled) // batch_size)]
+    filled = jnp.pad(points, ((0, -count % BATCH), (0, 0)))
+    batches = [_pixels(generator, variables, part) for part in jnp.split(filled, len(filled) // BATCH)]
     return np.concatenate([np.asarray(batch) for batch in batches])[:count]

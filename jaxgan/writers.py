@@ -28,11 +28,21 @@ class Writer(Protocol):
 
 
 def read_records(path: Path) -> list[dict]:
-    """The records of a `metrics.jsonl`; a last line that was cut off by a crash does not count."""
-    if not path.exists():
-        return []
-    whole = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return [json.loads(line) for line in whole]
+    """The records of a `metrics.jsonl`; a last line that was cut off by a crash does not count.
+
+    Raises:
+        UserError: a line is no record.
+    """
+    records = []
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        if line.endswith("\n"):
+            try:
+                record = json.loads(line)
+                records.append({"step": record["step"], **record})
+            except (ValueError, TypeError, KeyError) as error:
+                raise UserError(f"{path}, line {number} is no record with a step: remove {line[:80]!r}") from error
+    return records
 
 
 class JsonLines:
@@ -163,8 +173,8 @@ class Log:
         if bad:
             name = min(bad, key=bad.get)
             raise UserError(
-                f"{name} is {values[name][bad[name]]} at step {first_step + bad[name] + 1}: training stops "
-                "and keeps its last good checkpoint; in a new --workdir, try a smaller learning rate, "
+                f"{name} is {values[name][bad[name]]} at step {first_step + bad[name] + 1}: training stops and "
+                "keeps its last good checkpoint; in a new --workdir, try a smaller learning rate, "
                 "a penalty such as r1, or another loss"
             )
         step = first_step + len(values["d_loss"])
@@ -189,3 +199,4 @@ class Log:
     def __exit__(self, *error: object) -> None:
         for writer in self.writers:
             writer.close()
+        self.draw_curves()

@@ -68,7 +68,7 @@ def test_a_bug_is_not_hidden(error):
 
 def test_ctrl_c_is_no_traceback(capsys):
     assert exit_code(raising(KeyboardInterrupt())) == 130
-    assert capsys.readouterr() == ("", "interrupted: nothing had to be saved\n")
+    assert capsys.readouterr() == ("", "interrupted: the same command starts again\n")
 
 
 def test_a_warning_is_one_line_on_stderr(capsys):

@@ -47,11 +47,13 @@ def test_the_first_update_has_the_size_of_the_learning_rate():
 ENDS = {"constant": (1.0, 1.0, 1.0), "linear": (1.0, 0.5, 0.0), "cosine": (1.0, 0.5, 0.0)}
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25])
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_a_schedule_s_beginning_middle_and_end(name):
-    schedule = learning_rate(settings(schedule=name, learning_rate=0.3, decay_steps=40))
+def test_a_schedule_s_beginning_middle_and_end(name, share):
+    schedule = learning_rate(settings(schedule=name, learning_rate=0.3, decay_steps=40, final_share=share))
     values = [float(schedule(step)) for step in (0, 20, 40, 1000)]
-    np.testing.assert_allclose(values, 0.3 * np.asarray([*ENDS[name], ENDS[name][-1]]), rtol=1e-5, atol=1e-8)
+    ends = np.asarray([*ENDS[name], ENDS[name][-1]])
+    np.testing.assert_allclose(values, 0.3 * (share + (1 - share) * ends), rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.parametrize(

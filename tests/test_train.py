@@ -117,6 +117,20 @@ def test_the_checkpoint_is_the_state_of_its_step(unbroken):
 # Going on
 
 
+def test_fewer_steps_than_were_trained_are_refused(unbroken, capsys):
+    before = contents(unbroken)
+    assert train_tiny(unbroken, "--config.steps=4") == 2
+    assert f"{unbroken} is at step 12, beyond config.steps=4" in capsys.readouterr().err
+    assert contents(unbroken) == before
+
+
+def test_a_grid_that_a_crash_left_undrawn_is_drawn_on_going_on(unbroken, tmp_path):
+    assert train_tiny(tmp_path / "run", "--config.steps=8") == 0
+    (tmp_path / "run" / "samples" / "step_000008.png").unlink()
+    assert train_tiny(tmp_path / "run") == 0
+    assert contents(tmp_path / "run" / "samples") == contents(unbroken / "samples")
+
+
 @pytest.mark.parametrize("dispatch", [1, 2])
 def test_a_larger_steps_goes_on_as_if_the_run_had_never_stopped(unbroken, tmp_path, dispatch, capsys):
     together = f"--config.steps_per_dispatch={dispatch}"
@@ -170,7 +184,7 @@ def other(value):
     return (not value) if isinstance(value, bool) else value + type(value)(1)
 
 
-HARMLESS = {"steps", "log_every", "sample_every", "checkpoint_every", "sample_grid", "steps_per_dispatch"}
+HARMLESS = {"steps", "log_every", "sample_every", "checkpoint_every", "steps_per_dispatch"}
 HARMLESS |= {"checkpoint.keep", "checkpoint.best", "checkpoint.best_mode"}
 
 
@@ -329,9 +343,19 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(tmp_path, monkeypatch, caps
         assert int(total[1].replace(",", "")) == sum(leaf.size for leaf in jax.tree.leaves(params))
         assert len(re.findall(r"^\w+_\d", table, re.MULTILINE)) == rows
     assert re.search(
-        r"^a training step: \d+\.\d+ GFLOP on each device, \d+ MiB of its memory", captured.out, re.MULTILINE
+        r"^a training step: [\d.e-]+ GFLOP on each device, \d+ MiB of its memory", captured.out, re.MULTILINE
     )
     assert "step 2/" not in captured.out
+
+
+def test_the_cost_of_a_step_is_the_same_however_many_make_a_dispatch(tmp_path, capsys):
+    costs = []
+    for count in (1, 2):
+        assert train_tiny(tmp_path / "run", "--dry_run", f"--config.steps_per_dispatch={count}") == 0
+        out = capsys.readouterr().out
+        assert f"; {count} per dispatch" in out
+        costs.append(float(re.search(r"a training step: (\S+) GFLOP", out)[1]))
+    assert costs[0] == pytest.approx(costs[1], rel=0.02)
 
 
 def test_a_second_start_compiles_nothing(tmp_path):
