@@ -29,7 +29,7 @@ def default() -> ConfigDict:
     config.model = ConfigDict()
     config.model.family = "dcgan"  # models.MODELS
     config.model.initializer = "gaussian"  # layers.INITIALIZERS
-    config.model.init_stddev = 0.02  # of "gaussian"
+    config.model.init_stddev = 0.02  # of "gaussian"; "he" takes its width from the layer
     config.model.generator = ConfigDict()
     config.model.generator.width = 64  # channels next to the image, or units of the narrowest layer of an mlp
     config.model.generator.dense = ()  # features of fully connected layers before the convolutions

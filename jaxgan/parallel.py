@@ -1,4 +1,4 @@
-"""Devices: the only file that knows there is more than one of anything."""
+"""Devices: how work is spread over them. Everywhere else they are no more than the name of an axis."""
 
 from collections.abc import Callable
 from pathlib import Path
