@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
     config.ema_decay = 0.995
     config.ema_warmup = True
 
-    config.steps = 10_000
+    config.steps = 8_000
     for network in config.optimizer.values():
         network.learning_rate = 2e-3
         network.b1 = 0.0
