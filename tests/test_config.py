@@ -109,7 +109,7 @@ def test_a_damaged_file_is_refused(values, message, tmp_path):
 
 
 def test_the_defaults_are_valid():
-    configuration.validate(configuration.default())
+    assert configuration.validate(configuration.default()) is None
 
 
 NUMBERS = [(name, value) for name in configuration.POSITIVE for value in (0, -1)]
