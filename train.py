@@ -140,8 +140,8 @@ def cost(step: jax.stages.Compiled, count: int) -> str:
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes
     )
-    memory = f"{total / 2**20:.0f} MiB of its memory"
-    return f"a training step: {flops / 1e9:.3g} GFLOP on each device, {memory}; {count} per dispatch"
+    size = f"{total / 2**20:.0f} MiB of its memory"
+    return f"a training step: {flops / 1e9:.3g} GFLOP on each device, {size}; {count} per dispatch"
 
 
 def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
