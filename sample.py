@@ -20,6 +20,7 @@ from jaxgan import config as configuration
 from jaxgan import images, parallel, sampling, steps
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.errors import Parser, UserError, exit_code
+from jaxgan.files import replacing
 from jaxgan.state import Variables
 
 
@@ -100,10 +101,8 @@ def write(out: str, pictures: np.ndarray, columns: int | None) -> None:
         images.save_png(path, images.grid(pictures, columns))
     elif out.endswith(".npz"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             np.savez_compressed(file, images=pictures)
-        partial.replace(path)
     else:
         path.mkdir(parents=True, exist_ok=True)
         for index, picture in enumerate(pictures):

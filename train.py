@@ -12,6 +12,7 @@ The same command goes on with a run that was stopped; a larger --config.steps co
 
 import contextlib
 import functools
+import json
 import math
 import os
 import runpy
@@ -28,7 +29,10 @@ from jaxgan import config as configuration
 from jaxgan import images, parallel, sampling, steps, writers
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.data import pipeline
+from jaxgan.data.cache import Examples, Undecoded
+from jaxgan.data.order import batch_indices
 from jaxgan.errors import INTERRUPTED, Parser, UserError, choose, exit_code
+from jaxgan.files import replacing
 from jaxgan.models import summary
 from jaxgan.state import GANState
 
@@ -86,6 +90,22 @@ def check_folder(workdir: Path, config: ConfigDict) -> None:
     there = next(folder for folder in (workdir, *workdir.absolute().parents) if folder.exists())
     if not os.access(there, os.W_OK):
         raise UserError(f"{there} cannot be written: choose another --workdir")
+
+
+def about_data(examples: Examples | Undecoded) -> dict[str, object]:
+    """What a run folder remembers of its data set: the names of its labels, and what tells it from another one."""
+    return {"examples": len(examples), "classes": list(examples.classes), "digest": examples.digest}
+
+
+def check_data(workdir: Path, examples: Examples | Undecoded) -> None:
+    """Raises a `UserError` if the run in `workdir` began with other examples, so far as that is known."""
+    path = workdir / "data.json"
+    if not path.exists():
+        return
+    before, now = json.loads(path.read_text()), about_data(examples)
+    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
+    if changed and before["digest"] and now["digest"]:
+        raise UserError(f"{workdir} was trained on other data ({'; '.join(changed)}): choose a new --workdir")
 
 
 def dispatch_size(config: ConfigDict) -> int:
@@ -153,16 +173,19 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
     gan = steps.build(config, parallel.axis_name())
     check_folder(workdir, config)
     parallel.cache_compilations()
-    feed = pipeline.feed(config, pipeline.open_source(config))
+    feed = pipeline.feed(config, pipeline.open_examples(config), parallel.room_for_data())
+    check_data(workdir, feed.examples)
     shapes = jax.eval_shape(lambda: steps.initial_state(config, gan))
     print(tables(config, gan, shapes), flush=True)
+    print(f"\n{pipeline.summary(feed)}", flush=True)
 
     data = parallel.replicate(dict(feed.data))
-    run = functools.partial(steps.train_steps, functools.partial(steps.UPDATES[config.updates], gan), feed.load)
+    load = pipeline.loader(config, feed, gan.axis_name)
+    run = functools.partial(steps.train_steps, functools.partial(steps.UPDATES[config.updates], gan), load)
 
     @functools.cache
     def compiled(count: int) -> jax.stages.Compiled:
-        return parallel.compile_steps(run, shapes, data, parallel.split_batch(feed.positions(0, count)))
+        return parallel.compile_steps(run, shapes, data, parallel.split_batch(feed.like(count)))
 
     if config.checkpoint.best:
         choose("config.checkpoint.best", config.checkpoint.best, compiled(size).out_info[1])
@@ -173,6 +196,10 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
     workdir.mkdir(parents=True, exist_ok=True)
     if not (workdir / "config.json").exists():
         configuration.save(config, workdir / "config.json")
+        with replacing(workdir / "data.json") as partial:
+            partial.write_text(json.dumps(about_data(feed.examples)) + "\n")
+        some = feed.examples.batch(batch_indices(config.seed, 0, config.sample_grid, len(feed.examples)))
+        images.save_png(workdir / "real.png", images.grid(some["images"]))
     (workdir / "samples").mkdir(exist_ok=True)
     latents = sampling.latents(config.seed, config.sample_grid, config.latent_dim)
 
@@ -190,6 +217,7 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
         configuration.save(config, workdir / "config.json")
         saved, state = step, parallel.replicate(state)
         log = stack.enter_context(writers.Log(config, workdir, step))
+        stack.callback(feed.close)
         if step:
             print(f"{workdir} goes on from step {step}", flush=True)
         if step % config.sample_every == 0:  # also the grid that a crash after the checkpoint left undrawn
@@ -198,7 +226,13 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
         unread, ends = None, step == config.steps
         while not ends:
             count = min(size - step % size, config.steps - step)
-            state, metrics = compiled(count)(state, data, parallel.split_batch(feed.positions(step, count)))
+            try:
+                inputs = parallel.split_batch(feed.take(step, count))
+            except UserError:  # an image cannot be read: what was trained so far stays
+                if step > saved:
+                    checkpoints.save(step, parallel.unreplicate(state), log.record)
+                raise
+            state, metrics = compiled(count)(state, data, inputs)
             if unread:  # the metrics of the dispatch before, while the device works on this one
                 log.write(*unread)
             step, unread = step + count, (step, metrics)

@@ -7,10 +7,11 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from jaxgan.errors import UserError, choose
+from jaxgan.files import replacing
 
 # What a finished or interrupted run may change when it goes on: nothing here touches what a step computes.
 HARMLESS = ("steps", "log_every", "sample_every", "checkpoint_every", "steps_per_dispatch")
-HARMLESS += ("checkpoint.keep", "checkpoint.best", "checkpoint.best_mode")
+HARMLESS += ("checkpoint.keep", "checkpoint.best", "checkpoint.best_mode", "data.cache", "data.feed", "data.workers")
 
 
 def default() -> ConfigDict:
@@ -22,9 +23,19 @@ def default() -> ConfigDict:
     config.latent_dim = 100
 
     config.data = ConfigDict()
-    config.data.source = "digits"
+    config.data.source = "digits"  # or tfds:NAME, folder:PATH, array:PATH; see data/sources.py
+    config.data.split = "train"  # or "test", "train+test", "train[:10%]", ...
+    config.data.classes = ()  # names of the only classes to keep; all of them if empty
     config.data.size = 32  # pixels, height and width
-    config.data.channels = 1
+    config.data.channels = 1  # 1 makes colours grey, 3 makes grey images coloured
+    config.data.load_size = 0  # pixels before cropping, at least data.size, which is taken for 0
+    config.data.crop = "centre"  # or "random": which part of load_size is kept, drawn anew whenever an image is used
+    config.data.flip = False  # half of the images, drawn anew whenever they are used, are mirrored left to right
+    config.data.upscale = True  # enlarges images that are too small, instead of calling them bad
+    config.data.on_bad_image = "error"  # or "skip": train without the images that cannot be used, and report them
+    config.data.cache = True  # keeps decoded images on disk
+    config.data.feed = "auto"  # or "resident", all in device memory, or "streaming"; both give the same bytes
+    config.data.workers = -1  # processes that read for "streaming"; 0: threads; -1: some if images are decoded anew
 
     config.model = ConfigDict()
     config.model.family = "dcgan"  # models.MODELS
@@ -79,7 +90,14 @@ def default() -> ConfigDict:
 POSITIVE = ("steps", "batch_size", "latent_dim", "data.size", "data.channels", "discriminator_steps", "log_every")
 POSITIVE += ("sample_every", "checkpoint_every", "checkpoint.keep", "sample_grid", "model.generator.width")
 POSITIVE += ("model.discriminator.width", "optimizer.generator.decay_steps", "optimizer.discriminator.decay_steps")
-NOT_NEGATIVE = ("steps_per_dispatch", "model.init_stddev", "model.discriminator.leak", "penalties.r1", "penalties.r2")
+NOT_NEGATIVE = (
+    "steps_per_dispatch",
+    "data.load_size",
+    "model.init_stddev",
+    "model.discriminator.leak",
+    "penalties.r1",
+    "penalties.r2",
+)
 NOT_NEGATIVE += ("optimizer.generator.learning_rate", "optimizer.discriminator.learning_rate")
 SHARES = ("targets.flip", "ema_decay", "optimizer.generator.final_share", "optimizer.discriminator.final_share")
 MOMENTS = tuple(f"optimizer.{network}.{name}" for network in ("generator", "discriminator") for name in ("b1", "b2"))
@@ -98,6 +116,7 @@ def validate(config: ConfigDict) -> None:
         (NOT_NEGATIVE, "at least 0", lambda v: 0 <= v < math.inf),
         (SHARES, "from 0 to 1", lambda v: 0 <= v <= 1),
         (MOMENTS, "at least 0 and below 1", lambda v: 0 <= v < 1),
+        (("data.workers",), "-1 or more", lambda v: v >= -1),
         (("seed",), f"from 0 to {MOST_SEED}", lambda v: 0 <= v <= MOST_SEED),
         (("checkpoint.best_mode",), "min or max", lambda v: v in ("min", "max")),
         (
@@ -137,9 +156,8 @@ def flatten(config: ConfigDict) -> dict:
 
 def save(config: ConfigDict, path: Path) -> None:
     """Writes the configuration as JSON, all of it or nothing."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
 
 
 def load(path: Path) -> ConfigDict:

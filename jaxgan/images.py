@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from jaxgan.files import replacing
+
 CELL = 48  # pixels; smaller images are enlarged by a whole factor, so that a person can see them
 MOST_FRAMES = 120
 
@@ -40,9 +42,8 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
 
 def save_png(path: Path, image: np.ndarray) -> None:
     """Writes one picture, uint8 [H, W, 3]; all of it or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    Image.fromarray(image).save(partial, format="PNG")
-    partial.replace(path)
+    with replacing(path) as partial:
+        Image.fromarray(image).save(partial, format="PNG")
 
 
 def save_gif(path: Path, frames: list[Path], seconds: float = 8.0) -> None:
@@ -51,6 +52,5 @@ def save_gif(path: Path, frames: list[Path], seconds: float = 8.0) -> None:
     pictures = [Image.open(frames[index]).convert("P", palette=Image.Palette.ADAPTIVE) for index in chosen]
     each = max(40, int(1000 * seconds / len(pictures)))
     durations = [each] * (len(pictures) - 1) + [1500]
-    partial = path.with_name(path.name + ".partial")
-    pictures[0].save(partial, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
-    partial.replace(path)
+    with replacing(path) as partial:
+        pictures[0].save(partial, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)

@@ -1,5 +1,6 @@
 """Devices: how work is spread over them. Everywhere else they are no more than the name of an axis."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,16 +52,19 @@ def unreplicate(tree: PyTree) -> PyTree:
     return tree if axis_name() is None else jax.tree.map(lambda array: array[0], tree)
 
 
-def split_batch(positions: PyTree) -> PyTree:
-    """Each device's share of the last dimension, the global batch: [..., B] to [devices, ..., B / devices]."""
+def split_batch(inputs: PyTree) -> PyTree:
+    """Each device's share of axis 2, the batch: [K, repeats, B, ...] to [devices, K, repeats, B / devices, ...]."""
     if axis_name() is None:
-        return positions
+        return inputs
     count = jax.local_device_count()
+    return jax.tree.map(lambda array: np.stack(np.split(array, count, axis=2)), inputs)
 
-    def split(array: np.ndarray) -> np.ndarray:
-        return np.moveaxis(array.reshape(*array.shape[:-1], count, -1), -2, 0)
 
-    return jax.tree.map(split, positions)
+def room_for_data() -> int:
+    """Bytes of each device's memory that a data set may fill: a quarter of it."""
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
+    return statistics.get("bytes_limit", host) // 4
 
 
 def run_once(function: Callable[..., PyTree], *arguments: object) -> PyTree:
@@ -69,20 +73,20 @@ def run_once(function: Callable[..., PyTree], *arguments: object) -> PyTree:
     return jax.jit(lambda: function(*arguments)).lower().compile(compiler_options=options)()
 
 
-def compile_steps(function: Callable, state: PyTree, data: PyTree, positions: PyTree) -> jax.stages.Compiled:
-    """Compiles (state, data, positions) -> (state, metrics) for all local devices; the state's memory is reused.
+def compile_steps(function: Callable, state: PyTree, data: PyTree, inputs: PyTree) -> jax.stages.Compiled:
+    """Compiles (state, data, inputs) -> (state, metrics) for all local devices; the state's memory is reused.
 
     Args:
         function: for one device, with collectives over `axis_name()` where there are several.
         state: one device's state, or its shapes.
-        data, positions: as `replicate` and `split_batch` make them.
+        data, inputs: as `replicate` and `split_batch` make them.
 
     Returns:
-        The compiled function of a replicated state, data and positions. Its metrics are those of the global batch.
+        The compiled function of a replicated state, data and inputs. Its metrics are those of the global batch.
     """
     if axis_name() is None:
-        return jax.jit(function, donate_argnums=0).lower(state, data, positions).compile()
+        return jax.jit(function, donate_argnums=0).lower(state, data, inputs).compile()
     count = jax.local_device_count()
     copies = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), state)
     mapped = jax.pmap(function, axis_name=AXIS, donate_argnums=0, out_axes=(0, None))
-    return mapped.lower(copies, data, positions).compile()
+    return mapped.lower(copies, data, inputs).compile()

@@ -265,24 +265,28 @@ UPDATES = {"alternating": alternating_step, "simultaneous": simultaneous_step}
 
 def train_steps(
     train_step: Callable[[GANState, Batch], tuple[GANState, Metrics]],
-    load: Callable[[PyTree, PyTree], Batch],
+    load: Callable[[PyTree, PyTree, Array, Array], Batch],
     state: GANState,
     data: PyTree,
-    positions: PyTree,
+    inputs: PyTree,
 ) -> tuple[GANState, dict[str, Float[Array, " steps"]]]:
     """K training steps in one dispatch.
 
     Args:
         train_step: of the experiment.
-        load: (data, one step's positions) -> that step's batch.
+        load: (data, one step's inputs, seed, step) -> that step's batch.
         state: before the first step.
         data: what stays the same over the steps.
-        positions: a tree of arrays whose leading dimension is K.
+        inputs: a tree of arrays whose leading dimension is K.
 
     Returns:
         The state after K steps and every step's metrics.
     """
-    return lax.scan(lambda state, position: train_step(state, load(data, position)), state, positions)
+
+    def body(state: GANState, one: PyTree) -> tuple[GANState, Metrics]:
+        return train_step(state, load(data, one, state.seed, state.step))
+
+    return lax.scan(body, state, inputs)
 
 
 def _updated(

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxgan.errors import UserError
+from jaxgan.files import replacing
 
 Record = Mapping[str, float]
 
@@ -50,9 +51,8 @@ class JsonLines:
 
     def __init__(self, path: Path, resumed_step: int):
         kept = [record for record in read_records(path) if record["step"] <= resumed_step]
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
         self.file = path.open("a")
 
     def write(self, step: int, metrics: Record) -> None:
@@ -137,9 +137,8 @@ def save_curves(path: Path, records: list[dict]) -> None:
         axes.legend()
     axes.set_xlabel("step")
     axes.set_ylim(bottom=0)
-    partial = path.with_name(path.name + ".partial")
-    FigureCanvasAgg(figure).print_png(partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        FigureCanvasAgg(figure).print_png(partial)
 
 
 class Log:

@@ -1,51 +1,244 @@
-"""How the examples reach the device."""
+"""How the examples reach a training step: opened, fed to the device, and there cropped, flipped and turned into floats.
+
+There are two feeds, which give the same bytes. Of each, `data` is what stays on the device, `take` is what some steps
+need besides, and `gather` makes batches of the two on the device.
+"""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+import math
+import os
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
 from ml_collections import ConfigDict
-from PIL import Image
 
-from jaxgan.data import order
-from jaxgan.data.sources import SOURCES, Examples
+from jaxgan import keys
+from jaxgan.data import cache, order, sources, workers
+from jaxgan.data.cache import Examples, Undecoded
+from jaxgan.data.decode import MODES, Transform
 from jaxgan.errors import UserError, choose
+
+FEEDS = ("auto", "resident", "streaming")
+CROPS = ("centre", "random")
+BAD_IMAGES = ("error", "skip")
+MOST_WORKERS = 8  # processes that decode, unless the configuration asks for more
+
+Load = Callable[[PyTree, PyTree, Array, Array], dict[str, Array]]
+Pixels = UInt8[Array, "batch height width channel"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ResidentFeed:
-    """The whole data set lies in device memory; what reaches a step is the indices of its batch.
+class Order:
+    """Which examples a process reads for each batch.
 
     Attributes:
-        data: the arrays of the data set, N examples each.
-        seed: of the order.
+        seed: of the run.
         batch_size: examples in a global batch.
         repeats: batches in a training step.
+        num_examples: in the data set.
+        process, processes: this one reads its part of each batch, as the others do.
     """
 
-    data: Mapping[str, np.ndarray]
     seed: int
     batch_size: int
-    repeats: int = 1
+    repeats: int
+    num_examples: int
+    process: int = 0
+    processes: int = 1
 
-    def positions(self, step: int, count: int) -> np.ndarray:
-        """What `load` needs for `count` steps from `step` on: int32 [count, repeats, batch_size]."""
-        size = len(self.data["images"])
-        first = step * self.repeats
-        batches = [
-            order.batch_indices(self.seed, batch, self.batch_size, size)
-            for batch in range(first, first + count * self.repeats)
-        ]
-        return np.stack(batches).reshape(count, self.repeats, self.batch_size)
+    def batch(self, number: int) -> np.ndarray:
+        """The examples of one batch: int32 [batch_size / processes]."""
+        indices = order.batch_indices(self.seed, number, self.batch_size, self.num_examples)
+        return np.split(indices, self.processes)[self.process]
+
+
+class ResidentFeed:
+    """The whole data set lies in device memory; what a step needs besides is the indices of its batches."""
+
+    def __init__(self, examples: Examples, order: Order):
+        self.data = {"images": examples.images, "labels": examples.labels}
+        self.examples, self.order = examples, order
+
+    def take(self, step: int, count: int) -> np.ndarray:
+        """The indices for `count` steps from `step` on: int32 [count, repeats, batch]."""
+        repeats = self.order.repeats
+        batches = [self.order.batch(number) for number in range(step * repeats, (step + count) * repeats)]
+        return np.stack(batches).reshape(count, repeats, -1)
+
+    def like(self, count: int) -> np.ndarray:
+        """An array of the same shape as `take` gives."""
+        return np.zeros((count, self.order.repeats, self.order.batch_size // self.order.processes), np.int32)
 
     @staticmethod
-    def load(data: Mapping[str, Array], positions: Int[Array, "repeats batch"]) -> dict[str, Array]:
-        """One step's batches, on the device: images in [-1, 1] [repeats, batch, H, W, C], labels [repeats, batch]."""
-        batch = jax.tree.map(lambda array: array[positions], dict(data))
-        return batch | {"images": to_float(batch["images"])}
+    def gather(data: Mapping[str, Array], indices: Int[Array, "repeats batch"]) -> dict[str, Array]:
+        """One step's batches."""
+        return jax.tree.map(lambda array: array[indices], dict(data))
+
+    def close(self) -> None:
+        """Ends nothing: this feed reads nothing ahead."""
+
+
+class StreamingFeed:
+    """Threads or processes read the batches ahead of use, and decode them if need be.
+
+    `take` is a function of its arguments all the same; it is fast for the steps after those that it gave last.
+    """
+
+    def __init__(self, examples: Examples | Undecoded, order: Order, processes: int = 0):
+        self.data: dict[str, Array] = {}
+        self.examples, self.order, self.processes = examples, order, processes
+        self.step, self.batches = None, None
+
+    def take(self, step: int, count: int) -> dict[str, np.ndarray]:
+        """The batches of `count` steps from `step` on: arrays [count, repeats, batch, ...]."""
+        repeats = self.order.repeats
+        if step != self.step:
+            self.close()
+            batch = functools.partial(read, self.examples, self.order)
+            self.batches = workers.in_order(batch, step * repeats, workers.ENDLESS, self.processes)
+        batches = [next(self.batches) for _ in range(count * repeats)]
+        self.step = step + count
+        return {
+            name: np.stack([batch[name] for batch in batches]).reshape(count, repeats, *first.shape)
+            for name, first in batches[0].items()
+        }
+
+    def like(self, count: int) -> dict[str, np.ndarray]:
+        """Arrays of the same shapes as `take` gives."""
+        shape = (count, self.order.repeats, self.order.batch_size // self.order.processes)
+        return {"images": np.zeros((*shape, *self.examples.shape), np.uint8), "labels": np.zeros(shape, np.int32)}
+
+    @staticmethod
+    def gather(data: Mapping[str, Array], batches: Mapping[str, Array]) -> dict[str, Array]:
+        """One step's batches, as they came."""
+        del data
+        return dict(batches)
+
+    def close(self) -> None:
+        """Ends the threads or processes."""
+        if self.batches:
+            self.batches.close()
+        self.step, self.batches = None, None
+
+
+def read(examples: Examples | Undecoded, order: Order, number: int) -> dict[str, np.ndarray]:
+    """One batch: images uint8 [batch, H, W, C], labels int32 [batch]."""
+    return examples.batch(order.batch(number))
+
+
+def open_examples(config: ConfigDict) -> Examples | Undecoded:
+    """The data set of an experiment, at the size and with the channels that the configuration asks for.
+
+    Raises:
+        UserError: there is no such data set, or something is wrong with it.
+    """
+    data = config.data
+    choose("config.data.feed", data.feed, FEEDS)
+    choose("config.data.crop", data.crop, CROPS)
+    choose("config.data.on_bad_image", data.on_bad_image, BAD_IMAGES)
+    load_size = data.load_size or data.size
+    if load_size < data.size or (data.crop == "random" and load_size == data.size):
+        raise UserError(
+            f"config.data.load_size={data.load_size} should be more than config.data.size={data.size}, "
+            f"which the {data.crop} crop cuts out of it"
+        )
+    selection = sources.select(data)
+    in_arrays = all(isinstance(split, sources.Arrays) for split, _, _ in selection.parts)
+    if not in_arrays and data.channels not in MODES:
+        raise UserError(f"config.data.channels={data.channels} should be 1 (grey) or 3 (colour) for {data.source}")
+    size = load_size if data.crop == "random" else data.size
+    undecoded = Undecoded(selection, Transform(load_size, size, data.channels, data.upscale))
+    if data.source.endswith(".npy") and len(selection.parts) == 1:
+        split, start, stop = selection.parts[0]
+        if split.images.shape[1:] == undecoded.shape:  # as they are wanted: no copy of a file that may be huge
+            reopen = functools.partial(open_examples, config)
+            return Examples(split.images[start:stop], split.targets[start:stop], selection.classes, reopen=reopen)
+    if not data.cache or data.source == "digits":  # which are decoded in no time
+        return undecoded
+    return cache.cached(undecoded, data.on_bad_image == "skip")
+
+
+def feed(config: ConfigDict, examples: Examples | Undecoded, room: int) -> ResidentFeed | StreamingFeed:
+    """The batches of an experiment.
+
+    Args:
+        config: its configuration.
+        examples: its data set.
+        room: bytes of device memory that a resident data set may take.
+
+    Raises:
+        UserError: an image cannot be decoded, or the configuration contradicts itself.
+    """
+    data, skip_bad = config.data, config.data.on_bad_image == "skip"
+    size = len(examples) * math.prod(examples.shape)
+    resident = data.feed == "resident" or (data.feed == "auto" and size <= room)
+    if resident and isinstance(examples, Undecoded):
+        examples = cache.in_memory(examples, skip_bad)
+    if isinstance(examples, Undecoded) and skip_bad:
+        raise UserError("config.data.on_bad_image=skip needs config.data.cache=True, which looks at every image first")
+    plan = Order(config.seed, config.batch_size, config.discriminator_steps, len(examples))
+    if resident:
+        return ResidentFeed(examples, plan)
+    processes = data.workers
+    if processes < 0:
+        processes = min(os.cpu_count() or 1, MOST_WORKERS) if isinstance(examples, Undecoded) else 0
+    return StreamingFeed(examples, plan, processes)
+
+
+def loader(config: ConfigDict, feed: ResidentFeed | StreamingFeed, axis_name: str | None = None) -> Load:
+    """Makes one step's batches on the device: (data, inputs, seed, step) -> batches.
+
+    Of the arguments `data` is the feed's, `inputs` one step of what its `take` gives, and seed and step are the
+    state's. The batches are arrays [repeats, batch, ...]: images in [-1, 1], labels.
+    """
+    data = config.data
+
+    def load(feed_data: PyTree, inputs: PyTree, seed: Array, step: Array) -> dict[str, Array]:
+        batches = feed.gather(feed_data, inputs)
+        images = batches["images"]
+        examples = keys.global_examples(images.shape[1], axis_name)
+
+        def changed(images: Pixels, repeat: Array) -> Float[Array, "batch height width channel"]:
+            if data.crop == "random":
+                images = random_crop(images, example_keys("crop", repeat), data.size)
+            if data.flip:
+                images = random_flip(images, example_keys("flip", repeat))
+            return to_float(images)
+
+        def example_keys(use: str, repeat: Array) -> Key[Array, " batch"]:
+            return keys.example_keys(keys.use_key(seed, step, use, repeat), examples)
+
+        return batches | {"images": jax.vmap(changed)(images, jnp.arange(len(images)))}
+
+    return load
+
+
+def summary(feed: ResidentFeed | StreamingFeed) -> str:
+    """What is fed and how, in one line."""
+    count, classes, (height, width, channels) = len(feed.examples), feed.examples.classes, feed.examples.shape
+    labels = f", {len(classes)} classes ({', '.join(classes[:10])}{', ...' * (len(classes) > 10)})" if classes else ""
+    how = "resident" if isinstance(feed, ResidentFeed) else f"streaming, {feed.processes or 'no'} worker processes"
+    return f"{count:,} images, {height}x{width}x{channels}{labels}; {how}"
+
+
+def random_crop(images: Pixels, example_keys: Key[Array, " batch"], size: int) -> Pixels:
+    """A square of `size` at a place that each example draws for itself."""
+
+    def crop(image: Array, key: Array) -> Array:
+        top, left = jax.random.randint(key, (2,), 0, image.shape[0] - size + 1)
+        return jax.lax.dynamic_slice(image, (top, left, 0), (size, size, image.shape[2]))
+
+    return jax.vmap(crop)(images, example_keys)
+
+
+def random_flip(images: Pixels, example_keys: Key[Array, " batch"]) -> Pixels:
+    """Each image as it is or, with a probability of 1/2, its mirror image."""
+    flipped = jax.vmap(jax.random.bernoulli)(example_keys)
+    return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images)
 
 
 def to_float(images: UInt8[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -56,33 +249,3 @@ def to_float(images: UInt8[Array, "*shape"]) -> Float[Array, "*shape"]:
 def to_pixels(images: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
     """The inverse of `to_float`, rounded to the nearest pixel value and clipped."""
     return jnp.clip(jnp.round((images + 1) * 127.5), 0, 255).astype(jnp.uint8)
-
-
-def resize(images: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [N, H, W, C] to [N, size, size, C], by Lanczos with antialiasing."""
-    if images.shape[1:3] == (size, size):
-        return images
-
-    def resized(channel: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(channel).resize((size, size), Image.Resampling.LANCZOS))
-
-    return np.stack([np.stack([resized(c) for c in np.moveaxis(image, -1, 0)], axis=-1) for image in images])
-
-
-def open_source(config: ConfigDict) -> Examples:
-    """The data set of an experiment, at the size and with the channels that the configuration asks for.
-
-    Raises:
-        UserError: there is no such source, or it has other channels.
-    """
-    examples = SOURCES[choose("config.data.source", config.data.source, SOURCES)]()
-    channels = examples.images.shape[-1]
-    if channels != config.data.channels:
-        raise UserError(f"config.data.channels={config.data.channels} should be {channels} for {config.data.source}")
-    return examples._replace(images=resize(examples.images, config.data.size))
-
-
-def feed(config: ConfigDict, examples: Examples) -> ResidentFeed:
-    """The batches of an experiment."""
-    data = {"images": examples.images, "labels": examples.labels}
-    return ResidentFeed(data, config.seed, config.batch_size, config.discriminator_steps)

@@ -1,0 +1,228 @@
+"""Decoded images on disk, so that a data set is decoded once: uint8, mapped into memory.
+
+They lie in $JAXGAN_DATA_CACHE, ~/.cache/jaxgan/data if it is not set: one folder for each choice of examples and
+transform, which can be removed at any time.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxgan.data import workers
+from jaxgan.data.decode import BadImageError, Transform
+from jaxgan.data.sources import Selection
+from jaxgan.errors import UserError, warn
+from jaxgan.files import locked
+
+CHUNK = 64  # images that are decoded at a time
+
+Decoded = tuple[list[np.ndarray], list[int], list[str]]  # images, their labels, and what is wrong with other ones
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """A decoded data set at random access.
+
+    Attributes:
+        images: uint8 [N, H, W, C], in memory or mapped from a file.
+        labels: int32 [N].
+        classes: the name of each label; empty if there are none.
+        digest: of the images and labels; empty where they were never read as a whole.
+        reopen: gives the same examples to another process; None for those in memory, which are sent there.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    digest: str = ""
+    reopen: Callable[[], "Examples"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.images.shape[1:]
+
+    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Some examples: images uint8 [n, H, W, C] and labels int32 [n]."""
+        return {"images": self.images[indices], "labels": self.labels[indices]}
+
+    def __reduce__(self) -> tuple:
+        return (self.reopen, ()) if self.reopen else (Examples, (self.images, self.labels, self.classes, self.digest))
+
+
+@dataclasses.dataclass(frozen=True)
+class Undecoded:
+    """A data set that is decoded anew whenever it is read; otherwise like `Examples`."""
+
+    selection: Selection
+    transform: Transform
+    digest: str = ""
+
+    def __len__(self) -> int:
+        return len(self.selection)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.transform.size, self.transform.size, self.transform.channels)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.selection.classes
+
+    def decode(self, indices: np.ndarray) -> Decoded:
+        """The images that can be decoded, their labels, and what is wrong with the others."""
+        images, labels, bad = [], [], []
+        for item in self.selection.read(indices):
+            try:
+                images.append(self.transform(item.image, item.name))
+                labels.append(item.label)
+            except BadImageError as error:
+                bad.append(str(error))
+        return images, labels, bad
+
+    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """As `Examples.batch`, or a `UserError` if an image cannot be decoded."""
+        images, labels, bad = self.decode(indices)
+        if bad:
+            raise refusal(bad[0])
+        return {"images": np.stack(images), "labels": np.int32(labels)}
+
+    def chunk(self, number: int) -> Decoded:
+        """`decode` of the examples from `number` times CHUNK on."""
+        return self.decode(np.arange(number * CHUNK, min((number + 1) * CHUNK, len(self))))
+
+    def chunks(self, skip_bad: bool) -> Iterator[Decoded]:
+        """All examples in order, decoded by all cores, with a progress bar if that takes long.
+
+        Raises:
+            UserError: an image cannot be decoded, and bad ones are not to be skipped; or none can.
+        """
+        left = len(self)
+        with (
+            contextlib.closing(workers.in_order(self.chunk, 0, -(-left // CHUNK))) as chunks,
+            tqdm(total=left, desc="decoding", unit=" images", delay=1, leave=False) as bar,
+        ):
+            for images, labels, bad in chunks:
+                left -= len(bad)
+                if bad and not (skip_bad and left):
+                    raise refusal(bad[0])
+                yield images, labels, bad
+                bar.update(len(images) + len(bad))
+
+
+def refusal(reason: str) -> UserError:
+    """Why a data set with a bad image is not used, and what to do about it."""
+    return UserError(f"{reason}: repair it, remove it, or set config.data.on_bad_image=skip")
+
+
+def report(bad: list[str], total: int) -> None:
+    """Tells which images are left out, if any are."""
+    if bad:
+        more = f", and so on; the others: {len(bad) - 3}" if len(bad) > 3 else ""
+        warn(f"{len(bad)} of {total} images are left out: {'; '.join(bad[:3])}{more}")
+
+
+def folder() -> Path:
+    """Where all caches lie."""
+    return Path(os.environ.get("JAXGAN_DATA_CACHE") or Path.home() / ".cache" / "jaxgan" / "data").expanduser()
+
+
+def load(place: Path) -> Examples:
+    """A finished cache.
+
+    Raises:
+        OSError, ValueError, KeyError: it is not whole.
+    """
+    about = json.loads((place / "about.json").read_text())
+    images = np.memmap(place / "images", np.uint8, "r", shape=tuple(about["shape"]))
+    labels = np.memmap(place / "labels", np.int32, "r", shape=images.shape[:1])
+    return Examples(images, labels, tuple(about["classes"]), about["digest"], functools.partial(load, place))
+
+
+def cached(undecoded: Undecoded, skip_bad: bool) -> Examples:
+    """The decoded data set, from the cache if it is there, and put there if not; one process at a time decodes.
+
+    Raises:
+        BadImageError: an image cannot be decoded, and bad ones are not to be skipped.
+        UserError: no image is left, or the disk is full.
+    """
+    described = [undecoded.selection.content, dataclasses.asdict(undecoded.transform)]
+    place = folder() / hashlib.blake2b(json.dumps(described).encode(), digest_size=16).hexdigest()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not place.exists():
+        with locked(place.with_suffix(".lock")):
+            if not place.exists():  # which another process may have seen to
+                write(undecoded, skip_bad, place)
+    try:
+        examples, bad = load(place), json.loads((place / "bad.json").read_text())
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{place} is damaged ({error}): remove it, and the images are decoded again") from error
+    if bad and not skip_bad:
+        raise refusal(bad[0])
+    report(bad, len(examples) + len(bad))
+    return examples
+
+
+def write(undecoded: Undecoded, skip_bad: bool, place: Path) -> None:
+    """Decodes a data set into a folder, all of it or nothing.
+
+    The files are written, not mapped: on a full disk a write fails, where a mapped page would end the process.
+    """
+    partial = place.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial.mkdir()
+    total, labels, bad = hashlib.blake2b(digest_size=16), [], []
+    try:
+        with (partial / "images").open("wb") as file:
+            for images, targets, reasons in undecoded.chunks(skip_bad):
+                for image in images:
+                    pixels = image.tobytes()
+                    total.update(pixels)
+                    file.write(pixels)
+                labels += targets
+                bad += reasons
+        stored = np.int32(labels).tobytes()
+        total.update(stored)
+        (partial / "labels").write_bytes(stored)
+        about = {
+            "source": undecoded.selection.name,
+            "transform": dataclasses.asdict(undecoded.transform),
+            "shape": (len(labels), *undecoded.shape),
+            "classes": undecoded.classes,
+            "digest": total.hexdigest(),
+        }
+        (partial / "about.json").write_text(json.dumps(about, indent=2))
+        (partial / "bad.json").write_text(json.dumps(bad, indent=2))
+        partial.rename(place)
+    except OSError as error:
+        size = len(undecoded) * np.prod(undecoded.shape) / 2**30
+        raise UserError(
+            f"{place.parent} cannot hold {size:.3g} GiB of decoded images ({error.strerror}): make room, choose "
+            "another JAXGAN_DATA_CACHE, or set config.data.cache=False"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def in_memory(undecoded: Undecoded, skip_bad: bool) -> Examples:
+    """The decoded data set without a cache; errors as of `cached`, but for the disk."""
+    images, labels, bad = [], [], []
+    for some, targets, reasons in undecoded.chunks(skip_bad):
+        images += some
+        labels += targets
+        bad += reasons
+    report(bad, len(images) + len(bad))
+    arrays = np.stack(images), np.int32(labels)
+    total = hashlib.blake2b(arrays[0].tobytes() + arrays[1].tobytes(), digest_size=16)
+    return Examples(*arrays, undecoded.classes, total.hexdigest())

@@ -1,0 +1,178 @@
+"""Prepares a data set of TensorFlow Datasets, once: downloads it and writes it as array_record files.
+
+    python -m jaxgan.data.prepare tfds:mnist
+
+train.py does the same when it needs the data set, in a process of its own: preparing takes TensorFlow, as a rule, and
+that is not to share a process with JAX. The files go to $TFDS_DATA_DIR, ~/tensorflow_datasets if it is not set.
+"""
+
+import contextlib
+import io
+import os
+import socket
+import subprocess
+import sys
+import threading
+import urllib.parse
+from pathlib import Path
+
+import absl.logging
+import requests
+import tensorflow_datasets as tfds
+
+import jaxgan
+from jaxgan.errors import UserError, choose, exit_code
+from jaxgan.files import locked
+
+absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS warns of every data set that is not prepared yet
+
+PATIENCE = 8  # seconds until a server counts as out of reach
+
+
+def folder() -> Path:
+    """Where TensorFlow Datasets keeps its files."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def find_builder(place: str) -> tfds.core.DatasetBuilder:
+    """The builder of `name`, `name:version` or `name/config:version`.
+
+    Raises:
+        UserError: there is no such data set or version.
+    """
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints a page where TensorFlow is missing
+            return tfds.builder(place, data_dir=folder(), file_format="array_record")
+    except tfds.core.registered.DatasetNotFoundError:
+        name = place.partition(":")[0].partition("/")[0]
+        choose("data set of TensorFlow Datasets named", name, tfds.list_builders(with_community_datasets=False))
+        raise
+    # What TFDS thinks of a version or of missing packages it says in errors of many types.
+    except Exception as error:
+        raise UserError(_without_tensorflow(error, place) or f"config.data.source=tfds:{place}: {error}") from error
+
+
+def prepared_builder(place: str) -> tfds.core.DatasetBuilder:
+    """The same, of a prepared data set; if it is not, another process prepares it first.
+
+    Raises:
+        UserError: it could not be prepared.
+    """
+    builder = find_builder(place)
+    if builder.is_prepared():
+        return builder
+    code = "import sys; from jaxgan.data import prepare; prepare.answer(sys.argv[1])"
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2")
+    package = str(Path(jaxgan.__file__).parents[1])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-c", code, place], env=environment, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode or done.stdout:
+        raise UserError(done.stdout or f"preparing tfds:{place} ended with code {done.returncode}")
+    return find_builder(place)
+
+
+def prepare(place: str) -> None:
+    """Downloads a data set and writes its array_record files, with progress bars; does nothing if they are there.
+
+    Raises:
+        UserError: TensorFlow is missing, a server is out of reach, or whatever else keeps TFDS from it.
+    """
+    builder = find_builder(place)
+    downloads = folder() / "downloads"
+    downloads.mkdir(parents=True, exist_ok=True)
+    # Where a user puts files by hand: a folder of the data set's own, since several sets name their files alike, or
+    # TFDS's folder for all of them.
+    manual = downloads / "manual" / builder.name
+    settings = tfds.download.DownloadConfig(manual_dir=manual if manual.is_dir() else None)
+    with locked(downloads / f"{builder.name}.lock"), _impatient() as unreachable:
+        if find_builder(place).is_prepared():  # by the process that had the lock before
+            return
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                builder.download_and_prepare(download_dir=downloads, download_config=settings)
+        except Exception as error:
+            if unreachable:
+                files = sorted({info.filename or url.rsplit("/", 1)[-1] for url, info in builder.url_infos.items()})
+                raise UserError(
+                    f"tfds:{place} cannot be downloaded, since {unreachable[0]} is out of reach: connect to the "
+                    f"internet, or put {', '.join(files[:8])} into {manual} by hand"
+                ) from error
+            reason = f"{type(error).__name__}: {str(error)[:300]}"
+            raise UserError(
+                _without_tensorflow(error, place) or f"tfds:{place} cannot be prepared ({reason})"
+            ) from error
+
+
+def answer(place: str) -> None:
+    """What `prepared_builder` runs in another process: prints nothing to stdout but what went wrong."""
+    try:
+        prepare(place)
+    except UserError as error:
+        print(error)
+
+
+@contextlib.contextmanager
+def _impatient():
+    """Lets downloads fail at once where a server is out of reach; yields the list of such servers.
+
+    TFDS itself would ask ten times over minutes, and has no setting for that.
+    """
+    unreachable: list[str] = []
+
+    class Adapter(requests.adapters.HTTPAdapter):
+        def send(self, request: requests.PreparedRequest, **options: object) -> requests.Response:
+            proxy = requests.utils.select_proxy(request.url, options.get("proxies"))
+            address = urllib.parse.urlsplit(proxy or request.url)
+            port = address.port or (443 if address.scheme == "https" else 80)
+            if not _reachable(address.hostname, port):
+                unreachable.append(address.hostname)
+                raise requests.ConnectionError(f"{address.hostname} is out of reach")
+            return super().send(request, **options)
+
+    stock, requests.adapters.HTTPAdapter = requests.adapters.HTTPAdapter, Adapter
+    try:
+        yield unreachable
+    finally:
+        requests.adapters.HTTPAdapter = stock
+
+
+def _reachable(host: str, port: int) -> bool:
+    answers: list[bool] = []
+
+    def connect() -> None:
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=PATIENCE):
+            answers.append(True)
+
+    # In a thread, since looking up a name knows no time limit.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return bool(answers)
+
+
+def _without_tensorflow(error: Exception, place: str) -> str | None:
+    if "No module named 'tensorflow'" not in str(error):
+        return None
+    return f"tfds:{place} needs TensorFlow once, to be prepared: pip install -e '.[prepare]' in the folder of train.py"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+
+    def run() -> None:
+        kind, _, place = argv[0].partition(":") if len(argv) == 1 else ("", "", "")
+        if kind != "tfds" or not place:
+            raise UserError(
+                f"{' '.join(argv) or 'nothing'!r}: write python -m jaxgan.data.prepare tfds:NAME, say tfds:mnist"
+            )
+        prepare(place)
+        print(f"tfds:{place} is prepared: {find_builder(place).data_path}")
+
+    return exit_code(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
