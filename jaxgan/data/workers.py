@@ -37,14 +37,14 @@ def in_order(function: Callable[[int], Result], start: int, stop: int, processes
         if not flags.FLAGS.is_parsed():  # Grain asks for its flags, of which this program has none
             flags.FLAGS.mark_as_parsed()
         each = numbers.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
-        # Through pipes, not shared memory: of that a container has little, and what is on its way at the end stays there.
+        # Through pipes, not shared memory: a container has little of it, and what is on its way at the end stays there.
         through_pipes = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
         each = grain.experimental.WithOptionsIterDataset(each, through_pipes)
         options = grain.MultiprocessingOptions(num_workers=processes, per_worker_buffer_size=AHEAD)
         results = iter(each.mp_prefetch(options, worker_init_fn=_start_worker))
     try:
-        # Processes are started by the first use, and inherit what is blocked then: Ctrl-C and SIGTERM, which often go to
-        # all processes at once, are for this one alone. Python's own helper comes first, since its start unblocks them.
+        # Processes are started by the first use, and inherit what is blocked then: Ctrl-C and SIGTERM, which often go
+        # to all processes at once, are for this one alone. Python's own helper comes first: its start unblocks them.
         multiprocessing.resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
