@@ -8,7 +8,7 @@ from PIL import Image
 
 from jaxgan.files import replacing
 
-CELL = 48  # pixels; smaller images are enlarged by a whole factor, so that a person can see them
+CELL = 48  # pixels; smaller images are enlarged by a whole factor to at least that, so that a person can see them
 MOST_FRAMES = 120
 
 
@@ -30,7 +30,7 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     count, height, width, _ = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = -(-count // columns)
-    factor = max(1, CELL // height)
+    factor = -(-CELL // height)
     enlarged = colours(images).repeat(factor, axis=1).repeat(factor, axis=2)
     height, width = height * factor, width * factor
     canvas = np.full((rows * (height + 2) + 2, columns * (width + 2) + 2, 3), 255, np.uint8)

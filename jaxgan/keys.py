@@ -7,7 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 
-def use_key(seed: int | UInt32[Array, ""], step: int | Int[Array, ""], use: str, repeat: int = 0) -> Key[Array, ""]:
+def use_key(
+    seed: int | UInt32[Array, ""], step: int | Int[Array, ""], use: str, repeat: int | Int[Array, ""] = 0
+) -> Key[Array, ""]:
     """The key of one use ("latents", "targets", ...) in one step.
 
     Args:

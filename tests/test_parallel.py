@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -77,6 +78,30 @@ def test_two_devices_compute_what_one_does(found, updates):
         np.testing.assert_allclose(found_here, one[path], rtol=1e-3, atol=2e-5, err_msg=path)
 
 
+def test_a_stream_gives_two_devices_what_resident_data_gives_them(found):
+    """The state and every step's metrics; and again what one device computes."""
+    one, both = branch(found, "streaming", "one"), branch(found, "streaming", "all")
+    resident = branch(found, "alternating", "all")
+    assert one.keys() == both.keys() == resident.keys()
+    for path, array in both.items():
+        found_here = array if path.startswith(METRICS) else array[0]
+        np.testing.assert_allclose(array, resident[path], rtol=1e-5, atol=1e-6, err_msg=path)
+        np.testing.assert_allclose(found_here, one[path], rtol=1e-3, atol=2e-5, err_msg=path)
+
+
+@pytest.mark.parametrize("kind", ["resident", "streaming"])
+def test_an_example_is_cropped_and_flipped_alike_on_any_device(found, kind):
+    """To the bit, in both batches of the step."""
+    one, both = branch(found, f"{kind} batches", "one"), branch(found, f"{kind} batches", "all")
+    assert {path: array.shape for path, array in both.items()} == {
+        "['images']": (2, 2, 4, 8, 8, 1),
+        "['labels']": (2, 2, 4),
+    }
+    for path, array in both.items():
+        np.testing.assert_array_equal(np.concatenate(array, axis=1), one[path])
+        np.testing.assert_array_equal(one[path], found[f"['resident batches']['one']{path}"])
+
+
 def test_a_batch_that_two_devices_do_not_divide(found):
     assert found["refusal"] == "config.batch_size=7 does not divide over 2 devices: make it 6 or 8"
 
@@ -110,6 +135,30 @@ def test_device_d_gets_the_dth_part_of_every_batch(count, share, steps, repeats)
         parts = parallel.split_batch(positions)
     assert parts.shape == (count, steps, repeats, share)
     np.testing.assert_array_equal(np.concatenate(parts, axis=-1), positions)
+
+
+@law
+@given(count=COUNTS, share=st.integers(1, 4), steps=st.integers(1, 3), repeats=st.integers(1, 2))
+def test_the_parts_of_a_stream_are_those_of_its_positions(count, share, steps, repeats):
+    """Images are spread over the devices as the indices are that resident data are read by."""
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 3, 1), np.uint8)
+    positions = np.random.default_rng(1).integers(0, 50, (steps, repeats, count * share))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "local_device_count", lambda: count)
+        parts = parallel.split_batch({"images": images[positions], "labels": positions})
+    np.testing.assert_array_equal(parts["images"], images[parts["labels"]])
+    assert parts["images"].shape == (count, steps, repeats, share, 3, 3, 1)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("limit", [2**33, None])
+def test_data_may_take_a_quarter_of_a_device_s_memory(monkeypatch, count, limit):
+    """Devices that do not tell what they have, as CPUs, share the machine's."""
+    device = SimpleNamespace(memory_stats=lambda: limit and {"bytes_limit": limit, "bytes_in_use": 5})
+    monkeypatch.setattr(jax, "local_devices", lambda: [device] * count)
+    monkeypatch.setattr(jax, "local_device_count", lambda: count)
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": 2**20}.__getitem__)
+    assert parallel.room_for_data() == (limit or 2**32 // count) // 4
 
 
 @law

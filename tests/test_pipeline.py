@@ -1,27 +1,87 @@
-"""The data: digits, pixels, resizing, and the batches that a training step gets."""
+"""The examples on their way to a training step: the same bytes from every feed, and what each example draws."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments import raises_user_error, tiny_config
+from experiments import quick_jit, raises_user_error, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxgan.data import order, pipeline
-from jaxgan.data.sources import digits
+from jaxgan import keys
+from jaxgan.data import cache, order, pipeline, sources
+from jaxgan.data.cache import Undecoded
+from jaxgan.data.decode import Transform
 from jaxgan.errors import UserError
+
+law = settings(deadline=None, max_examples=30, derandomize=True)
+slow_law = settings(law, max_examples=12)  # each example of which starts threads
+COUNT, STORED, SIZE, CROPPED = 11, (9, 8), 6, 4  # images, and their pixels as stored, decoded and cropped
+CHANGED = {"data__load_size": SIZE, "data__size": CROPPED, "data__crop": "random", "data__flip": True}
+KINDS = ("resident", "streaming", "undecoded")
+
+
+def undecoded(count: int = COUNT) -> Undecoded:
+    """Made-up images of some pixels, which are made smaller on reading; image i has the label i."""
+    images = np.random.default_rng(0).integers(0, 256, (count, *STORED, 3), np.uint8)
+    split = sources.Arrays(images, np.arange(count, dtype=np.int32))
+    selection = sources.Selection("made-up", ((split, 0, count),), (), None, "made-up")
+    return Undecoded(selection, Transform(SIZE, SIZE, 3, True))
+
+
+@functools.cache
+def decoded() -> cache.Examples:
+    return cache.in_memory(undecoded(), skip_bad=False)
+
+
+def make_feed(kind: str, repeats: int = 1, workers: int = 0, batch_size: int = 4, **part):
+    """A feed over the made-up images; `part` tells which process of how many reads it."""
+    plan = pipeline.Order(3, batch_size, repeats, COUNT, **part)
+    if kind == "resident":
+        return pipeline.ResidentFeed(decoded(), plan)
+    return pipeline.StreamingFeed(decoded() if kind == "streaming" else undecoded(), plan, workers)
 
 
 @pytest.fixture(scope="module")
-def examples():
-    return digits()
+def feeds():
+    """A function that gives the feed of a kind and a number of repeats: always the same one, wherever it stands."""
+    made = {}
+
+    def get(kind: str, repeats: int = 1):
+        if (kind, repeats) not in made:
+            made[kind, repeats] = make_feed(kind, repeats)
+        return made[kind, repeats]
+
+    yield get
+    for feed in made.values():
+        feed.close()
 
 
-def small_feed(repeats: int) -> pipeline.ResidentFeed:
-    images = np.random.default_rng(0).integers(0, 256, (11, 4, 4, 3), np.uint8)
-    return pipeline.ResidentFeed({"images": images, "labels": np.arange(11, dtype=np.int32)}, 3, 4, repeats)
+@functools.cache
+def compiled_loader(kind: str, **changes):
+    """What `loader` makes for a kind of feed."""
+    return quick_jit(pipeline.loader(tiny_config(**({"data__size": SIZE} | changes)), make_feed(kind)))
+
+
+def loaded(feed, step: int, count: int, **changes) -> dict[str, np.ndarray]:
+    """The batches of some steps, as the training steps get them: arrays [count, repeats, batch, ...]."""
+    load = compiled_loader("resident" if isinstance(feed, pipeline.ResidentFeed) else "streaming", **changes)
+    inputs = feed.take(step, count)
+    one = lambda k: load(feed.data, jax.tree.map(lambda array: array[k], inputs), np.uint32(3), np.int32(step + k))  # noqa: E731
+    return jax.tree.map(lambda *parts: np.stack(parts), *map(one, range(count)))
+
+
+def assert_equal(actual: dict, expected: dict) -> None:
+    assert actual.keys() == expected.keys()
+    for name, array in expected.items():
+        assert (actual[name].dtype, actual[name].shape) == (array.dtype, array.shape), name
+        np.testing.assert_array_equal(actual[name], array, err_msg=name)
+
+
+# Pixels
 
 
 def test_every_pixel_value_survives_the_way_to_floats_and_back():
@@ -40,82 +100,371 @@ def test_floats_are_rounded_to_the_nearest_pixel_and_clipped():
         np.testing.assert_array_equal(pipeline.to_pixels(levels + shift / 127.5), np.arange(256))
 
 
-def test_the_digits_are_all_there(examples):
-    assert (examples.images.shape, examples.images.dtype) == ((1797, 8, 8, 1), np.uint8)
-    assert (examples.labels.shape, examples.labels.dtype) == ((1797,), np.int32)
-    assert (examples.images.min(), examples.images.max()) == (0, 255)
-    assert len(np.unique(examples.images)) == 17  # the original grey levels, 0 to 16
-    assert examples.classes == tuple("0123456789")
+# What is opened
+
+
+@pytest.fixture(scope="module")
+def digits() -> sources.Source:
+    return sources.digits("")
+
+
+def resize(images: np.ndarray, size: int) -> np.ndarray:
+    """Each image at another size, as it is decoded."""
+    transform = Transform(size, size, images.shape[-1], upscale=True)
+    return np.stack([transform(image, "an image") for image in images])
+
+
+def test_the_digits_are_all_there(digits):
+    (name, split), *others = digits.splits.items()
+    assert (name, others) == ("train", [])
+    assert (split.images.shape, split.images.dtype) == ((1797, 8, 8, 1), np.uint8)
+    assert (split.labels().shape, split.labels().dtype) == ((1797,), np.int32)
+    assert (split.images.min(), split.images.max()) == (0, 255)
+    assert len(np.unique(split.images)) == 17  # the original grey levels, 0 to 16
+    assert digits.classes == tuple("0123456789")
     # Counts of the classes, from the data set's own description.
-    assert np.bincount(examples.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert np.bincount(split.labels()).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
 @pytest.mark.parametrize("size", [4, 8, 16, 13])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_resizing_keeps_constant_images(size, channels):
     colours = np.random.default_rng(0).integers(0, 256, (5, 1, 1, channels), np.uint8)
-    out = pipeline.resize(np.broadcast_to(colours, (5, 8, 8, channels)), size)
+    out = resize(np.broadcast_to(colours, (5, 8, 8, channels)), size)
     assert out.dtype == np.uint8
     np.testing.assert_array_equal(out, np.broadcast_to(colours, (5, size, size, channels)))
 
 
 def test_resizing_treats_each_channel_and_each_image_alone():
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
-    out = pipeline.resize(images, 12)
+    out = resize(images, 12)
     for i in range(3):
-        np.testing.assert_array_equal(pipeline.resize(images[i : i + 1], 12)[0], out[i])
-        np.testing.assert_array_equal(pipeline.resize(images[..., i : i + 1], 12)[..., 0], out[..., i])
+        np.testing.assert_array_equal(resize(images[i : i + 1], 12)[0], out[i])
+        np.testing.assert_array_equal(resize(images[..., i : i + 1], 12)[..., 0], out[..., i])
     whole = np.asarray(Image.fromarray(images[0]).resize((12, 12), Image.Resampling.LANCZOS))
     np.testing.assert_array_equal(out[0], whole)
 
 
-def test_the_same_size_changes_nothing(examples):
-    assert pipeline.resize(examples.images, 8) is examples.images
+def test_the_same_size_changes_nothing(digits):
+    image = digits.splits["train"].images[0]
+    assert Transform(8, 8, 1, upscale=True)(image, "an image") is image
 
 
-def test_a_source_at_the_size_that_the_configuration_asks_for(examples):
-    opened = pipeline.open_source(tiny_config(data__size=16))
-    np.testing.assert_array_equal(opened.images, pipeline.resize(examples.images, 16))
-    np.testing.assert_array_equal(opened.labels, examples.labels)
+def test_a_source_at_the_size_that_the_configuration_asks_for(digits):
+    split, opened = digits.splits["train"], pipeline.open_examples(tiny_config(data__size=16))
+    assert (len(opened), opened.shape, opened.classes) == (1797, (16, 16, 1), tuple("0123456789"))
+    batch = opened.batch(np.arange(1797))
+    np.testing.assert_array_equal(batch["images"], resize(split.images, 16))
+    np.testing.assert_array_equal(batch["labels"], split.labels())
+
+
+@pytest.mark.parametrize("crop", pipeline.CROPS)
+def test_the_centre_is_cut_out_once_and_other_crops_whenever_an_image_is_used(digits, crop):
+    whole = resize(digits.splits["train"].images[:5], 16)
+    opened = pipeline.open_examples(tiny_config(data__load_size=16, data__size=12, data__crop=crop))
+    expected = whole if crop == "random" else whole[:, 2:14, 2:14]
+    np.testing.assert_array_equal(opened.batch(np.arange(5))["images"], expected)
 
 
 def test_wrong_sources_are_named():
     with raises_user_error(UserError, match="config.data.source 'digit': did you mean digits"):
-        pipeline.open_source(tiny_config(data__source="digit"))
-    with raises_user_error(UserError, match="config.data.channels=3 should be 1 for digits"):
-        pipeline.open_source(tiny_config(data__channels=3))
+        pipeline.open_examples(tiny_config(data__source="digit"))
+    config = tiny_config(data__channels=2)
+    with raises_user_error(UserError, match=r"it has 1 channels, not config\.data\.channels=2"):
+        pipeline.feed(config, pipeline.open_examples(config), room=2**30)
 
 
-@settings(deadline=None, max_examples=30, derandomize=True)
+@pytest.mark.parametrize(
+    ("setting", "value", "hint"),
+    [
+        ("feed", "residant", "resident"),
+        ("feed", "stream", "streaming"),
+        ("crop", "center", "centre"),
+        ("on_bad_image", "skipp", "skip"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(setting, value, hint):
+    with raises_user_error(UserError, match=rf"config\.data\.{setting} '{value}': did you mean {hint}\?"):
+        pipeline.open_examples(tiny_config(**{f"data__{setting}": value}))
+
+
+@law
+@given(size=st.integers(1, 20), load_size=st.integers(0, 20), crop=st.sampled_from(pipeline.CROPS))
+def test_a_crop_has_to_lie_in_the_image(size, load_size, crop):
+    """A load_size of 0 is the size itself, of which there is but one crop."""
+    config = tiny_config(data__size=size, data__load_size=load_size, data__crop=crop)
+    if (load_size or size) > size or (crop == "centre" and load_size in (0, size)):
+        assert pipeline.open_examples(config).shape == (load_size if crop == "random" else size,) * 2 + (1,)
+        return
+    with raises_user_error(UserError, match=rf"load_size={load_size} should be .*size={size}, .* {crop} crop"):
+        pipeline.open_examples(config)
+
+
+# Which feed
+
+
+def feed_of(examples, room: int, **changes):
+    return pipeline.feed(tiny_config(data__channels=3, data__size=SIZE, **changes), examples, room)
+
+
+BYTES = COUNT * SIZE * SIZE * 3
+
+
+@pytest.mark.parametrize("source", [decoded, undecoded])
+@pytest.mark.parametrize(
+    ("asked", "room", "kind"),
+    [
+        ("auto", BYTES, pipeline.ResidentFeed),
+        ("auto", BYTES - 1, pipeline.StreamingFeed),
+        ("resident", 0, pipeline.ResidentFeed),
+        ("streaming", 2**40, pipeline.StreamingFeed),
+    ],
+)
+def test_what_fits_is_resident_unless_told_otherwise(source, asked, room, kind):
+    feed = feed_of(source(), room, data__feed=asked)
+    assert type(feed) is kind
+    if kind is pipeline.ResidentFeed:
+        assert_equal(feed.data, decoded().batch(np.arange(COUNT)))
+    else:
+        assert feed.data == {}
+        assert_equal(feed.examples.batch(np.arange(COUNT)), decoded().batch(np.arange(COUNT)))
+
+
+def test_what_was_never_looked_at_as_a_whole_cannot_be_skipped_in_a_stream():
+    skip = {"data__on_bad_image": "skip"}
+    with raises_user_error(UserError, match=r"config\.data\.on_bad_image=skip needs config\.data\.cache=True"):
+        feed_of(undecoded(), 0, data__feed="streaming", **skip)
+    assert type(feed_of(undecoded(), 0, data__feed="resident", **skip)) is pipeline.ResidentFeed
+    assert type(feed_of(decoded(), 0, data__feed="streaming", **skip)) is pipeline.StreamingFeed
+
+
+def test_processes_are_worth_their_while_where_images_are_decoded(monkeypatch):
+    for cores, expected in ((1, 1), (3, 3), (64, pipeline.MOST_WORKERS)):
+        monkeypatch.setattr(pipeline.os, "cpu_count", lambda cores=cores: cores)
+        assert feed_of(undecoded(), 0).processes == expected
+        assert feed_of(decoded(), 0).processes == 0
+    for asked in (0, 1, 20):
+        for examples in (decoded(), undecoded()):
+            assert feed_of(examples, 0, data__workers=asked).processes == asked
+
+
+def test_the_feed_of_an_experiment(digits):
+    config = tiny_config(discriminator_steps=2, seed=9)
+    feed = pipeline.feed(config, pipeline.open_examples(config), room=2**30)
+    assert feed.take(0, 3).shape == (3, 2, 8)
+    np.testing.assert_array_equal(feed.take(0, 1)[0, 0], order.batch_indices(9, 0, 8, 1797))
+    np.testing.assert_array_equal(feed.data["images"], digits.splits["train"].images)
+    np.testing.assert_array_equal(feed.data["labels"], digits.splits["train"].labels())
+
+
+def test_a_line_tells_what_is_fed_and_how():
+    config = tiny_config()
+    digits = pipeline.feed(config, pipeline.open_examples(config), room=2**30)
+    assert pipeline.summary(digits) == "1,797 images, 8x8x1, 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9); resident"
+    assert pipeline.summary(make_feed("undecoded")) == "11 images, 6x6x3; streaming, no worker processes"
+    assert pipeline.summary(make_feed("undecoded", workers=2)) == "11 images, 6x6x3; streaming, 2 worker processes"
+
+
+# The same bytes
+
+
+@law
 @given(step=st.integers(0, 50), count=st.integers(1, 5), repeats=st.integers(1, 3))
 def test_positions_of_many_steps_are_those_of_single_ones(step, count, repeats):
-    feed = small_feed(repeats)
-    positions = feed.positions(step, count)
-    single = np.concatenate([feed.positions(t, 1) for t in range(step, step + count)])
+    feed = make_feed("resident", repeats)
+    positions = feed.take(step, count)
+    single = np.concatenate([feed.take(t, 1) for t in range(step, step + count)])
     assert (positions.shape, positions.dtype) == ((count, repeats, 4), np.int32)
     np.testing.assert_array_equal(positions, single)
 
 
 @pytest.mark.parametrize("repeats", [1, 2, 3])
-def test_the_steps_go_through_the_data_in_order(repeats):
-    """No batch is read twice or left out, however many a step takes."""
-    stream = small_feed(repeats).positions(0, 6).ravel()
-    expected = np.concatenate([order.batch_indices(3, t, 4, 11) for t in range(6 * repeats)])
-    np.testing.assert_array_equal(stream, expected)
+def test_the_steps_go_through_the_data_in_order(feeds, repeats):
+    """No batch is read twice or left out, however many a step takes; the labels of a stream tell its examples."""
+    expected = np.concatenate([order.batch_indices(3, t, 4, COUNT) for t in range(6 * repeats)])
+    np.testing.assert_array_equal(feeds("resident", repeats).take(0, 6).ravel(), expected)
+    for kind in ("streaming", "undecoded"):
+        np.testing.assert_array_equal(feeds(kind, repeats).take(0, 6)["labels"].ravel(), expected)
 
 
-def test_load_gathers_the_bytes_that_lie_at_the_positions():
-    feed = small_feed(2)
-    positions = feed.positions(0, 1)[0]
-    batch = jax.jit(feed.load)(feed.data, positions)
-    np.testing.assert_array_equal(pipeline.to_pixels(batch["images"]), feed.data["images"][positions])
+@pytest.mark.parametrize("kind", KINDS)
+def test_load_gathers_the_bytes_that_lie_at_the_positions(feeds, kind):
+    batch = loaded(feeds(kind, 2), 1, 1)
+    positions = make_feed("resident", 2).take(1, 1)
+    np.testing.assert_array_equal(pipeline.to_pixels(jnp.asarray(batch["images"][0])), decoded().images[positions[0]])
     np.testing.assert_array_equal(batch["labels"], positions)
-    assert batch["images"].shape == (2, 4, 4, 4, 3)
+    assert batch["images"].shape == (1, 2, 4, SIZE, SIZE, 3)
     assert batch["images"].dtype == jnp.float32
 
 
-def test_the_feed_of_an_experiment(examples):
-    feed = pipeline.feed(tiny_config(discriminator_steps=2, seed=9), examples)
-    assert feed.positions(0, 3).shape == (3, 2, 8)
-    np.testing.assert_array_equal(feed.positions(0, 1)[0, 0], order.batch_indices(9, 0, 8, 1797))
-    assert feed.data["images"] is examples.images
+@slow_law
+@given(step=st.integers(0, 40), count=st.integers(1, 3), repeats=st.integers(1, 2), changed=st.booleans())
+def test_every_feed_gives_the_same_batches(feeds, step, count, repeats, changed):
+    """As they are, and cropped and flipped: to the bit."""
+    changes = CHANGED if changed else {}
+    expected = loaded(feeds("resident", repeats), step, count, **changes)
+    side = CROPPED if changed else SIZE
+    assert expected["images"].shape == (count, repeats, 4, side, side, 3)
+    for kind in ("streaming", "undecoded"):
+        assert_equal(loaded(feeds(kind, repeats), step, count, **changes), expected)
+
+
+@slow_law
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 4)), min_size=2, max_size=5))
+def test_a_stream_s_batches_are_a_matter_of_the_step_alone(feeds, jumps):
+    """To and fro, on from where it stopped, over the ends of epochs: as one reading from the beginning has it."""
+    feed = feeds("undecoded", 2)
+    feed.close()
+    whole = feed.take(0, 40)
+    for step, count in jumps:
+        for start in (step, step + count):  # a jump, and what follows
+            expected = {name: array[start : start + count] for name, array in whole.items()}
+            assert_equal(feed.take(start, count), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("part", [{}, {"process": 1, "processes": 2}])
+def test_what_is_like_the_inputs_has_their_shapes(kind, part):
+    """The step is compiled for it, before anything is read."""
+    feed = make_feed(kind, 2, **part)
+    shapes = lambda tree: jax.tree.map(lambda array: (array.shape, array.dtype), tree)  # noqa: E731
+    taken = feed.take(3, 5)
+    feed.close()
+    assert shapes(feed.like(5)) == shapes(taken)
+    assert all(leaf.shape[:3] == (5, 2, 4 // part.get("processes", 1)) for leaf in jax.tree.leaves(taken))
+
+
+def test_worker_processes_read_the_same_batches(feeds):
+    feed = make_feed("undecoded", repeats=2, workers=2)
+    try:
+        for step in (5, 8):
+            assert_equal(feed.take(step, 3), feeds("undecoded", 2).take(step, 3))
+    finally:
+        feed.close()
+
+
+@law
+@given(
+    share=st.integers(1, 6),
+    processes=st.sampled_from([1, 2, 4]),
+    examples=st.integers(1, 40),
+    seed=st.integers(0, 2**32 - 1),
+    number=st.integers(0, 30),
+)
+def test_the_parts_of_the_processes_are_the_global_batch(share, processes, examples, seed, number):
+    plan = functools.partial(pipeline.Order, seed, share * processes, 1, examples)
+    parts = [plan(process=process, processes=processes).batch(number) for process in range(processes)]
+    assert [len(part) for part in parts] == [share] * processes
+    np.testing.assert_array_equal(np.concatenate(parts), plan().batch(number))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("processes", [2, 4])
+def test_what_the_processes_load_is_the_global_batch(feeds, kind, processes):
+    parts = [make_feed(kind, 2, process=process, processes=processes) for process in range(processes)]
+    batches = [loaded(feed, 7, 2) for feed in parts]
+    for feed in parts:
+        feed.close()
+    joined = jax.tree.map(lambda *arrays: np.concatenate(arrays, axis=2), *batches)
+    assert_equal(joined, loaded(feeds("resident", 2), 7, 2))
+
+
+# What each example draws
+
+SIDE, WINDOW = 7, 4
+OFFSETS = (SIDE - WINDOW + 1) ** 2
+crop = jax.jit(pipeline.random_crop, static_argnums=2)
+flip = jax.jit(pipeline.random_flip)
+
+
+def numbered(count: int) -> np.ndarray:
+    """Images each of whose pixels tells its place, 0 to 48, and the image it lies in."""
+    places = np.broadcast_to(np.arange(SIDE**2, dtype=np.uint8).reshape(SIDE, SIDE), (count, SIDE, SIDE))
+    images = np.broadcast_to(np.arange(count).astype(np.uint8)[:, None, None], (count, SIDE, SIDE))
+    return np.stack([places, images], axis=-1)
+
+
+def drawn_keys(examples, step: int = 0):
+    return keys.example_keys(keys.use_key(0, step, "test"), jnp.asarray(examples))
+
+
+def chi_squared(counts) -> float:
+    """Of counts that should be equal; its mean is one less than there are of them."""
+    return float(((counts - np.mean(counts)) ** 2 / np.mean(counts)).sum())
+
+
+def test_a_crop_is_a_window_of_its_image_and_each_is_equally_likely():
+    images = numbered(4000)
+    crops = np.asarray(crop(images, drawn_keys(range(4000)), WINDOW))
+    tops, lefts = np.divmod(crops[:, 0, 0, 0], SIDE)
+    for i in range(4000):
+        window = images[i, tops[i] : tops[i] + WINDOW, lefts[i] : lefts[i] + WINDOW]
+        np.testing.assert_array_equal(crops[i], window)
+    found, counts = np.unique(np.stack([tops, lefts]), axis=1, return_counts=True)
+    assert found.T.tolist() == [[top, left] for top in range(4) for left in range(4)]
+    assert chi_squared(counts) < 37.7  # the 0.999 quantile for 15 degrees of freedom
+
+
+def test_an_image_is_itself_or_its_mirror_image_in_half_of_all_cases():
+    images = numbered(4000)
+    out = np.asarray(flip(images, drawn_keys(range(4000))))
+    kept, mirrored = ((out == other).all((1, 2, 3)) for other in (images, images[:, :, ::-1]))
+    np.testing.assert_array_equal(kept, ~mirrored)
+    assert abs(mirrored.mean() - 0.5) < 4 * 0.5 / np.sqrt(4000)
+
+
+@law
+@given(st.lists(st.integers(0, 15), min_size=8, max_size=8))
+def test_what_an_example_draws_is_the_same_in_any_batch(examples):
+    images = numbered(16)
+    for draw in (flip, lambda images, keys: crop(images, keys, WINDOW)):
+        whole = np.asarray(draw(images, drawn_keys(range(16))))
+        np.testing.assert_array_equal(draw(images[examples], drawn_keys(examples)), whole[examples])
+
+
+MANY = 4096
+
+
+@pytest.fixture(scope="module")
+def draws():
+    """A function of seed and step: the (top, left, flipped) that the loader draws, [3, repeats, examples]."""
+    config = tiny_config(data__load_size=SIDE, data__size=WINDOW, data__crop="random", data__flip=True)
+    load = quick_jit(pipeline.loader(config, make_feed("streaming")))
+    inputs = {"images": np.stack([numbered(MANY)] * 2), "labels": np.zeros((2, MANY), np.int32)}
+
+    @functools.cache
+    def draw(seed: int = 0, step: int = 0) -> np.ndarray:
+        images = np.asarray(pipeline.to_pixels(load({}, inputs, np.uint32(seed), np.int32(step))["images"]))
+        first, last = images[..., 0, 0, 0], images[..., 0, WINDOW - 1, 0]
+        return np.stack([*np.divmod(np.minimum(first, last), SIDE), first > last])
+
+    return draw
+
+
+def test_crops_and_flips_are_independent_of_each_other(draws):
+    """All 32 cases of 4,096 examples are equally likely (chi-squared, 31 degrees of freedom)."""
+    for repeat in range(2):
+        found, counts = np.unique(draws()[:, repeat], axis=1, return_counts=True)
+        assert found.shape == (3, 2 * OFFSETS)
+        assert chi_squared(counts) < 61.1  # the 0.999 quantile
+
+
+def test_each_seed_step_and_repeat_draws_anew(draws):
+    """Two of them agree about an example's top, left and flip no more often than chance has it."""
+    others = {"repeat": draws()[:, 1], "step": draws(step=1)[:, 0], "seed": draws(seed=1)[:, 0]}
+    for name, other in others.items():
+        agree = (other == draws()[:, 0]).mean(1)
+        chance = np.array([1 / 4, 1 / 4, 1 / 2])
+        assert (abs(agree - chance) < 4 * np.sqrt(chance * (1 - chance) / MANY)).all(), name
+
+
+def test_the_loader_draws_by_the_place_in_the_global_batch():
+    """Of a batch spread over devices each gets what it gets where the batch is whole."""
+    feed, count = make_feed("resident", 2, batch_size=8), 2
+    whole = loaded(feed, 1, 1, **CHANGED)
+    load = pipeline.loader(tiny_config(**CHANGED), feed, "axis")
+    shares = np.stack(np.split(feed.take(1, 1)[0], count, axis=1))
+    mapped = jax.vmap(load, in_axes=(None, 0, None, None), axis_name="axis")
+    parts = quick_jit(mapped)(feed.data, shares, np.uint32(3), np.int32(1))
+    for name, array in whole.items():
+        np.testing.assert_array_equal(np.concatenate(parts[name], axis=1), array[0], err_msg=name)

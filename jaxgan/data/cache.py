@@ -115,8 +115,10 @@ class Undecoded:
         ):
             for images, labels, bad in chunks:
                 left -= len(bad)
-                if bad and not (skip_bad and left):
+                if bad and not skip_bad:
                     raise refusal(bad[0])
+                if not left:
+                    raise UserError(f"none of {len(self)} images can be used; the last: {bad[-1]}")
                 yield images, labels, bad
                 bar.update(len(images) + len(bad))
 
@@ -142,7 +144,7 @@ def load(place: Path) -> Examples:
     """A finished cache.
 
     Raises:
-        OSError, ValueError, KeyError: it is not whole.
+        OSError, ValueError, KeyError, TypeError: it is not whole.
     """
     about = json.loads((place / "about.json").read_text())
     images = np.memmap(place / "images", np.uint8, "r", shape=tuple(about["shape"]))
@@ -166,7 +168,7 @@ def cached(undecoded: Undecoded, skip_bad: bool) -> Examples:
                 write(undecoded, skip_bad, place)
     try:
         examples, bad = load(place), json.loads((place / "bad.json").read_text())
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{place} is damaged ({error}): remove it, and the images are decoded again") from error
     if bad and not skip_bad:
         raise refusal(bad[0])

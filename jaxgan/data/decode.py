@@ -85,8 +85,9 @@ class Transform:
         if side < load_size and not self.upscale:
             raise UserError(f"{width}x{height} pixels are too few for {load_size}x{load_size}")
         left, top = (width - side) // 2, (height - side) // 2
-        box = (left, top, left + side, top + side)
-        resized = image.resize((load_size, load_size), Image.Resampling.LANCZOS, box=box, reducing_gap=1.0)
+        # Cropped before: given a box, Pillow also takes in what lies around it.
+        square = image.crop((left, top, left + side, top + side))
+        resized = square.resize((load_size, load_size), Image.Resampling.LANCZOS, reducing_gap=1.0)
         margin = (load_size - self.size) // 2
         return np.asarray(resized)[margin : margin + self.size, margin : margin + self.size]
 
@@ -105,6 +106,4 @@ def flatten(image: Image.Image, mode: str) -> Image.Image:
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    if mode == "L" and image.mode not in ("1", "L"):  # grey of the colours that one sees, by way of RGB
-        image = image.convert("RGB")
     return image if image.mode == mode else image.convert(mode)

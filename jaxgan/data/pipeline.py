@@ -202,7 +202,7 @@ def loader(config: ConfigDict, feed: ResidentFeed | StreamingFeed, axis_name: st
         images = batches["images"]
         examples = keys.global_examples(images.shape[1], axis_name)
 
-        def changed(images: Pixels, repeat: Array) -> Float[Array, "batch height width channel"]:
+        def changed(images: Pixels, repeat: Array) -> Float[Array, "batch size size channel"]:
             if data.crop == "random":
                 images = random_crop(images, example_keys("crop", repeat), data.size)
             if data.flip:
@@ -225,7 +225,9 @@ def summary(feed: ResidentFeed | StreamingFeed) -> str:
     return f"{count:,} images, {height}x{width}x{channels}{labels}; {how}"
 
 
-def random_crop(images: Pixels, example_keys: Key[Array, " batch"], size: int) -> Pixels:
+def random_crop(
+    images: Pixels, example_keys: Key[Array, " batch"], size: int
+) -> UInt8[Array, "batch {size} {size} channel"]:
     """A square of `size` at a place that each example draws for itself."""
 
     def crop(image: Array, key: Array) -> Array:

@@ -43,13 +43,17 @@ def find_builder(place: str) -> tfds.core.DatasetBuilder:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints a page where TensorFlow is missing
             return tfds.builder(place, data_dir=folder(), file_format="array_record")
-    except tfds.core.registered.DatasetNotFoundError:
+    except tfds.core.registered.DatasetNotFoundError as error:
         name = place.partition(":")[0].partition("/")[0]
-        choose("data set of TensorFlow Datasets named", name, tfds.list_builders(with_community_datasets=False))
-        raise
+        prepared = [path.name for path in folder().glob("*/")]  # by other programs, too, of data sets of their own
+        known = {*tfds.list_builders(with_community_datasets=False), *prepared}
+        choose("data set of TensorFlow Datasets named", name, known)
+        raise UserError(f"config.data.source=tfds:{place}: {folder() / name} holds no such version") from error
     # What TFDS thinks of a version or of missing packages it says in errors of many types.
     except Exception as error:
-        raise UserError(_without_tensorflow(error, place) or f"config.data.source=tfds:{place}: {error}") from error
+        raise UserError(
+            _without_tensorflow(error, place) or f"config.data.source=tfds:{place}: {_line(error)}"
+        ) from error
 
 
 def prepared_builder(place: str) -> tfds.core.DatasetBuilder:
@@ -61,7 +65,9 @@ def prepared_builder(place: str) -> tfds.core.DatasetBuilder:
     builder = find_builder(place)
     if builder.is_prepared():
         return builder
-    code = "import sys; from jaxgan.data import prepare; prepare.answer(sys.argv[1])"
+    # Ctrl-C ends it at once: TFDS would wait for its downloads.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL)"
+    code += "; from jaxgan.data import prepare; prepare.answer(sys.argv[1])"
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2")
     package = str(Path(jaxgan.__file__).parents[1])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
@@ -69,7 +75,7 @@ def prepared_builder(place: str) -> tfds.core.DatasetBuilder:
         [sys.executable, "-c", code, place], env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode or done.stdout:
-        raise UserError(done.stdout or f"preparing tfds:{place} ended with code {done.returncode}")
+        raise UserError(done.stdout.strip() or f"preparing tfds:{place} ended with code {done.returncode}")
     return find_builder(place)
 
 
@@ -99,7 +105,7 @@ def prepare(place: str) -> None:
                     f"tfds:{place} cannot be downloaded, since {unreachable[0]} is out of reach: connect to the "
                     f"internet, or put {', '.join(files[:8])} into {manual} by hand"
                 ) from error
-            reason = f"{type(error).__name__}: {str(error)[:300]}"
+            reason = f"{type(error).__name__}: {_line(error)}"
             raise UserError(
                 _without_tensorflow(error, place) or f"tfds:{place} cannot be prepared ({reason})"
             ) from error
@@ -109,7 +115,7 @@ def answer(place: str) -> None:
     """What `prepared_builder` runs in another process: prints nothing to stdout but what went wrong."""
     try:
         prepare(place)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(error)
 
 
@@ -152,6 +158,11 @@ def _reachable(host: str, port: int) -> bool:
     return bool(answers)
 
 
+def _line(error: Exception) -> str:
+    """What TFDS says on a whole page, in a line."""
+    return " ".join(str(error).split())[:300]
+
+
 def _without_tensorflow(error: Exception, place: str) -> str | None:
     if "No module named 'tensorflow'" not in str(error):
         return None
@@ -168,8 +179,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(
                 f"{' '.join(argv) or 'nothing'!r}: write python -m jaxgan.data.prepare tfds:NAME, say tfds:mnist"
             )
-        prepare(place)
-        print(f"tfds:{place} is prepared: {find_builder(place).data_path}")
+        print(f"tfds:{place} is prepared: {prepared_builder(place).data_path}")
 
     return exit_code(run)
 

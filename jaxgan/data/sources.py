@@ -5,10 +5,9 @@ import functools
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -19,6 +18,7 @@ from jaxgan.errors import UserError, choose
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 SPLIT_FOLDERS = ("train", "test", "val", "validation")
+MOST_CLASSES = 100_000  # that labels in an array may have: more of them are no labels
 
 
 class Item(NamedTuple):
@@ -29,12 +29,13 @@ class Item(NamedTuple):
     name: str
 
 
+@runtime_checkable  # as the checks of types while testing need it
 class Split(Protocol):
     """Examples at random access."""
 
     def __len__(self) -> int: ...
 
-    def read(self, indices: Iterable[int]) -> list[Item]:
+    def read(self, indices: np.ndarray | Iterable[int]) -> list[Item]:
         """Some examples, in the order of their indices."""
 
     def labels(self) -> np.ndarray:
@@ -65,7 +66,7 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, indices: Iterable[int]) -> list[Item]:
+    def read(self, indices: np.ndarray | Iterable[int]) -> list[Item]:
         return [Item(self.images[i], int(self.targets[i]), f"image {i}") for i in indices]
 
     def labels(self) -> np.ndarray:
@@ -82,7 +83,7 @@ class Files:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def read(self, indices: Iterable[int]) -> list[Item]:
+    def read(self, indices: np.ndarray | Iterable[int]) -> list[Item]:
         return [Item(self.paths[i], int(self.targets[i]), self.paths[i]) for i in indices]
 
     def labels(self) -> np.ndarray:
@@ -107,7 +108,7 @@ class Records:
     def __len__(self) -> int:
         return len(self.records)
 
-    def read(self, indices: Iterable[int]) -> list[Item]:
+    def read(self, indices: np.ndarray | Iterable[int]) -> list[Item]:
         indices = [int(i) for i in indices]
         found = zip(indices, self.records.__getitems__(indices), strict=True)
         return [Item(x[self.image], int(x[self.label]) if self.label else 0, f"{self.name} {i}") for i, x in found]
@@ -119,10 +120,10 @@ class Records:
 
 def digits(place: str) -> Source:
     """1,797 handwritten digits, 8x8 grey, inside scikit-learn: the test half of the UCI optical recognition set."""
-    from sklearn.datasets import load_digits  # noqa: PLC0415  (slow to import, and needed by this source alone)
-
     if place:
         raise UserError(f"config.data.source=digits:{place} should be digits alone: they lie inside scikit-learn")
+    from sklearn.datasets import load_digits  # noqa: PLC0415  (slow to import, and needed by this source alone)
+
     loaded = load_digits()
     images = np.round(loaded.images * (255 / 16)).astype(np.uint8)  # 17 grey levels, 0 to 16
     train = Arrays(images[..., None], loaded.target.astype(np.int32))
@@ -136,10 +137,12 @@ def array(place: str) -> Source:
         raise UserError(f"config.data.source=array:{place} should end in .npz or .npy")
     content = fingerprint(path.parent, [path.name])
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = "it holds pickled objects, which are never loaded" if "allow_pickle" in str(error) else str(error)
+        arrays = _arrays(path)
+    # Of a damaged file NumPy and the modules under it raise whatever they stumble over.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        if "allow_pickle" in reason or "Python objects" in reason:
+            reason = "it holds pickled objects, which are never loaded"
         raise UserError(f"{path} cannot be read ({reason}): it should hold arrays of numbers") from error
     if "images" not in arrays:
         raise UserError(f"{path} should hold an array 'images', not {', '.join(sorted(arrays)) or 'nothing'}")
@@ -149,10 +152,11 @@ def array(place: str) -> Source:
             f"{path}: images of type {images.dtype} and shape {images.shape} should be uint8, [N, H, W] or [N, H, W, C]"
         )
     labels = arrays.get("labels", np.zeros(len(images), np.int32))
-    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or labels.min() < 0:
+    numbers = labels.dtype.kind in "iu" and labels.shape == images.shape[:1]
+    if not (numbers and 0 <= labels.min() <= labels.max() < MOST_CLASSES):
         raise UserError(
-            f"{path}: labels of type {labels.dtype} and shape {labels.shape} should be {len(images)} whole numbers, "
-            "none below 0"
+            f"{path}: labels of type {labels.dtype} and shape {labels.shape} should be {len(images)} whole numbers "
+            f"from 0 to {MOST_CLASSES - 1}"
         )
     classes = tuple(map(str, range(labels.max() + 1))) if "labels" in arrays else ()
     return Source({"train": Arrays(images, labels.astype(np.int32))}, classes, content)
@@ -161,10 +165,11 @@ def array(place: str) -> Source:
 def folder(place: str) -> Source:
     """Images in a folder, or in one sub-folder per class; either of it once for each split, in folders of their names.
 
-    The examples of a split come in the order of a hash of their names, so that train[:10%] holds every class.
+    The examples of a split come in the order of a hash of their names, so that train[:10%] holds every class. Their
+    label is -1, unknown, in a split without sub-folders beside one with them.
     """
-    root = Path(place).expanduser()
-    if not root.is_dir():
+    root = Path(place).expanduser().absolute()
+    if not (place and root.is_dir()):
         raise UserError(f"config.data.source=folder:{place}: there is no such folder")
     names = [path.name for path in _subfolders(root)]
     bases = {name: root / name for name in names} if names and set(names) <= set(SPLIT_FOLDERS) else {"train": root}
@@ -172,7 +177,8 @@ def folder(place: str) -> Source:
     classes = tuple(sorted({name for by_class in found.values() for name in by_class} - {""}))
     parts = {}
     for split, by_class in found.items():
-        pairs = [(path, classes.index(name) if name else 0) for name, paths in by_class.items() for path in paths]
+        labels = {name: classes.index(name) if name else -bool(classes) for name in by_class}
+        pairs = [(path, labels[name]) for name, paths in by_class.items() for path in paths]
         pairs.sort(key=lambda pair: hashlib.blake2b(os.path.relpath(pair[0], root).encode(errors="replace")).digest())
         parts[split] = Files([path for path, _ in pairs], np.int32([label for _, label in pairs]))
     return Source(parts, classes, fingerprint(root, [path for files in parts.values() for path in files.paths]))
@@ -264,6 +270,8 @@ def select(data: ConfigDict) -> Selection:
     wanted = splits.parse(data.split, {name: len(split) for name, split in source.splits.items()})
     parts = tuple((source.splits[name], start, stop) for name, start, stop in wanted)
     classes, relabel = source.classes, None
+    if data.classes and not classes:
+        raise UserError(f"config.data.classes should be empty for {data.source}, whose images have no classes")
     if data.classes:
         kept = {choose("config.data.classes", name, classes) for name in names(data.classes)}
         classes = tuple(name for name in source.classes if name in kept)
@@ -287,8 +295,20 @@ def fingerprint(root: Path, paths: Iterable[str]) -> str:
     return total.hexdigest()
 
 
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, or that of an .npy file, mapped into memory, as `images`."""
+    if path.suffix == ".npy":
+        return {"images": np.lib.format.open_memmap(path, mode="r")}
+    with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as members:
+        return {name: member for name, member in members.items() if isinstance(member, np.ndarray)}
+
+
+def _visible(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if not path.name.startswith("."))
+
+
 def _subfolders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [path for path in _visible(root) if path.is_dir()]
 
 
 def _images(root: Path) -> list[str]:
@@ -303,12 +323,12 @@ def _images(root: Path) -> list[str]:
 def _by_class(root: Path) -> dict[str, list[str]]:
     """{class: paths of its images}; the only class is "" where the images lie in `root` itself."""
     classes = {path.name: _images(path) for path in _subfolders(root)}
-    own = [str(path) for path in root.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    own = [path for path in _visible(root) if path.suffix.lower() in SUFFIXES and not path.is_dir()]
     kinds = ", ".join(SUFFIXES)
     if own and any(classes.values()):
-        raise UserError(f"{root} holds images ({Path(own[0]).name}) beside folders of images: move them into a folder")
+        raise UserError(f"{root} holds images ({own[0].name}) beside folders of images: move them into a folder")
     if own:
-        return {"": own}
+        return {"": list(map(str, own))}
     if not classes:
         raise UserError(f"{root} holds no images ({kinds})")
     for name, paths in classes.items():

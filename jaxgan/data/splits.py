@@ -36,4 +36,4 @@ def _place(text: str | None, count: int, default: int) -> int:
     if text is None:
         return default
     place = round(int(text[:-1]) * count / 100) if text.endswith("%") else int(text)
-    return min(max(place + count if place < 0 else place, 0), count)
+    return min(max(place + count if text.startswith("-") else place, 0), count)

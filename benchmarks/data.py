@@ -1,0 +1,303 @@
+"""Times the ways of examples to the device, beside PyTorch's.
+
+    python -m benchmarks.data [--folder PATH] [--workers 2] [--rounds 5]
+
+Streaming: 128x128 JPEGs in a folder (made up, unless --folder names one) to batches of 64x64, against PyTorch's
+DataLoader with as many workers and Pillow; needs `pip install -e '.[bench]'`. Resident: what the feed adds to a training
+step. Opening: 60,000 images whose cache is warm. Memory: the streaming feed of 10,000 and of 1,000,000 images. What is
+compared is measured in turns; ratios are medians over the turns. The result is appended to benchmarks/RESULTS.md.
+"""
+
+import argparse
+import contextlib
+import functools
+import importlib.util
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from benchmarks import report
+from jaxgan import steps
+from jaxgan.config import default
+from jaxgan.data import pipeline
+from train import load_config
+
+BATCH = 64
+SIZE = 64
+IMAGES = 2_000
+ROOM = 2**40  # bytes: whatever is asked for fits
+
+
+def make_folder(root: Path) -> Path:
+    """Photographs that nobody took: smooth colours with some noise, 128x128, in two classes."""
+    generator = np.random.default_rng(0)
+    for index in range(IMAGES):
+        coarse = Image.fromarray(generator.integers(0, 256, (9, 9, 3), np.uint8)).resize(
+            (128, 128), Image.Resampling.BICUBIC
+        )
+        pixels = np.asarray(coarse) + generator.normal(0, 8, (128, 128, 3))
+        path = root / str(index % 2) / f"{index:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path, quality=90)
+    return root
+
+
+def folder_config(folder: Path, **settings: object) -> ConfigDict:
+    """The experiment whose data is streamed."""
+    config = default()
+    config.batch_size = BATCH
+    config.data.update(source=f"folder:{folder}", size=SIZE, channels=3, feed="streaming", **settings)
+    return config
+
+
+# Streaming
+
+
+def plain_pillow(resample: Image.Resampling, path: str) -> np.ndarray:
+    """What one writes for a DataLoader: the whole image resized in one go."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB").resize((SIZE, SIZE), resample))
+
+
+class TorchImages:
+    """A map-style data set of PyTorch: uint8 images and labels."""
+
+    def __init__(self, paths: list[str], labels: np.ndarray, decode: Callable[[str], np.ndarray]):
+        self.paths, self.labels, self.decode = paths, labels, decode
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.decode(self.paths[index]), int(self.labels[index])
+
+
+def torch_batches(paths: list[str], labels: np.ndarray, decode: Callable[[str], np.ndarray], workers: int) -> Iterator:
+    """Shuffled batches without end."""
+    import torch  # noqa: PLC0415  (an optional peer)
+
+    loader = torch.utils.data.DataLoader(
+        TorchImages(paths, labels, decode),
+        BATCH,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=True,
+        prefetch_factor=8,
+        multiprocessing_context="spawn",  # JAX does not survive a fork
+    )
+    while True:
+        yield from loader
+
+
+def jaxgan_batches(config: ConfigDict) -> Iterator[dict[str, np.ndarray]]:
+    """Batches without end."""
+    feed = pipeline.feed(config, pipeline.open_examples(config), ROOM)
+    try:
+        step = 0
+        while True:
+            yield feed.take(step, 1)
+            step += 1
+    finally:
+        feed.close()
+
+
+def rate(batches: Iterator, seconds: float) -> float:
+    """Images per second once everything runs."""
+    for _ in range(30):
+        next(batches)
+    count, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        next(batches)
+        count += BATCH
+    return count / (time.perf_counter() - started)
+
+
+def streaming(folder: Path, workers: int, rounds: int) -> str:
+    """Images per second of each system, in turns."""
+    examples = pipeline.open_examples(folder_config(folder, cache=False))
+    split = examples.selection.parts[0][0]
+    systems = {}
+    if importlib.util.find_spec("torch"):
+        peers = {
+            "PyTorch, Pillow's Lanczos": functools.partial(plain_pillow, Image.Resampling.LANCZOS),
+            "PyTorch, Pillow's bilinear": functools.partial(plain_pillow, Image.Resampling.BILINEAR),
+            "PyTorch, decoding as jaxgan does": functools.partial(_transformed, examples.transform),
+        }
+        for name, decode in peers.items():
+            systems[name] = lambda decode=decode: torch_batches(split.paths, split.targets, decode, workers)
+    else:
+        print("PyTorch is missing and left out: pip install -e '.[bench]'")
+    systems["jaxgan"] = lambda: jaxgan_batches(folder_config(folder, cache=False, workers=workers))
+    systems["jaxgan, cache warm"] = lambda: jaxgan_batches(folder_config(folder))
+    rates: dict[str, list[float]] = {name: [] for name in systems}
+    for _ in range(rounds):
+        for name, start in systems.items():
+            with contextlib.closing(start()) as batches:
+                rates[name].append(rate(batches, seconds=3.0))
+    peers = [name for name in systems if name.startswith("PyTorch")]
+    rows = []
+    for name, values in rates.items():
+        ratios = [_ratio(values, rates[peer]) for peer in peers]
+        rows.append([name, f"{statistics.median(values):,.0f}", *ratios])
+    heads = [f"times {peer.removeprefix('PyTorch, ')}" for peer in peers]
+    return report.table([f"{workers} workers", "images/s", *heads], rows)
+
+
+def _transformed(transform: Callable[[str, str], np.ndarray], path: str) -> np.ndarray:
+    return transform(path, path)
+
+
+def _ratio(values: list[float], others: list[float]) -> str:
+    ratios = [value / other for value, other in zip(values, others, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+# Resident
+
+
+def experiments() -> dict[str, ConfigDict]:
+    """The default experiment, and PyTorch's DCGAN on as many images as the flowers have."""
+    dcgan = default()
+    dcgan.data.update(size=SIZE, channels=3)
+    return {"digits": load_config("configs/digits.py"), "DCGAN 64x64": dcgan}
+
+
+def stepper(config: ConfigDict, fed: bool) -> Callable[[int], None]:
+    """Runs some training steps: on the batches of the resident feed, or all on one batch that is on the device."""
+    gan = steps.build(config)
+    feed = pipeline.feed(config, pipeline.open_examples(config), ROOM)
+    load = pipeline.loader(config, feed)
+    data = jax.device_put(feed.data)
+    if not fed:
+        data = jax.jit(load)(data, feed.take(0, 1)[0], np.uint32(0), np.int32(0))
+        load = lambda data, inputs, seed, step: data  # noqa: E731
+    run = functools.partial(steps.train_steps, functools.partial(steps.UPDATES[config.updates], gan), load)
+    state = jax.jit(lambda: steps.initial_state(config, gan))()
+    inputs = feed.take(0, 1) if fed else np.zeros(1, np.int32)
+    compiled = jax.jit(run, donate_argnums=0).lower(state, data, inputs).compile()
+    now = [state, 0]
+
+    def several(count: int) -> None:
+        for step in range(now[1], now[1] + count):
+            now[0], metrics = compiled(now[0], data, feed.take(step, 1) if fed else inputs)
+        now[1] += count
+        jax.block_until_ready((now[0], metrics))
+
+    return several
+
+
+def resident(rounds: int) -> str:
+    """Milliseconds per training step with and without the feed, in turns."""
+    rows = []
+    for name, config in experiments().items():
+        ways = {fed: stepper(config, fed) for fed in (False, True)}
+        count = 1
+        while _seconds(ways[False], count) < 1:
+            count *= 2
+        times: dict[bool, list[float]] = {False: [], True: []}
+        for turn in range(2 * rounds):
+            for fed in (False, True) if turn % 2 else (True, False):
+                times[fed].append(_seconds(ways[fed], count) / count * 1000)
+        medians = [f"{statistics.median(times[fed]):.2f}" for fed in (False, True)]
+        rows.append([name, *medians, _ratio(times[True], times[False])])
+    return report.table(["training step", "without feed, ms", "with, ms", "ratio"], rows)
+
+
+def _seconds(several: Callable[[int], None], count: int) -> float:
+    started = time.perf_counter()
+    several(count)
+    return time.perf_counter() - started
+
+
+# Opening and memory, each in a process of its own
+
+OPEN = """
+import sys, time
+from benchmarks.data import folder_config
+from jaxgan.data import pipeline
+started = time.perf_counter()
+config = folder_config(sys.argv[1])
+config.data.update(size=28, channels=1)
+examples = pipeline.open_examples(config)
+examples.batch([0, len(examples) - 1])
+print(time.perf_counter() - started)
+"""
+
+STREAM = """
+import sys
+import jax.numpy
+from benchmarks.data import folder_config
+from jaxgan.data import pipeline
+config = folder_config("")
+config.data.source = f"array:{sys.argv[1]}"
+config.data.update(size=32, channels=3)
+feed = pipeline.feed(config, pipeline.open_examples(config), 0)
+for step in range(400):
+    feed.take(step, 1)
+feed.close()
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("RssAnon")))
+"""
+
+
+def run(code: str, *arguments: str) -> float:
+    """The number that a program prints."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+    return float(done.stdout)
+
+
+def opening(root: Path) -> str:
+    """Seconds to open a folder of 60,000 PNG files, first without a cache and then with it."""
+    picture = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    for index in range(60_000):
+        path = root / str(index % 10) / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture[0, :3] = index % 256, index // 256 % 256, index // 65536
+        Image.fromarray(picture).save(path, compress_level=0)
+    cold, *warm = [run(OPEN, str(root)) for _ in range(4)]
+    rows = [["60,000 PNG files of 28x28", f"{cold:.1f}", f"{statistics.median(warm):.2f}"]]
+    return report.table(["opening", "cache cold, s", "cache warm, s"], rows)
+
+
+def memory(root: Path) -> str:
+    """Memory of a process that streams 25,600 images out of few and out of many."""
+    rows = []
+    for count in (10_000, 1_000_000):
+        path = root / f"{count}.npy"
+        np.lib.format.open_memmap(path, "w+", np.uint8, (count, 32, 32, 3)).flush()  # holes, which take no disk
+        rows.append([f"{count:,}", f"{run(STREAM, str(path)) / 1024:.0f}"])
+    return report.table(["images to stream", "memory, MiB"], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="JPEGs, in folders by class")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        os.environ["JAXGAN_DATA_CACHE"] = str(root / "cache")
+        folder = options.folder or make_folder(root / "jpeg")
+        parts = [
+            streaming(folder, options.workers, options.rounds),
+            resident(options.rounds),
+            opening(root / "png"),
+            memory(root),
+        ]
+    packages = ["jax", "grain", "pillow", *(["torch"] if importlib.util.find_spec("torch") else [])]
+    command = f"python -m benchmarks.data {' '.join(sys.argv[1:])}".strip()
+    report.append("Data", command, "\n\n".join([report.machine(*packages), *parts]))
+
+
+if __name__ == "__main__":
+    main()

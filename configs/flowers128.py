@@ -1,0 +1,19 @@
+"""Flowers, 128x128 in colour: configs/flowers.py at twice the size, for an accelerator.
+
+Command:  python train.py --config=configs/flowers128.py --workdir=runs/flowers128
+Time:     F128TIME
+Expect:   not trained to the end yet by those who wrote it
+"""
+
+from ml_collections import ConfigDict
+
+from configs import flowers
+
+
+def get_config() -> ConfigDict:
+    config = flowers.get_config()
+    config.data.size = 128
+    config.data.load_size = 144
+    config.penalties.r1 = 8.0  # in proportion to the number of pixels
+    config.penalties.r2 = 8.0
+    return config
