@@ -23,6 +23,7 @@ from pathlib import Path
 
 import jax
 from absl import flags
+from jaxtyping import PyTree
 from ml_collections import ConfigDict, config_flags
 
 from jaxgan import config as configuration
@@ -100,11 +101,18 @@ def about_data(examples: Examples | Undecoded) -> dict[str, object]:
 def check_data(workdir: Path, examples: Examples | Undecoded) -> None:
     """Raises a `UserError` if the run in `workdir` began with other examples, so far as that is known."""
     path = workdir / "data.json"
-    if not path.exists():
+    if not path.exists() or not any((workdir / "checkpoints").glob("*")):  # or nothing was trained yet
         return
-    before, now = json.loads(path.read_text()), about_data(examples)
+    now = about_data(examples)
+    try:
+        text = json.loads(path.read_text())
+        before = {name: text[name] for name in now}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): restore it, or remove it to go on unchecked") from error
+    if not (before["digest"] and now["digest"]):  # where images are decoded anew, nobody knows it
+        before["digest"] = now["digest"]
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
-    if changed and before["digest"] and now["digest"]:
+    if changed:
         raise UserError(f"{workdir} was trained on other data ({'; '.join(changed)}): choose a new --workdir")
 
 
@@ -173,7 +181,7 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
     gan = steps.build(config, parallel.axis_name())
     check_folder(workdir, config)
     parallel.cache_compilations()
-    feed = pipeline.feed(config, pipeline.open_examples(config), parallel.room_for_data())
+    feed = pipeline.feed(config, pipeline.open_examples(config), parallel.room_for_data(), size)
     check_data(workdir, feed.examples)
     shapes = jax.eval_shape(lambda: steps.initial_state(config, gan))
     print(tables(config, gan, shapes), flush=True)
@@ -193,13 +201,10 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
     if dry_run:
         return 0
 
+    real = feed.examples.batch(batch_indices(config.seed, 0, config.sample_grid, len(feed.examples)))
     workdir.mkdir(parents=True, exist_ok=True)
     if not (workdir / "config.json").exists():
         configuration.save(config, workdir / "config.json")
-        with replacing(workdir / "data.json") as partial:
-            partial.write_text(json.dumps(about_data(feed.examples)) + "\n")
-        some = feed.examples.batch(batch_indices(config.seed, 0, config.sample_grid, len(feed.examples)))
-        images.save_png(workdir / "real.png", images.grid(some["images"]))
     (workdir / "samples").mkdir(exist_ok=True)
     latents = sampling.latents(config.seed, config.sample_grid, config.latent_dim)
 
@@ -215,6 +220,10 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
         if step > config.steps:
             raise UserError(f"{workdir} is at step {step}, beyond config.steps={config.steps}: ask for more")
         configuration.save(config, workdir / "config.json")
+        if not step:
+            with replacing(workdir / "data.json") as partial:
+                partial.write_text(json.dumps(about_data(feed.examples)) + "\n")
+            images.save_png(workdir / "real.png", images.grid(real["images"]))
         saved, state = step, parallel.replicate(state)
         log = stack.enter_context(writers.Log(config, workdir, step))
         stack.callback(feed.close)
@@ -223,20 +232,24 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
         if step % config.sample_every == 0:  # also the grid that a crash after the checkpoint left undrawn
             draw(step, state)
 
-        unread, ends = None, step == config.steps
-        while not ends:
+        def dispatch_at(step: int) -> tuple[int, PyTree]:
             count = min(size - step % size, config.steps - step)
-            try:
-                inputs = parallel.split_batch(feed.take(step, count))
-            except UserError:  # an image cannot be read: what was trained so far stays
-                if step > saved:
-                    checkpoints.save(step, parallel.unreplicate(state), log.record)
-                raise
+            return count, parallel.put(parallel.split_batch(feed.take(step, count))) if count else None
+
+        unread, failure, ends = None, None, step == config.steps
+        count, inputs = dispatch_at(step)
+        while not ends:
             state, metrics = compiled(count)(state, data, inputs)
-            if unread:  # the metrics of the dispatch before, while the device works on this one
+            last, step = step, step + count
+            try:
+                count, inputs = dispatch_at(step)  # on their way to the device while it works
+            except UserError as error:  # an image cannot be read: what was trained so far is saved
+                failure = error
+            if unread:  # the metrics of the dispatch before
                 log.write(*unread)
-            step, unread = step + count, (step, metrics)
-            ends = step == config.steps or stop.signal is not None  # one look a round: what it sees is saved
+            unread = last, metrics
+            # One look a round at the wish to stop: what it sees is saved.
+            ends = step == config.steps or failure is not None or stop.signal is not None
             saves = ends or step % config.checkpoint_every == 0
             draws = step == config.steps or step % config.sample_every == 0
             if saves or draws:
@@ -248,6 +261,8 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
                 saved = step
             if draws:
                 draw(step, state)
+        if failure:
+            raise failure
         if step == config.steps:
             grids = sorted((workdir / "samples").glob("step_*.png"), key=lambda path: int(path.stem[5:]))
             images.save_gif(workdir / "progress.gif", grids)

@@ -3,8 +3,8 @@
     python -m benchmarks.data [--folder PATH] [--workers 2] [--rounds 5]
 
 Streaming: 128x128 JPEGs in a folder (made up, unless --folder names one) to batches of 64x64, against PyTorch's
-DataLoader with as many workers and Pillow; needs `pip install -e '.[bench]'`. Resident: what the feed adds to a training
-step. Opening: 60,000 images whose cache is warm. Memory: the streaming feed of 10,000 and of 1,000,000 images. What is
+DataLoader with as many workers and Pillow; needs `pip install -e '.[bench]'`. Resident: what the feed adds to a step.
+Opening: 60,000 images whose cache is warm. Memory: the streaming feed of 10,000 and of 1,000,000 images. What is
 compared is measured in turns; ratios are medians over the turns. The result is appended to benchmarks/RESULTS.md.
 """
 

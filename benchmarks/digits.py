@@ -34,8 +34,8 @@ def judge(classifier: SVC, images: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def main(path: str) -> None:
-    real = sources.digits()
-    split = train_test_split(real.images, real.labels, test_size=0.25, random_state=0, stratify=real.labels)
+    real = sources.digits("").splits["train"]
+    split = train_test_split(real.images, real.targets, test_size=0.25, random_state=0, stratify=real.targets)
     train_images, test_images, train_labels, test_labels = split
     # gamma as in scikit-learn's own example of these digits. Newer ways to probabilities, which scikit-learn 1.9 asks
     # for, are far more easily sure (of 99.6% of the held-out digits): the stricter judge stays.

@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
     config = flowers.get_config()
     config.data.size = 128
     config.data.load_size = 144
+    config.data.upscale = True  # the smallest photographs have fewer pixels
     config.penalties.r1 = 8.0  # in proportion to the number of pixels
     config.penalties.r2 = 8.0
     return config

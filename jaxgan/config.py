@@ -12,6 +12,7 @@ from jaxgan.files import replacing
 # What a finished or interrupted run may change when it goes on: nothing here touches what a step computes.
 HARMLESS = ("steps", "log_every", "sample_every", "checkpoint_every", "steps_per_dispatch")
 HARMLESS += ("checkpoint.keep", "checkpoint.best", "checkpoint.best_mode", "data.cache", "data.feed", "data.workers")
+HARMLESS += ("data.on_bad_image",)  # if it leaves images out, the run folder's data.json tells
 
 
 def default() -> ConfigDict:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from jaxgan.errors import UserError
@@ -60,11 +61,21 @@ def split_batch(inputs: PyTree) -> PyTree:
     return jax.tree.map(lambda array: np.stack(np.split(array, count, axis=2)), inputs)
 
 
+def put(inputs: PyTree) -> PyTree:
+    """Starts to move what `split_batch` made to the devices, and does not wait for it."""
+    if axis_name() is None:
+        return jax.device_put(inputs)
+    return jax.device_put(inputs, NamedSharding(Mesh(jax.local_devices(), (AXIS,)), PartitionSpec(AXIS)))
+
+
 def room_for_data() -> int:
     """Bytes of each device's memory that a data set may fill: a quarter of it."""
     statistics = jax.local_devices()[0].memory_stats() or {}
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // jax.local_device_count()
-    return statistics.get("bytes_limit", host) // 4
+    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    container = Path("/sys/fs/cgroup/memory.max")
+    if container.exists() and (limit := container.read_text().strip()).isdigit():
+        host = min(host, int(limit))
+    return statistics.get("bytes_limit", host // jax.local_device_count()) // 4
 
 
 def run_once(function: Callable[..., PyTree], *arguments: object) -> PyTree:

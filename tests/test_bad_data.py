@@ -120,7 +120,7 @@ WRONG = {
         {"data__upscale": False},
         r"\S*/here/x/\d+.png is a bad image \(7x7 pixels are too few for 8x8\): repair it, remove it, or .*=skip",
     ),
-    "no file": (lambda: None, "array:x.npz", {}, r"x.npz: No such file or directory"),
+    "no file": (lambda: None, "array:x.npz", {}, r"\S*x.npz: No such file or directory"),
     "another file": (lambda: None, "array:x.zip", {}, "config.data.source=array:x.zip should end in .npz or .npy"),
     "no array": (lambda: Path("x.npz").write_text("?"), "array:x.npz", {}, r"x.npz cannot be read \(.*\): .*numbers"),
     "half an array": (
@@ -199,13 +199,13 @@ WRONG = {
         lambda: draw("x"),
         "folder:x",
         {"data__crop": "random"},
-        "config.data.load_size=0 should be more than config.data.size=8, which the random crop cuts out of it",
+        "config.data.load_size=0 should be at least 9, since the random crop cuts config.data.size=8 pixels out of it",
     ),
     "less to crop": (
         lambda: draw("x"),
         "folder:x",
         {"data__load_size": 7},
-        "config.data.load_size=7 should be more than config.data.size=8, which the centre crop cuts out of it",
+        "config.data.load_size=7 should be at least 8, since the centre crop cuts config.data.size=8 pixels out of it",
     ),
     "no such crop": (lambda: None, "digits", {"data__crop": "center"}, r".*config.data.crop 'center': did you mean.*"),
     "no such feed": (lambda: None, "digits", {"data__feed": "stream"}, r".*config.data.feed 'stream': did you mean.*"),
@@ -293,22 +293,18 @@ def test_a_bad_image_that_is_met_while_training_stops_it_and_what_was_trained_st
     assert train("folder:x", **STREAMING) == 0
     assert saved(Path("run")) == stopped
     assert stopped[0] == 12
-    assert records(Path("stopped"))[-5:] == records(Path("run"))[-5:]
+    assert records(Path("stopped")) == records(Path("run"))
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("place", [0, 7])  # of which the first is in the picture of real images, too
 def test_a_bad_image_in_the_first_batch_leaves_no_checkpoint(capsys, place):
     draw("x")
-    path = Path(stored()[order.batch_indices(0, 0, 8, COUNT)[place]])
-    whole = path.read_bytes()
-    path.write_bytes(b"no picture")
+    path = stored()[order.batch_indices(0, 0, 8, COUNT)[place]]
+    Path(path).write_bytes(b"no picture")
     assert train("folder:x", **STREAMING) == 2
     assert the_error(capsys).startswith(f"{path} is a bad image (its format is unknown): repair it")
     assert list(Path().glob("run/checkpoints/*")) == []
-    path.write_bytes(whole)
-    assert train("folder:x", steps=1, **STREAMING) == 0
-    assert saved_steps(Path("run")) == [1]
 
 
 @pytest.mark.parametrize("settings", [{}, {"data__cache": False, "data__feed": "resident"}])

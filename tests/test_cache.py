@@ -177,6 +177,13 @@ def test_each_choice_of_examples_has_its_own_folder(pictures, place, change):
     assert (after == before) == (change in ("upscale", "another folder"))
 
 
+def test_after_a_change_of_the_decoder_all_is_decoded_anew(pictures, place, monkeypatch):
+    cache.cached(of_folder(pictures), skip_bad=False)
+    monkeypatch.setattr(cache, "REVISION", cache.REVISION + 1)
+    cache.cached(of_folder(pictures), skip_bad=False)
+    assert len(names(place)) == 2
+
+
 def test_pixels_that_change_behind_the_time_of_modification_are_seen(pictures):
     """A file of the same size and time, as some tools write it."""
     path = pictures / "cats" / "0.png"

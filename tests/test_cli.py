@@ -71,7 +71,15 @@ WRONG_SETTINGS = {
     "--config.joined_batches=maybe": "config.joined_batches=maybe.*[Bb]oolean",
     "--config.targets.real=(0.9,'a')": r"config.targets.real=\(0.9, 'a'\) should be two numbers from 0 to 1",
     "--config.data.size=9": "config.data.size=9 does not fit config.model.family=dcgan: .*8, 14, 16",
-    "--config.data.channels=3": "config.data.channels=3 should be 1 for digits",
+    "--config.data.channels=2": "it has 1 channels, not config.data.channels=2",
+    "--config.data.feed=residant": r"config.data.feed 'residant': did you mean resident\?.*auto",
+    "--config.data.crop=center": r"config.data.crop 'center': did you mean centre\?.*random",
+    "--config.data.on_bad_image=skipp": r"config.data.on_bad_image 'skipp': did you mean skip\?.*error",
+    "--config.data.load_size=7": "config.data.load_size=7 should be at least 8",
+    "--config.data.crop=random": "config.data.load_size=0 should be at least 9",
+    "--config.data.workers=-2": "config.data.workers=-2 should be -1 or more",
+    "--config.data.split=test": "split 'test': choose from train",
+    "--config.data.classes=ten": "config.data.classes 'ten': .*0, 1, 2",
     "--config.steps_per_dispatch=3": "config.steps_per_dispatch=3 should divide log_every=2",
     "--bogus=1": "bogus",
     "--dry_run=maybe": "dry_run.*maybe",
@@ -304,7 +312,7 @@ def test_a_row_walks_from_one_seed_to_the_other(trained):
 def test_no_data_set_is_needed(trained, monkeypatch):
     expected = drawn(trained, "--num=2")
     monkeypatch.setattr(sources, "SOURCES", {})
-    monkeypatch.setattr(pipeline, "SOURCES", {})
+    monkeypatch.setattr(pipeline, "open_examples", None)
     np.testing.assert_array_equal(drawn(trained, "--num=2"), expected)
 
 

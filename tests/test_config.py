@@ -118,7 +118,7 @@ NUMBERS += [(name, float("nan")) for name in ("penalties.r1", "optimizer.generat
 NUMBERS += [(name, float("inf")) for name in ("penalties.r2", "optimizer.discriminator.learning_rate")]
 NUMBERS += [(name, value) for name in configuration.SHARES for value in (-0.1, 1.1, float("nan"))]
 NUMBERS += [(name, value) for name in configuration.MOMENTS for value in (-0.1, 1.0)]
-NUMBERS += [("seed", -1), ("seed", 2**32), ("checkpoint.best_mode", "least")]
+NUMBERS += [("seed", -1), ("seed", 2**32), ("checkpoint.best_mode", "least"), ("data.workers", -2)]
 NUMBERS += [
     (name, value)
     for name in ("targets.real", "targets.fake")
@@ -143,6 +143,7 @@ def test_a_value_out_of_range_is_named(name, value):
     + [
         ("seed", 2**32 - 1),
         ("checkpoint.best_mode", "max"),
+        ("data.workers", -1),
         ("targets.real", (0.0, 1.0)),
         ("targets.fake", (0.3, 0.3)),
     ],
@@ -158,6 +159,7 @@ def test_every_number_has_a_range():
         *configuration.NOT_NEGATIVE,
         *configuration.SHARES,
         *configuration.MOMENTS,
+        "data.workers",
         "seed",
     }
     flat = configuration.flatten(configuration.default())
@@ -173,6 +175,8 @@ def test_every_shipped_experiment_takes_a_step(path):
     config = module.get_config()
     configuration.validate(config)
     assert f"python train.py --config=configs/{path.name}" in module.__doc__
+    data = config.data
+    assert data.load_size > data.size or (data.crop, data.load_size) == ("centre", 0)
     config.batch_size = 4
     for network in ("generator", "discriminator"):
         config.model[network].width = 4

@@ -112,6 +112,15 @@ def test_replicate_and_back(found):
         np.testing.assert_array_equal(array, np.stack([found[f"['copies']['tree']{path}"]] * 2))
 
 
+def test_each_device_is_sent_its_share_alone(found):
+    inputs, split = found["['shares']['inputs']"], found["['shares']['split']"]
+    lying = branch(found, "shares", "lying")
+    assert lying.keys() == {"['0']", "['1']"}
+    for device in range(2):
+        np.testing.assert_array_equal(split[device], inputs[:, :, 2 * device : 2 * device + 2])
+        np.testing.assert_array_equal(lying[f"['{device}']"], split[device : device + 1])
+
+
 def test_one_device_changes_nothing(monkeypatch):
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
     tree = {"a": np.arange(6.0, dtype=np.float32).reshape(2, 3)}
@@ -119,6 +128,7 @@ def test_one_device_changes_nothing(monkeypatch):
     assert_same_bits(parallel.replicate(tree), tree)
     assert parallel.unreplicate(tree) is tree
     assert parallel.split_batch(tree) is tree
+    assert_same_bits(parallel.put(tree), tree)
     parallel.check_batch(7)
 
 
@@ -150,15 +160,32 @@ def test_the_parts_of_a_stream_are_those_of_its_positions(count, share, steps, r
     assert parts["images"].shape == (count, steps, repeats, share, 3, 3, 1)
 
 
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A function that makes up a machine of 4 GiB: its devices, what they tell of their memory, and its container's."""
+
+    def make_up(count: int, limit: int | None, container: str | None) -> None:
+        device = SimpleNamespace(memory_stats=lambda: limit and {"bytes_limit": limit, "bytes_in_use": 5})
+        monkeypatch.setattr(jax, "local_devices", lambda: [device] * count)
+        monkeypatch.setattr(jax, "local_device_count", lambda: count)
+        monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": 2**20}.__getitem__)
+        if container is not None:
+            (tmp_path / "memory.max").write_text(container + "\n")
+        monkeypatch.setattr(parallel, "Path", lambda place: tmp_path / Path(place).name)
+
+    return make_up
+
+
 @pytest.mark.parametrize("count", [1, 4])
-@pytest.mark.parametrize("limit", [2**33, None])
-def test_data_may_take_a_quarter_of_a_device_s_memory(monkeypatch, count, limit):
-    """Devices that do not tell what they have, as CPUs, share the machine's."""
-    device = SimpleNamespace(memory_stats=lambda: limit and {"bytes_limit": limit, "bytes_in_use": 5})
-    monkeypatch.setattr(jax, "local_devices", lambda: [device] * count)
-    monkeypatch.setattr(jax, "local_device_count", lambda: count)
-    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": 2**20}.__getitem__)
-    assert parallel.room_for_data() == (limit or 2**32 // count) // 4
+@pytest.mark.parametrize(
+    ("container", "host"), [(None, 2**32), ("max", 2**32), (str(2**40), 2**32), (str(2**30), 2**30)]
+)
+def test_data_may_take_a_quarter_of_a_device_s_memory(machine, count, container, host):
+    """Devices that do not tell what they have, as CPUs, share what the machine and the container leave them."""
+    machine(count, 2**33, container)
+    assert parallel.room_for_data() == 2**31
+    machine(count, None, container)
+    assert parallel.room_for_data() == host // count // 4
 
 
 @law

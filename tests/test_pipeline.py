@@ -1,5 +1,6 @@
 """The examples on their way to a training step: the same bytes from every feed, and what each example draws."""
 
+import dataclasses
 import functools
 
 import jax
@@ -169,9 +170,8 @@ def test_the_centre_is_cut_out_once_and_other_crops_whenever_an_image_is_used(di
 def test_wrong_sources_are_named():
     with raises_user_error(UserError, match="config.data.source 'digit': did you mean digits"):
         pipeline.open_examples(tiny_config(data__source="digit"))
-    config = tiny_config(data__channels=2)
     with raises_user_error(UserError, match=r"it has 1 channels, not config\.data\.channels=2"):
-        pipeline.feed(config, pipeline.open_examples(config), room=2**30)
+        pipeline.open_examples(tiny_config(data__channels=2))
 
 
 @pytest.mark.parametrize(
@@ -192,11 +192,13 @@ def test_an_unknown_name_is_answered_with_the_nearest(setting, value, hint):
 @given(size=st.integers(1, 20), load_size=st.integers(0, 20), crop=st.sampled_from(pipeline.CROPS))
 def test_a_crop_has_to_lie_in_the_image(size, load_size, crop):
     """A load_size of 0 is the size itself, of which there is but one crop."""
-    config = tiny_config(data__size=size, data__load_size=load_size, data__crop=crop)
+    config = tiny_config(data__split="train[:3]", data__size=size, data__load_size=load_size, data__crop=crop)
     if (load_size or size) > size or (crop == "centre" and load_size in (0, size)):
         assert pipeline.open_examples(config).shape == (load_size if crop == "random" else size,) * 2 + (1,)
         return
-    with raises_user_error(UserError, match=rf"load_size={load_size} should be .*size={size}, .* {crop} crop"):
+    with raises_user_error(
+        UserError, match=rf"load_size={load_size} should be .* {crop} crop cuts config.data.size={size} "
+    ):
         pipeline.open_examples(config)
 
 
@@ -236,16 +238,33 @@ def test_what_was_never_looked_at_as_a_whole_cannot_be_skipped_in_a_stream():
         feed_of(undecoded(), 0, data__feed="streaming", **skip)
     assert type(feed_of(undecoded(), 0, data__feed="resident", **skip)) is pipeline.ResidentFeed
     assert type(feed_of(decoded(), 0, data__feed="streaming", **skip)) is pipeline.StreamingFeed
+    digits = tiny_config(data__feed="streaming", **skip)  # of which there is no cache
+    assert type(pipeline.feed(digits, pipeline.open_examples(digits), 0)) is pipeline.StreamingFeed
 
 
 def test_processes_are_worth_their_while_where_images_are_decoded(monkeypatch):
+    files = sources.Files(["a.png"] * 11, np.zeros(11, np.int32))
+    encoded = dataclasses.replace(undecoded(), selection=sources.Selection("a", ((files, 0, 11),), (), None, ""))
     for cores, expected in ((1, 1), (3, 3), (64, pipeline.MOST_WORKERS)):
-        monkeypatch.setattr(pipeline.os, "cpu_count", lambda cores=cores: cores)
-        assert feed_of(undecoded(), 0).processes == expected
-        assert feed_of(decoded(), 0).processes == 0
+        monkeypatch.setattr(pipeline.workers, "cores", lambda cores=cores: cores)
+        assert feed_of(encoded, 0).processes == expected
+        assert feed_of(undecoded(), 0).processes == feed_of(decoded(), 0).processes == 0
     for asked in (0, 1, 20):
         for examples in (decoded(), undecoded()):
             assert feed_of(examples, 0, data__workers=asked).processes == asked
+
+
+@law
+@given(steps=st.integers(1, 100), repeats=st.integers(1, 3), most=st.integers(0, 10**6))
+def test_two_dispatches_are_read_ahead_unless_memory_is_short(steps, repeats, most):
+    config = tiny_config(data__feed="streaming", discriminator_steps=repeats)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "MOST_AHEAD", most)
+        ahead = pipeline.feed(config, decoded(), 0, steps).ahead
+    size = config.batch_size * SIZE * SIZE * 3
+    assert 2 <= ahead <= 2 * steps * repeats
+    assert ahead * size <= max(most, 2 * size)
+    assert ahead == 2 * steps * repeats or (ahead + 1) * size > most
 
 
 def test_the_feed_of_an_experiment(digits):

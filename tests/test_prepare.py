@@ -172,9 +172,8 @@ def test_a_set_has_to_have_one_image_in_each_example(data_dir, features):
     write_set(data_dir / "pairs" / "1.0.0", features)
     with raises_user_error(UserError) as raised:
         pipeline.open_examples(config_of("pairs"))
-    start, _, found = str(raised.value).partition(", not ")
-    assert start == "tfds:pairs should have one image in each example"
-    assert set(found.split(", ")) == set(features)
+    assert str(raised.value).startswith("tfds:pairs should have one image")
+    assert all(name in str(raised.value) for name in features)
 
 
 def test_versions_and_configurations(data_dir):

@@ -23,6 +23,7 @@ from experiments import (
 
 from jaxgan import keys, steps
 from jaxgan.data import pipeline
+from jaxgan.data.cache import Examples
 from jaxgan.errors import UserError
 from jaxgan.state import Variables
 
@@ -289,32 +290,38 @@ def test_with_full_decay_the_average_never_changes():
 
 @functools.cache
 def scan(repeats: int):
-    """An experiment, a feed for it, and its compiled scan over training steps."""
+    """An experiment, a feed for it, what makes batches of that, and the compiled scan over training steps."""
     tiny = experiment(recorded=True, discriminator_steps=repeats)
-    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), np.uint8)
-    feed = pipeline.ResidentFeed({"images": images, "labels": np.arange(20)}, 0, 8, repeats)
+    images = np.random.default_rng(0).integers(0, 256, (20, 9, 9, 1), np.uint8)
+    examples = Examples(images, np.arange(20, dtype=np.int32), ())
+    feed = pipeline.ResidentFeed(examples, pipeline.Order(0, 8, repeats, 20))
+    drawn = {"data__load_size": 9, "data__crop": "random", "data__flip": True}  # anew in each step
+    load = pipeline.loader(tiny_config(discriminator_steps=repeats, **drawn), feed)
     take = functools.partial(steps.alternating_step, tiny.gan)
-    return tiny, feed, quick_jit(functools.partial(steps.train_steps, take, feed.load))
+    return tiny, feed, quick_jit(load), quick_jit(functools.partial(steps.train_steps, take, load))
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_scanned_steps_are_single_steps(repeats):
-    tiny, feed, run = scan(repeats)
-    state, metrics = run(tiny.state, feed.data, feed.positions(0, 2))
-    expected, load = tiny.state, quick_jit(feed.load)
-    for step in range(2):
-        expected, last = tiny.train_step(expected, {"images": load(feed.data, feed.positions(step, 1)[0])["images"]})
-        assert_close({name: values[step] for name, values in metrics.items()}, last)
+    """Each on the batch that its own seed and step make of the data."""
+    tiny, feed, load, run = scan(repeats)
+    start = tiny.state.replace(seed=jnp.uint32(6), step=jnp.int32(3))
+    state, metrics = run(start, feed.data, feed.take(3, 2))
+    expected = start
+    for index, step in enumerate((3, 4)):
+        batch = load(feed.data, feed.take(step, 1)[0], jnp.uint32(6), jnp.int32(step))
+        expected, last = tiny.train_step(expected, {"images": batch["images"]})
+        assert_close({name: values[index] for name, values in metrics.items()}, last)
     assert_close(state, expected, atol=1e-5)
     assert all(values.shape == (2,) for values in metrics.values())
 
 
 def test_the_cuts_between_dispatches_do_not_matter():
     """To the last bit, as long as it is the compiled scan that takes every step."""
-    tiny, feed, run = scan(1)
-    whole, _ = run(tiny.state, feed.data, feed.positions(0, 4))
-    first, _ = run(tiny.state, feed.data, feed.positions(0, 2))
-    second, _ = run(first, feed.data, feed.positions(2, 2))
+    tiny, feed, _, run = scan(1)
+    whole, _ = run(tiny.state, feed.data, feed.take(0, 4))
+    first, _ = run(tiny.state, feed.data, feed.take(0, 2))
+    second, _ = run(first, feed.data, feed.take(2, 2))
     assert_same_bits(second, whole)
 
 

@@ -1,5 +1,6 @@
 """Training from the command line: what a run leaves behind, and that no interruption changes any of it."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ import signal
 import struct
 import sys
 from pathlib import Path
+from unittest import mock
 
 import jax
 import numpy as np
@@ -30,8 +32,8 @@ from tiny import TINY
 
 import train
 from jaxgan import config as configuration
-from jaxgan import parallel
-from jaxgan.data import pipeline
+from jaxgan import images, parallel
+from jaxgan.data import order, sources
 
 # Where one array is damaged, Orbax ends its event loop before TensorStore has read the others: they then complain.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
@@ -54,7 +56,7 @@ def same_run(one: Path, two: Path) -> None:
     """All that two runs of the same steps leave behind is equal, but for times and speeds."""
     assert saved(one) == saved(two)
     assert records(one) == records(two)
-    for name in ("config.json", "curves.png", "progress.gif"):
+    for name in ("config.json", "data.json", "real.png", "curves.png", "progress.gif"):
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
     assert grids(one) == grids(two)
 
@@ -80,7 +82,8 @@ def scalars(folder: Path) -> dict[int, dict[str, float]]:
 
 def test_a_run_folder_holds_everything(unbroken):
     assert {path.name for path in unbroken.iterdir()} == {
-        "config.json", "metrics.jsonl", "samples", "checkpoints", "curves.png", "progress.gif", "tensorboard"
+        "config.json", "data.json", "real.png", "metrics.jsonl", "samples", "checkpoints", "curves.png", "progress.gif",
+        "tensorboard",
     }  # fmt: skip
     kept = configuration.flatten(configuration.load(unbroken / "config.json"))
     assert {name: kept[name] for name in TINY} == TINY
@@ -90,6 +93,21 @@ def test_a_run_folder_holds_everything(unbroken):
         assert (animation.n_frames, animation.size) == (4, grid.size)
     with Image.open(unbroken / "curves.png") as curves:
         assert (curves.format, curves.size) == ("PNG", (700, 900))
+
+
+def test_what_a_run_tells_of_its_data(unbroken):
+    """How many examples, the names of their labels, and what tells them from others; and the first of them."""
+    split = sources.digits("").splits["train"]
+    pixels = np.ascontiguousarray(split.images).tobytes() + split.targets.tobytes()
+    assert json.loads((unbroken / "data.json").read_text()) == {
+        "examples": 1797,
+        "classes": list("0123456789"),
+        "digest": hashlib.blake2b(pixels, digest_size=16).hexdigest(),
+    }
+    shown = split.images[order.batch_indices(0, 0, TINY["sample_grid"], 1797)]
+    with Image.open(unbroken / "real.png") as real, Image.open(unbroken / "samples/step_000000.png") as grid:
+        assert real.size == grid.size
+        np.testing.assert_array_equal(np.asarray(real), images.grid(shown))
 
 
 def test_metrics_are_the_log_steps_and_finite(unbroken):
@@ -186,6 +204,7 @@ def other(value):
 
 HARMLESS = {"steps", "log_every", "sample_every", "checkpoint_every", "steps_per_dispatch"}
 HARMLESS |= {"checkpoint.keep", "checkpoint.best", "checkpoint.best_mode"}
+HARMLESS |= {"data.cache", "data.feed", "data.workers", "data.on_bad_image"}
 
 
 @pytest.mark.parametrize("name", sorted(configuration.flatten(configuration.default())))
@@ -199,6 +218,98 @@ def test_every_setting_that_touches_what_a_step_computes_is_refused(tmp_path, na
     else:
         with pytest.raises(train.UserError, match=re.escape(f"({name} {old!r} -> {other(old)!r})")):
             train.check_folder(tmp_path, config)
+
+
+# Real examples
+
+EXAMPLES = 23  # so that step 5 of two batches of 8 lies in the middle of an epoch
+FEEDS = {
+    "resident": ["--config.data.feed=resident"],
+    "streaming": ["--config.data.feed=streaming"],
+    "undecoded": ["--config.data.feed=streaming", "--config.data.cache=False", "--config.data.workers=0"],
+}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> list[str]:
+    """Options for made-up images, which are decoded, and cropped and flipped whenever they are used."""
+    path = tmp_path_factory.mktemp("drawn") / "images.npz"
+    pixels = np.random.default_rng(0).integers(0, 256, (EXAMPLES, 13, 12), np.uint8)
+    np.savez(path, images=pixels, labels=np.arange(EXAMPLES) % 3)
+    settings = {"source": f"array:{path}", "load_size": 11, "crop": "random", "flip": True}
+    return ["--config.discriminator_steps=2"] + [f"--config.data.{name}={settings[name]}" for name in settings]
+
+
+@pytest.fixture(scope="module")
+def resident(tmp_path_factory, drawn):
+    """A run on those images, in one go and resident."""
+    workdir = tmp_path_factory.mktemp("resident") / "run"
+    assert train_tiny(workdir, *drawn, *FEEDS["resident"]) == 0
+    return workdir
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [("streaming", "streaming"), ("resident", "undecoded"), ("undecoded", "resident")]
+)
+def test_a_run_goes_on_within_an_epoch_with_any_feed(resident, drawn, tmp_path, capsys, first, then):
+    """The same bits as those of the run that was never stopped, and had all images in the device's memory."""
+    workdir = tmp_path / "run"
+    assert train_tiny(workdir, *drawn, *FEEDS[first], "--config.steps=5") == 0
+    assert train_tiny(workdir, *drawn, *FEEDS[then]) == 0
+    out = capsys.readouterr().out
+    told = re.findall(r"^23 images, 11x11x1, 3 classes \(0, 1, 2\); (\w+)", out, re.MULTILINE)
+    assert told == ["resident" if kind == "resident" else "streaming" for kind in (first, then)]
+    assert saved_steps(workdir) == [5, 8, 12]
+    assert saved(workdir) == saved(resident)
+    assert records(workdir) == records(resident)
+    assert {name: grid for name, grid in grids(workdir).items() if name != "step_000005.png"} == grids(resident)
+    assert (workdir / "real.png").read_bytes() == (resident / "real.png").read_bytes()
+    about, expected = (json.loads((folder / "data.json").read_text()) for folder in (workdir, resident))
+    assert about == expected | {"digest": "" if first == "undecoded" else expected["digest"]}
+
+
+def rewritten(workdir: Path, **changes) -> None:
+    """Changes what a run remembers of its data."""
+    path = workdir / "data.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"digest": "0" * 32}, "digest 0{32} -> [0-9a-f]{32}"),
+        ({"examples": 1796}, "examples 1796 -> 1797"),
+        ({"examples": 1796, "digest": ""}, "examples 1796 -> 1797"),
+        ({"classes": [], "digest": "1"}, r"classes \[\] -> \['0', .*; digest 1 -> \w{32}"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_data(workdir, capsys, changes, told):
+    rewritten(workdir, **changes)
+    before = contents(workdir)
+    assert train_tiny(workdir, "--config.steps=16") == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(rf"error: .*/run was trained on other data \({told}\): choose a new --workdir", error)
+    assert contents(workdir) == before
+
+
+@pytest.mark.parametrize("forget", [lambda run: rewritten(run, digest=""), lambda run: (run / "data.json").unlink()])
+def test_a_run_that_knows_less_of_its_data_goes_on(workdir, forget):
+    """As one of images that were decoded anew, or of an older version."""
+    forget(workdir)
+    assert train_tiny(workdir, "--config.steps=13") == 0
+    assert saved_steps(workdir)[-1] == 13
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"examples": 1797}'])
+def test_a_damaged_memory_of_the_data_is_named(workdir, capsys, text):
+    (workdir / "data.json").write_text(text)
+    before = contents(workdir)
+    assert train_tiny(workdir, "--config.steps=13") == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        r"error: .*/run/data.json is damaged \(.*\): restore it, or remove it to go on unchecked", error
+    )
+    assert contents(workdir) == before
 
 
 # Signals
@@ -252,16 +363,21 @@ def test_whenever_the_signal_comes_every_step_that_ran_is_saved(tmp_path, monkey
             looks.append(1)
             return signal.SIGINT if len(looks) > moment else None
 
-    positions = pipeline.ResidentFeed.positions
+    compile_steps = parallel.compile_steps
+
+    def counted(function, state, data, inputs):
+        compiled, (count,) = (
+            compile_steps(function, state, data, inputs),
+            {len(leaf) for leaf in jax.tree.leaves(inputs)},
+        )
+        call = lambda *arguments: (ran.append(count), compiled(*arguments))[1]  # noqa: E731
+        return mock.Mock(wraps=compiled, side_effect=call)
+
     monkeypatch.setattr(train, "StopRequest", Later)
-    monkeypatch.setattr(
-        pipeline.ResidentFeed,
-        "positions",
-        lambda feed, step, count: (ran.append(step + count), positions(feed, step, count))[1],
-    )
+    monkeypatch.setattr(parallel, "compile_steps", counted)
     assert train_tiny(tmp_path / "run") == train.INTERRUPTED
-    assert f"step {max(ran)} is saved" in capsys.readouterr().out
-    assert saved_steps(tmp_path / "run") == [max(ran)]
+    assert f"step {sum(ran)} is saved" in capsys.readouterr().out
+    assert saved_steps(tmp_path / "run") == [sum(ran)]
 
 
 # Damage
@@ -346,6 +462,7 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(tmp_path, monkeypatch, caps
         r"^a training step: [\d.e-]+ GFLOP on each device, \d+ MiB of its memory", captured.out, re.MULTILINE
     )
     assert "step 2/" not in captured.out
+    assert "\n1,797 images, 8x8x1, 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9); resident\n" in captured.out
 
 
 def test_the_cost_of_a_step_is_the_same_however_many_make_a_dispatch(tmp_path, capsys):

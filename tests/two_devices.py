@@ -23,10 +23,10 @@ def made_up_feed(kind: type, config, side: int):
     return kind(Examples(*data, ()), pipeline.Order(0, config.batch_size, config.discriminator_steps, 30))
 
 
-def outcomes(updates: str, kind: type = pipeline.ResidentFeed, **settings) -> dict:
+def outcomes(updates: str, kind: type = pipeline.ResidentFeed) -> dict:
     """The state and every step's metrics, from one device and from all of them."""
-    config = tiny_config(updates=updates, targets__real=(0.7, 1.0), **settings)
-    feed = made_up_feed(kind, config, config.data.load_size or config.data.size)
+    config = tiny_config(updates=updates, targets__real=(0.7, 1.0))
+    feed = made_up_feed(kind, config, config.data.size)
     inputs = feed.take(0, STEPS)
     found = {}
     for devices, axis_name in (("one", None), ("all", parallel.axis_name())):
@@ -36,7 +36,7 @@ def outcomes(updates: str, kind: type = pipeline.ResidentFeed, **settings) -> di
         if axis_name is None:
             found[devices] = jax.jit(run)(state, dict(feed.data), inputs)
         else:
-            data, shares = parallel.replicate(dict(feed.data)), parallel.split_batch(inputs)
+            data, shares = parallel.replicate(dict(feed.data)), parallel.put(parallel.split_batch(inputs))
             compiled = parallel.compile_steps(run, state, data, parallel.split_batch(feed.like(STEPS)))
             found[devices] = compiled(parallel.replicate(state), data, shares)
     feed.close()
@@ -55,7 +55,7 @@ def batches(kind: type) -> dict:
         return pipeline.loader(config, feed, axis_name)(data, one, jnp.uint32(0), jnp.int32(5))
 
     mapped = jax.pmap(functools.partial(load, axis_name=parallel.AXIS), axis_name=parallel.AXIS)
-    everywhere = mapped(parallel.replicate(dict(feed.data)), parallel.split_batch(inputs))
+    everywhere = mapped(parallel.replicate(dict(feed.data)), parallel.put(parallel.split_batch(inputs)))
     return {"one": jax.jit(load)(dict(feed.data), inputs), "all": everywhere}
 
 
@@ -91,8 +91,17 @@ def copies() -> dict:
     return {"tree": tree, "replicated": replicated, "back": parallel.unreplicate(replicated)}
 
 
+def shares() -> dict:
+    """Two steps' batches of four, as they come, as they are split, and what of them lies on which device."""
+    inputs = np.arange(2 * 1 * 4 * 3, dtype=np.int32).reshape(2, 1, 4, 3)
+    split = parallel.split_batch(inputs)
+    lying = {str(shard.device.id): shard.data for shard in parallel.put(split).addressable_shards}
+    return {"inputs": inputs, "split": split, "lying": lying}
+
+
 def main(out: str) -> None:
     found = {updates: outcomes(updates) for updates in steps.UPDATES} | {"draws": draws(), "copies": copies()}
+    found["shares"] = shares()
     for name, kind in (("resident", pipeline.ResidentFeed), ("streaming", pipeline.StreamingFeed)):
         found[f"{name} batches"] = batches(kind)
     found["streaming"] = outcomes("alternating", pipeline.StreamingFeed)

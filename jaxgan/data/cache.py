@@ -6,6 +6,7 @@ transform, which can be removed at any time.
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import hashlib
 import json
@@ -24,6 +25,7 @@ from jaxgan.errors import UserError, warn
 from jaxgan.files import locked
 
 CHUNK = 64  # images that are decoded at a time
+REVISION = 1  # of what decode.py makes of an image; after a change of that all is decoded anew
 
 Decoded = tuple[list[np.ndarray], list[int], list[str]]  # images, their labels, and what is wrong with other ones
 
@@ -95,7 +97,7 @@ class Undecoded:
         """As `Examples.batch`, or a `UserError` if an image cannot be decoded."""
         images, labels, bad = self.decode(indices)
         if bad:
-            raise refusal(bad[0])
+            raise UserError(f"{bad[0]}: repair it, and the same command goes on")
         return {"images": np.stack(images), "labels": np.int32(labels)}
 
     def chunk(self, number: int) -> Decoded:
@@ -111,7 +113,7 @@ class Undecoded:
         left = len(self)
         with (
             contextlib.closing(workers.in_order(self.chunk, 0, -(-left // CHUNK))) as chunks,
-            tqdm(total=left, desc="decoding", unit=" images", delay=1, leave=False) as bar,
+            tqdm(total=left, desc="decoding", unit=" images", delay=1, leave=False, disable=None) as bar,
         ):
             for images, labels, bad in chunks:
                 left -= len(bad)
@@ -159,7 +161,7 @@ def cached(undecoded: Undecoded, skip_bad: bool) -> Examples:
         BadImageError: an image cannot be decoded, and bad ones are not to be skipped.
         UserError: no image is left, or the disk is full.
     """
-    described = [undecoded.selection.content, dataclasses.asdict(undecoded.transform)]
+    described = [REVISION, undecoded.selection.content, dataclasses.asdict(undecoded.transform)]
     place = folder() / hashlib.blake2b(json.dumps(described).encode(), digest_size=16).hexdigest()
     place.parent.mkdir(parents=True, exist_ok=True)
     if not place.exists():
@@ -208,6 +210,8 @@ def write(undecoded: Undecoded, skip_bad: bool, place: Path) -> None:
         (partial / "bad.json").write_text(json.dumps(bad, indent=2))
         partial.rename(place)
     except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
         size = len(undecoded) * np.prod(undecoded.shape) / 2**30
         raise UserError(
             f"{place.parent} cannot hold {size:.3g} GiB of decoded images ({error.strerror}): make room, choose "
@@ -219,12 +223,15 @@ def write(undecoded: Undecoded, skip_bad: bool, place: Path) -> None:
 
 def in_memory(undecoded: Undecoded, skip_bad: bool) -> Examples:
     """The decoded data set without a cache; errors as of `cached`, but for the disk."""
-    images, labels, bad = [], [], []
+    images = np.empty((len(undecoded), *undecoded.shape), np.uint8)
+    labels, bad = [], []
     for some, targets, reasons in undecoded.chunks(skip_bad):
-        images += some
+        if some:
+            images[len(labels) : len(labels) + len(some)] = some
         labels += targets
         bad += reasons
-    report(bad, len(images) + len(bad))
-    arrays = np.stack(images), np.int32(labels)
-    total = hashlib.blake2b(arrays[0].tobytes() + arrays[1].tobytes(), digest_size=16)
-    return Examples(*arrays, undecoded.classes, total.hexdigest())
+    report(bad, len(undecoded))
+    images, labels = images[: len(labels)], np.int32(labels)
+    total = hashlib.blake2b(images, digest_size=16)
+    total.update(labels)
+    return Examples(images, labels, undecoded.classes, total.hexdigest())

@@ -1,6 +1,7 @@
 """From a stored image, whatever its format and mode, to pixels of one shape."""
 
 import dataclasses
+import errno
 import io
 import warnings
 
@@ -12,6 +13,7 @@ from jaxgan.errors import UserError
 Stored = str | bytes | np.ndarray  # a path, an encoded image, or pixels: uint8 [H, W] or [H, W, C]
 MODES = {1: "L", 3: "RGB"}  # of pictures with so many channels
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+LASTING = (None, errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ELOOP)  # what is wrong with a file, tomorrow as well
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS  # 89 million: a small file can claim far more than memory holds
 
 warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow only warns up to twice as many
@@ -50,12 +52,16 @@ class Transform:
             return self._transformed(stored)
         except UserError as error:
             reason = str(error)
+        except MemoryError:
+            raise
         except Image.UnidentifiedImageError:
             reason = "its format is unknown"
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             reason = f"it claims to have more than {MOST_PIXELS:,} pixels"
         # Of a damaged file Pillow's decoders raise whatever they stumble over.
         except Exception as error:
+            if getattr(error, "errno", None) not in LASTING:
+                raise  # a disk or a network that fails, which is not the image's fault
             reason = f"it cannot be decoded: {str(error) or type(error).__name__}"
         raise BadImageError(f"{name} is a bad image ({reason})")
 

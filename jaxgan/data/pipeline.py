@@ -7,7 +7,6 @@ need besides, and `gather` makes batches of the two on the device.
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Callable, Mapping
 
 import jax
@@ -26,6 +25,7 @@ FEEDS = ("auto", "resident", "streaming")
 CROPS = ("centre", "random")
 BAD_IMAGES = ("error", "skip")
 MOST_WORKERS = 8  # processes that decode, unless the configuration asks for more
+MOST_AHEAD = 2**30  # bytes of images that are read ahead: enough for two dispatches, if that is less
 
 Load = Callable[[PyTree, PyTree, Array, Array], dict[str, Array]]
 Pixels = UInt8[Array, "batch height width channel"]
@@ -88,9 +88,9 @@ class StreamingFeed:
     `take` is a function of its arguments all the same; it is fast for the steps after those that it gave last.
     """
 
-    def __init__(self, examples: Examples | Undecoded, order: Order, processes: int = 0):
+    def __init__(self, examples: Examples | Undecoded, order: Order, processes: int = 0, ahead: int = 4):
         self.data: dict[str, Array] = {}
-        self.examples, self.order, self.processes = examples, order, processes
+        self.examples, self.order, self.processes, self.ahead = examples, order, processes, ahead
         self.step, self.batches = None, None
 
     def take(self, step: int, count: int) -> dict[str, np.ndarray]:
@@ -99,13 +99,15 @@ class StreamingFeed:
         if step != self.step:
             self.close()
             batch = functools.partial(read, self.examples, self.order)
-            self.batches = workers.in_order(batch, step * repeats, workers.ENDLESS, self.processes)
+            self.batches = workers.in_order(batch, step * repeats, workers.ENDLESS, self.processes, self.ahead)
         batches = [next(self.batches) for _ in range(count * repeats)]
         self.step = step + count
-        return {
-            name: np.stack([batch[name] for batch in batches]).reshape(count, repeats, *first.shape)
-            for name, first in batches[0].items()
-        }
+
+        def joined(*parts: np.ndarray) -> np.ndarray:
+            whole = np.stack(parts) if len(parts) > 1 else parts[0]
+            return whole.reshape(count, repeats, *parts[0].shape)
+
+        return jax.tree.map(joined, *batches)
 
     def like(self, count: int) -> dict[str, np.ndarray]:
         """Arrays of the same shapes as `take` gives."""
@@ -141,14 +143,14 @@ def open_examples(config: ConfigDict) -> Examples | Undecoded:
     choose("config.data.crop", data.crop, CROPS)
     choose("config.data.on_bad_image", data.on_bad_image, BAD_IMAGES)
     load_size = data.load_size or data.size
-    if load_size < data.size or (data.crop == "random" and load_size == data.size):
+    least = data.size + (data.crop == "random")
+    if load_size < least:
         raise UserError(
-            f"config.data.load_size={data.load_size} should be more than config.data.size={data.size}, "
-            f"which the {data.crop} crop cuts out of it"
+            f"config.data.load_size={data.load_size} should be at least {least}, since the {data.crop} crop cuts "
+            f"config.data.size={data.size} pixels out of it"
         )
     selection = sources.select(data)
-    in_arrays = all(isinstance(split, sources.Arrays) for split, _, _ in selection.parts)
-    if not in_arrays and data.channels not in MODES:
+    if not selection.in_arrays and data.channels not in MODES:
         raise UserError(f"config.data.channels={data.channels} should be 1 (grey) or 3 (colour) for {data.source}")
     size = load_size if data.crop == "random" else data.size
     undecoded = Undecoded(selection, Transform(load_size, size, data.channels, data.upscale))
@@ -157,18 +159,22 @@ def open_examples(config: ConfigDict) -> Examples | Undecoded:
         if split.images.shape[1:] == undecoded.shape:  # as they are wanted: no copy of a file that may be huge
             reopen = functools.partial(open_examples, config)
             return Examples(split.images[start:stop], split.targets[start:stop], selection.classes, reopen=reopen)
-    if not data.cache or data.source == "digits":  # which are decoded in no time
-        return undecoded
-    return cache.cached(undecoded, data.on_bad_image == "skip")
+    skip_bad = data.on_bad_image == "skip"
+    if data.source == "digits":  # which are decoded in no time
+        return cache.in_memory(undecoded, skip_bad)
+    return cache.cached(undecoded, skip_bad) if data.cache else undecoded
 
 
-def feed(config: ConfigDict, examples: Examples | Undecoded, room: int) -> ResidentFeed | StreamingFeed:
+def feed(
+    config: ConfigDict, examples: Examples | Undecoded, room: int, steps_per_dispatch: int = 1
+) -> ResidentFeed | StreamingFeed:
     """The batches of an experiment.
 
     Args:
         config: its configuration.
         examples: its data set.
         room: bytes of device memory that a resident data set may take.
+        steps_per_dispatch: how many steps `take` will be asked for at a time.
 
     Raises:
         UserError: an image cannot be decoded, or the configuration contradicts itself.
@@ -185,8 +191,11 @@ def feed(config: ConfigDict, examples: Examples | Undecoded, room: int) -> Resid
         return ResidentFeed(examples, plan)
     processes = data.workers
     if processes < 0:
-        processes = min(os.cpu_count() or 1, MOST_WORKERS) if isinstance(examples, Undecoded) else 0
-    return StreamingFeed(examples, plan, processes)
+        decodes = isinstance(examples, Undecoded) and not examples.selection.in_arrays
+        processes = min(workers.cores(), MOST_WORKERS) if decodes else 0
+    batches = steps_per_dispatch * plan.repeats
+    fit = MOST_AHEAD // (config.batch_size * math.prod(examples.shape))
+    return StreamingFeed(examples, plan, processes, ahead=max(2, min(2 * batches, fit)))
 
 
 def loader(config: ConfigDict, feed: ResidentFeed | StreamingFeed, axis_name: str | None = None) -> Load:

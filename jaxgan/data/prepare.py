@@ -51,6 +51,11 @@ def find_builder(place: str) -> tfds.core.DatasetBuilder:
         raise UserError(f"config.data.source=tfds:{place}: {folder() / name} holds no such version") from error
     # What TFDS thinks of a version or of missing packages it says in errors of many types.
     except Exception as error:
+        if "File format is already set" in str(error):
+            raise UserError(
+                f"tfds:{place} lies in {folder()} as tfrecord, not as array_record: remove it there, or set another "
+                "TFDS_DATA_DIR, and it is prepared anew"
+            ) from error
         raise UserError(
             _without_tensorflow(error, place) or f"config.data.source=tfds:{place}: {_line(error)}"
         ) from error
@@ -74,7 +79,7 @@ def prepared_builder(place: str) -> tfds.core.DatasetBuilder:
     done = subprocess.run(
         [sys.executable, "-c", code, place], env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
-    if done.returncode or done.stdout:
+    if done.returncode:
         raise UserError(done.stdout.strip() or f"preparing tfds:{place} ended with code {done.returncode}")
     return find_builder(place)
 
@@ -112,11 +117,12 @@ def prepare(place: str) -> None:
 
 
 def answer(place: str) -> None:
-    """What `prepared_builder` runs in another process: prints nothing to stdout but what went wrong."""
+    """What `prepared_builder` runs in another process: if something goes wrong it prints what, and exits with 2."""
     try:
         prepare(place)
     except (UserError, OSError) as error:
         print(error)
+        sys.exit(2)
 
 
 @contextlib.contextmanager
@@ -130,7 +136,7 @@ def _impatient():
     class Adapter(requests.adapters.HTTPAdapter):
         def send(self, request: requests.PreparedRequest, **options: object) -> requests.Response:
             proxy = requests.utils.select_proxy(request.url, options.get("proxies"))
-            address = urllib.parse.urlsplit(proxy or request.url)
+            address = urllib.parse.urlsplit(requests.utils.prepend_scheme_if_needed(proxy or request.url, "http"))
             port = address.port or (443 if address.scheme == "https" else 80)
             if not _reachable(address.hostname, port):
                 unreachable.append(address.hostname)

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -57,10 +58,44 @@ class Source(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
+class StoredArray:
+    """An array in an .npz file, read at its first use, or in an .npy file, mapped into memory then.
+
+    Another process is sent where it lies, not what it holds.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @functools.cached_property
+    def array(self) -> np.ndarray:
+        """What lies there, or a `UserError` if the file is damaged."""
+        try:
+            if self.path.suffix == ".npy":
+                return np.load(self.path, mmap_mode="r", allow_pickle=False)
+            with zipfile.ZipFile(self.path) as members, members.open(f"{self.name}.npy") as file:
+                return np.lib.format.read_array(file, allow_pickle=False)
+        # Of a damaged file NumPy and the modules under it raise whatever they stumble over.
+        except Exception as error:
+            raise _unreadable(self.path, error) from error
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int | np.integer | slice) -> np.ndarray:
+        return self.array[index]
+
+    def __reduce__(self) -> tuple:
+        return StoredArray, (self.path, self.name, self.shape, self.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
 class Arrays:
     """Images in an array: uint8 [N, H, W] or [N, H, W, C], and their labels, int32 [N]."""
 
-    images: np.ndarray
+    images: np.ndarray | StoredArray
     targets: np.ndarray
 
     def __len__(self) -> int:
@@ -137,28 +172,26 @@ def array(place: str) -> Source:
         raise UserError(f"config.data.source=array:{place} should end in .npz or .npy")
     content = fingerprint(path.parent, [path.name])
     try:
-        arrays = _arrays(path)
-    # Of a damaged file NumPy and the modules under it raise whatever they stumble over.
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        if "allow_pickle" in reason or "Python objects" in reason:
-            reason = "it holds pickled objects, which are never loaded"
-        raise UserError(f"{path} cannot be read ({reason}): it should hold arrays of numbers") from error
+        arrays = _stored_arrays(path)
+    except Exception as error:  # as above
+        raise _unreadable(path, error) from error
     if "images" not in arrays:
         raise UserError(f"{path} should hold an array 'images', not {', '.join(sorted(arrays)) or 'nothing'}")
     images = arrays["images"]
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape:
+    if images.dtype != np.uint8 or len(images.shape) not in (3, 4) or 0 in images.shape:
         raise UserError(
             f"{path}: images of type {images.dtype} and shape {images.shape} should be uint8, [N, H, W] or [N, H, W, C]"
         )
-    labels = arrays.get("labels", np.zeros(len(images), np.int32))
+    if "labels" not in arrays:
+        return Source({"train": Arrays(images, np.broadcast_to(np.int32(0), len(images)))}, (), content)
+    labels = arrays["labels"].array
     numbers = labels.dtype.kind in "iu" and labels.shape == images.shape[:1]
     if not (numbers and 0 <= labels.min() <= labels.max() < MOST_CLASSES):
         raise UserError(
             f"{path}: labels of type {labels.dtype} and shape {labels.shape} should be {len(images)} whole numbers "
             f"from 0 to {MOST_CLASSES - 1}"
         )
-    classes = tuple(map(str, range(labels.max() + 1))) if "labels" in arrays else ()
+    classes = tuple(map(str, range(labels.max() + 1)))
     return Source({"train": Arrays(images, labels.astype(np.int32))}, classes, content)
 
 
@@ -171,17 +204,24 @@ def folder(place: str) -> Source:
     root = Path(place).expanduser().absolute()
     if not (place and root.is_dir()):
         raise UserError(f"config.data.source=folder:{place}: there is no such folder")
-    names = [path.name for path in _subfolders(root)]
-    bases = {name: root / name for name in names} if names and set(names) <= set(SPLIT_FOLDERS) else {"train": root}
-    found = {name: _by_class(base) for name, base in bases.items()}
+    files, folders = _scan(root)
+    tops = [path for path in folders if _within(path, "")]
+    bases = {"train": ""}
+    if tops and all(name.lower() in SPLIT_FOLDERS for name in tops):
+        bases = {name.lower(): name + os.sep for name in tops}
+        for path in files:
+            if _within(path, ""):
+                raise _stray(root, path)
+    found = {split: _by_class(root, base, files, folders) for split, base in bases.items()}
     classes = tuple(sorted({name for by_class in found.values() for name in by_class} - {""}))
     parts = {}
     for split, by_class in found.items():
         labels = {name: classes.index(name) if name else -bool(classes) for name in by_class}
         pairs = [(path, labels[name]) for name, paths in by_class.items() for path in paths]
-        pairs.sort(key=lambda pair: hashlib.blake2b(os.path.relpath(pair[0], root).encode(errors="replace")).digest())
-        parts[split] = Files([path for path, _ in pairs], np.int32([label for _, label in pairs]))
-    return Source(parts, classes, fingerprint(root, [path for files in parts.values() for path in files.paths]))
+        pairs.sort(key=lambda pair: hashlib.blake2b(os.fsencode(pair[0])).digest())
+        paths = [os.path.join(root, path) for path, _ in pairs]
+        parts[split] = Files(paths, np.int32([label for _, label in pairs]))
+    return Source(parts, classes, fingerprint(root, files))
 
 
 def tfds(place: str) -> Source:
@@ -192,14 +232,14 @@ def tfds(place: str) -> Source:
 
     builder = prepare.prepared_builder(place)
     features = builder.info.features
-    images = [name for name, feature in features.items() if isinstance(feature, library.features.Image)]
-    if len(images) != 1:
-        raise UserError(f"tfds:{place} should have one image in each example, not {', '.join(features)}")
-    labels = [name for name, feature in features.items() if isinstance(feature, library.features.ClassLabel)]
-    label = "label" if "label" in labels else labels[0] if len(labels) == 1 else None
-    decoders = {images[0]: library.decode.SkipDecoding()}
+    image = _feature(features, library.features.Image, "image")
+    label = _feature(features, library.features.ClassLabel, "label")
+    if not image:
+        found = ", ".join(sorted(features))
+        raise UserError(f"tfds:{place} should have one image in each example, or one that is called image, not {found}")
+    decoders = {image: library.decode.SkipDecoding()}
     parts = {
-        name: Records(f"tfds:{place} {name}", builder.as_data_source(name, decoders=decoders), images[0], label)
+        name: Records(f"tfds:{place} {name}", builder.as_data_source(name, decoders=decoders), image, label)
         for name, info in builder.info.splits.items()
         if info.num_examples
     }
@@ -244,6 +284,11 @@ class Selection:
             raise UserError(f"{self.name} has no images of {', '.join(self.classes)} in config.data.split")
         return chosen
 
+    @property
+    def in_arrays(self) -> bool:
+        """Whether nothing has to be decoded."""
+        return all(isinstance(split, Arrays) for split, _, _ in self.parts)
+
     def __len__(self) -> int:
         return sum(map(len, self.chosen))
 
@@ -273,67 +318,105 @@ def select(data: ConfigDict) -> Selection:
     if data.classes and not classes:
         raise UserError(f"config.data.classes should be empty for {data.source}, whose images have no classes")
     if data.classes:
-        kept = {choose("config.data.classes", name, classes) for name in names(data.classes)}
+        kept = {choose("config.data.classes", name, classes) for name in names(data.classes, classes)}
         classes = tuple(name for name in source.classes if name in kept)
         relabel = np.int32([classes.index(name) if name in kept else -1 for name in source.classes])
-    return Selection(data.source, parts, classes, relabel, json.dumps([data.source, source.content, wanted, classes]))
+    return Selection(data.source, parts, classes, relabel, json.dumps([source.content, wanted, classes]))
 
 
-def names(classes: Iterable[object]) -> list[str]:
+def names(entries: Iterable[object], classes: Sequence[str]) -> list[str]:
     """The classes that a configuration names: "a", "b" or, as the command line gives it, "a,b"; 3 stands for "3"."""
-    return [name.strip() for entry in classes for name in str(entry).split(",")]
+    texts = map(str, entries)
+    return [name.strip() for text in texts for name in ([text] if text in classes else text.split(","))]
 
 
 def fingerprint(root: Path, paths: Iterable[str]) -> str:
-    """A text that changes whenever a file below `root` is written, added or removed, without reading any of them."""
-    total = hashlib.blake2b(str(root.resolve()).encode(errors="replace"), digest_size=16)
+    """A text that changes whenever one of the files below `root` is written, without reading any of them."""
+    total = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=16)
     for path in sorted(paths):
-        status = os.stat(root / path)
+        status = os.stat(os.path.join(root, path))
         # A change time cannot be set back, unlike the time of modification.
-        state = (path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        total.update(repr(state).encode(errors="replace"))
+        total.update(os.fsencode(f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} "))
     return total.hexdigest()
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file, or that of an .npy file, mapped into memory, as `images`."""
+def _stored_arrays(path: Path) -> dict[str, StoredArray | None]:
+    """The members of an .npz file by name, None for those that nobody asks for; an .npy file holds `images`."""
     if path.suffix == ".npy":
-        return {"images": np.lib.format.open_memmap(path, mode="r")}
-    with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as members:
-        return {name: member for name, member in members.items() if isinstance(member, np.ndarray)}
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        return {"images": StoredArray(path, "images", mapped.shape, mapped.dtype)}
+    with zipfile.ZipFile(path) as members:
+        arrays = {name.removesuffix(".npy"): None for name in members.namelist()}
+        for name in {"images", "labels"} & arrays.keys():
+            with members.open(f"{name}.npy") as file:  # whose header tells enough
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+            if dtype.hasobject:
+                raise ValueError("Python objects")
+            arrays[name] = StoredArray(path, name, shape, dtype)
+    return arrays
 
 
-def _visible(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if not path.name.startswith("."))
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = str(error) or type(error).__name__
+    if "allow_pickle" in reason or "Python objects" in reason:
+        reason = "it holds pickled objects, which are never loaded"
+    return UserError(f"{path} cannot be read ({reason}): it should hold arrays of numbers")
 
 
-def _subfolders(root: Path) -> list[Path]:
-    return [path for path in _visible(root) if path.is_dir()]
+def _feature(features: object, kind: type, usual: str) -> str | None:
+    """The name of the feature of a kind: the only one, or the one with the usual name."""
+    found = [name for name, feature in features.items() if isinstance(feature, kind)]
+    return usual if usual in found else found[0] if len(found) == 1 else None
 
 
-def _images(root: Path) -> list[str]:
-    """The paths of all images below a folder; hidden files and folders are none."""
-    found = []
-    for place, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [os.path.join(place, n) for n in files if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
-    return found
+def _scan(root: Path) -> tuple[list[str], list[str]]:
+    """All images below a folder and all folders, but for hidden ones, by their paths from there."""
+    files, folders, left = [], [], [("", ())]
+    while left:
+        place, above = left.pop()
+        with os.scandir(os.path.join(root, place)) as entries:
+            for entry in entries:
+                path = os.path.join(place, entry.name)
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    identity = entry.stat().st_dev, entry.stat().st_ino
+                    if identity not in above:  # a link may lead upwards
+                        folders.append(path)
+                        left.append((path, (*above, identity)))
+                elif entry.name.lower().endswith(SUFFIXES):
+                    files.append(path)
+    return sorted(files), sorted(folders)
 
 
-def _by_class(root: Path) -> dict[str, list[str]]:
-    """{class: paths of its images}; the only class is "" where the images lie in `root` itself."""
-    classes = {path.name: _images(path) for path in _subfolders(root)}
-    own = [path for path in _visible(root) if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+def _by_class(root: Path, base: str, files: Iterable[str], folders: Iterable[str]) -> dict[str, list[str]]:
+    """{class: paths of its images}, of what lies in `base`; the only class is "" where images lie there directly."""
+    own, classes = [], {path[len(base) :]: [] for path in folders if _within(path, base)}
+    for path in files:
+        if path.startswith(base):
+            name, _, deeper = path[len(base) :].partition(os.sep)
+            (classes[name] if deeper else own).append(path)
     kinds = ", ".join(SUFFIXES)
     if own and any(classes.values()):
-        raise UserError(f"{root} holds images ({own[0].name}) beside folders of images: move them into a folder")
+        raise _stray(root, own[0])
     if own:
-        return {"": list(map(str, own))}
+        return {"": own}
     if not classes:
-        raise UserError(f"{root} holds no images ({kinds})")
+        raise UserError(f"{root / base} holds no images ({kinds})")
     for name, paths in classes.items():
         if not paths:
-            raise UserError(
-                f"{root / name} holds no images ({kinds}): every folder is a class, so remove it or fill it"
-            )
+            place = root / base / name
+            raise UserError(f"{place} holds no images ({kinds}): every folder is a class, so remove it or fill it")
     return classes
+
+
+def _within(path: str, base: str) -> bool:
+    """Whether a path lies directly in `base`, a path that ends with a separator or is empty."""
+    return path.startswith(base) and os.sep not in path[len(base) :]
+
+
+def _stray(root: Path, path: str) -> UserError:
+    place = (root / path).parent
+    return UserError(f"{place} holds images ({Path(path).name}) beside folders of images: move them into a folder")
