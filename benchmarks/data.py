@@ -5,7 +5,8 @@
 Streaming: 128x128 JPEGs in a folder (made up, unless --folder names one) to batches of 64x64, against PyTorch's
 DataLoader with as many workers and Pillow; needs `pip install -e '.[bench]'`. Resident: what the feed adds to a step.
 Opening: 60,000 images whose cache is warm. Memory: the streaming feed of 10,000 and of 1,000,000 images. What is
-compared is measured in turns; ratios are medians over the turns. The result is appended to benchmarks/RESULTS.md.
+compared is measured in turns; ratios are medians over the turns, with their quartiles. The result is appended to
+benchmarks/RESULTS.md.
 """
 
 import argparse
@@ -159,7 +160,8 @@ def _transformed(transform: Callable[[str, str], np.ndarray], path: str) -> np.n
 
 def _ratio(values: list[float], others: list[float]) -> str:
     ratios = [value / other for value, other in zip(values, others, strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:.3f} ({low:.2f} to {high:.2f})"
 
 
 # Resident
@@ -202,10 +204,10 @@ def resident(rounds: int) -> str:
     for name, config in experiments().items():
         ways = {fed: stepper(config, fed) for fed in (False, True)}
         count = 1
-        while _seconds(ways[False], count) < 1:
+        while (taken := _seconds(ways[False], count)) < 0.2:  # short turns, since a machine's speed changes
             count *= 2
         times: dict[bool, list[float]] = {False: [], True: []}
-        for turn in range(2 * rounds):
+        for turn in range(max(16, int(3 * rounds / taken))):
             for fed in (False, True) if turn % 2 else (True, False):
                 times[fed].append(_seconds(ways[fed], count) / count * 1000)
         medians = [f"{statistics.median(times[fed]):.2f}" for fed in (False, True)]

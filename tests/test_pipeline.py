@@ -477,6 +477,16 @@ def test_each_seed_step_and_repeat_draws_anew(draws):
         assert (abs(agree - chance) < 4 * np.sqrt(chance * (1 - chance) / MANY)).all(), name
 
 
+def test_crops_and_flips_are_two_uses_of_randomness():
+    """Each with a key of its own: with one for both they would be independent by good luck alone."""
+    feed = make_feed("resident", 2)
+    positions, found = feed.take(6, 1)[0], loaded(feed, 6, 1, **CHANGED)["images"][0]
+    for repeat in range(2):
+        crops, flips = (keys.example_keys(keys.use_key(3, 6, use, repeat), jnp.arange(4)) for use in ("crop", "flip"))
+        expected = flip(crop(decoded().images[positions[repeat]], crops, CROPPED), flips)
+        np.testing.assert_array_equal(pipeline.to_pixels(jnp.asarray(found[repeat])), expected)
+
+
 def test_the_loader_draws_by_the_place_in_the_global_batch():
     """Of a batch spread over devices each gets what it gets where the batch is whole."""
     feed, count = make_feed("resident", 2, batch_size=8), 2
