@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from jaxgan.checkpoint import Checkpoints
 
 ROOT = Path(train.__file__).parent
 DEADLINE = 120  # seconds; a program that a test started is killed then
+PATIENCE = 10  # seconds in which a process that was told to end does so
 SPEEDS = ("steps_per_second", "images_per_second")
 
 
@@ -62,6 +64,25 @@ def started(*command: str, **environment: str) -> Iterator[subprocess.Popen]:
 def read_until(process: subprocess.Popen, start: str) -> str:
     """The first line of its output that starts so."""
     return next(line for line in process.stdout if line.startswith(start))
+
+
+def wait_until(happens, seconds: float = PATIENCE) -> bool:
+    """Whether something happens in time."""
+    end = time.monotonic() + seconds
+    while not happens() and time.monotonic() < end:
+        time.sleep(0.1)
+    return bool(happens())
+
+
+def members(group: int) -> list[int]:
+    """The living processes of a group."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, _, its_group = (place / "stat").read_text().rpartition(") ")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                found.append(int(place.name))
+    return found
 
 
 def bits(tree) -> dict:

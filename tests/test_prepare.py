@@ -21,7 +21,7 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 from experiments import raises_user_error, tiny_config
 from PIL import Image
-from programs import DEADLINE, ROOT, options, train_tiny
+from programs import DEADLINE, ROOT, members, options, train_tiny, wait_until
 from tensorflow_datasets.core.download import resource
 from tensorflow_datasets.proto import tf_example_pb2
 
@@ -361,8 +361,9 @@ def test_files_that_were_put_there_by_hand_are_used(data_dir):
     assert str(manual) in str(raised.value)
 
 
-def test_ctrl_c_ends_a_download(data_dir):
-    """From a server that never answers."""
+@contextlib.contextmanager
+def hanging_download():
+    """The program, in a group of its own, once it waits for a server that never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         proxy = f"http://127.0.0.1:{server.getsockname()[1]}"
         process = subprocess.Popen(
@@ -377,15 +378,29 @@ def test_ctrl_c_ends_a_download(data_dir):
         try:
             server.settimeout(DEADLINE)
             server.accept()[0].close()
-            os.killpg(process.pid, signal.SIGINT)
-            out, err = process.communicate(timeout=20)
+            yield process
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_ctrl_c_ends_a_download(data_dir):
+    with hanging_download() as process:
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert out == ""
     assert err.endswith("interrupted: the same command starts again\n")
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
+def test_a_download_does_not_outlive_the_program(data_dir):
+    with hanging_download() as process:
+        assert len(members(process.pid)) == 2
+        process.kill()
+        process.communicate(timeout=20)  # both ends of its pipes are closed
+        assert wait_until(lambda: not members(process.pid))
 
 
 def test_without_tensorflow_the_extra_is_named(data_dir, no_tensorflow):

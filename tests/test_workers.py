@@ -18,20 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from programs import DEADLINE, ROOT, options, saved_steps
+from programs import DEADLINE, PATIENCE, ROOT, members, options, saved_steps, wait_until
 
 from jaxgan.data import workers
 from jaxgan.errors import UserError
-
-PATIENCE = 10  # seconds in which a process that was told to end does so
-
-
-def wait_until(happens, seconds: float = PATIENCE) -> bool:
-    """Whether something happens in time."""
-    end = time.monotonic() + seconds
-    while not happens() and time.monotonic() < end:
-        time.sleep(0.1)
-    return bool(happens())
 
 
 # Threads
@@ -133,17 +123,6 @@ def pictures(tmp_path_factory) -> Path:
     for number, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)):
         Image.fromarray(pixels).save(folder / f"{number}.png")
     return folder
-
-
-def members(group: int) -> list[int]:
-    """The living processes of a group."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            state, _, its_group = (place / "stat").read_text().rpartition(") ")[2].split()[:3]
-            if int(its_group) == group and state not in "ZX":
-                found.append(int(place.name))
-    return found
 
 
 @contextlib.contextmanager

@@ -76,11 +76,11 @@ def prepared_builder(place: str) -> tfds.core.DatasetBuilder:
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2")
     package = str(Path(jaxgan.__file__).parents[1])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-c", code, place], env=environment, stdout=subprocess.PIPE, text=True, check=False
-    )
-    if done.returncode:
-        raise UserError(done.stdout.strip() or f"preparing tfds:{place} ended with code {done.returncode}")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code, place], env=environment, **pipes) as process:
+        told = process.stdout.read().strip()
+    if process.returncode:
+        raise UserError(told or f"preparing tfds:{place} ended with code {process.returncode}")
     return find_builder(place)
 
 
@@ -118,6 +118,12 @@ def prepare(place: str) -> None:
 
 def answer(place: str) -> None:
     """What `prepared_builder` runs in another process: if something goes wrong it prints what, and exits with 2."""
+
+    def end_with_parent() -> None:
+        sys.stdin.read()  # which ends with the process that holds the other end
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
     try:
         prepare(place)
     except (UserError, OSError) as error:
