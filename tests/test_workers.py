@@ -23,7 +23,6 @@ from programs import DEADLINE, PATIENCE, ROOT, members, options, saved_steps, wa
 from jaxgan.data import workers
 from jaxgan.errors import UserError
 
-
 # Threads
 
 
