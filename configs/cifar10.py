@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     config = folder.get_config()
     config.data.source = "tfds:cifar10"
     config.data.size = 32
-    config.data.load_size = 32
+    config.data.load_size = 0
     config.data.crop = "centre"  # 50,000 images are enough without crops
 
     config.latent_dim = 128

@@ -1,9 +1,11 @@
 """The settings: the way to JSON and back, what is refused, and every shipped experiment."""
 
+import functools
 import importlib.util
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from experiments import Experiment, assert_all_changed, leaves, raises_user_error, tiny_config
@@ -12,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jaxgan import config as configuration
+from jaxgan import steps
 from jaxgan.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -167,23 +170,39 @@ def test_every_number_has_a_range():
     assert numbers == names
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_shipped_experiment_takes_a_step(path):
+def shipped(path):
+    """The configuration of a file in configs/, with networks that are quick to compile."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config()
-    configuration.validate(config)
     assert f"python train.py --config=configs/{path.name}" in module.__doc__
-    data = config.data
-    assert data.load_size > data.size or (data.crop, data.load_size) == ("centre", 0)
     config.batch_size = 4
     for network in ("generator", "discriminator"):
         config.model[network].width = 4
-    shipped = Experiment(config)
-    state, metrics = shipped.run(1)
+    return config
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_experiment_is_valid_and_its_step_keeps_the_state_s_shape(path):
+    config = shipped(path)
+    configuration.validate(config)
+    data = config.data
+    assert data.load_size > data.size or (data.crop, data.load_size) == ("centre", 0)
+    gan = steps.build(config)
+    state = jax.eval_shape(lambda: steps.initial_state(config, gan))
+    images = jax.ShapeDtypeStruct((config.discriminator_steps, 4, data.size, data.size, data.channels), np.float32)
+    after, metrics = jax.eval_shape(functools.partial(steps.UPDATES[config.updates], gan), state, {"images": images})
+    assert after == state
+    assert {metric.shape for metric in metrics.values()} == {()}
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "folder"])  # from which the others take their settings
+def test_a_shipped_experiment_takes_a_step(name):
+    experiment = Experiment(shipped(CONFIGS[0].with_name(f"{name}.py")))
+    state, metrics = experiment.run(1)
     assert int(state.step) == 1
     assert all(np.isfinite(value) for value in metrics.values())
     # A relativistic loss does not notice the last bias, so only the kernels are bound to change.
     kernels = lambda state: {path: leaf for path, leaf in leaves(state.networks).items() if "kernel" in path}  # noqa: E731
-    assert_all_changed(kernels(state), kernels(shipped.state))
+    assert_all_changed(kernels(state), kernels(experiment.state))

@@ -366,8 +366,11 @@ def hanging_download():
     """The program, in a group of its own, once it waits for a server that never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         proxy = f"http://127.0.0.1:{server.getsockname()[1]}"
+        # Whoever starts the tests in the background may have Ctrl-C ignored, and programs inherit that.
+        code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        code += "; from jaxgan.data import prepare; sys.exit(prepare.main(['tfds:mnist']))"
         process = subprocess.Popen(
-            [sys.executable, "-m", "jaxgan.data.prepare", "tfds:mnist"],
+            [sys.executable, "-c", code],
             cwd=ROOT,
             env=os.environ | {name: proxy for name in NO_NETWORK if "no" not in name.lower()},
             stdout=subprocess.PIPE,
