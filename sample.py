@@ -2,12 +2,16 @@
 
     python sample.py --workdir=runs/digits --out=digits.png --num=64 --seed=0
 
-The output is one grid (FILE.png), an array `images` uint8 [N, H, W, C] (FILE.npz), or a folder of single pictures
-(FOLDER/). Image i depends on the seed and on i alone. With --interpolate=OTHER_SEED each row instead walks from an
-image of --seed to the one of OTHER_SEED in the same place.
+The output is one grid (FILE.png), an array `images` uint8 [N, H, W, C] with its `labels` if there are any (FILE.npz),
+or a folder of single pictures (FOLDER/), with a folder for each label if labels are asked for. Image i depends on the
+seed, on its label and on i alone. With --interpolate=OTHER_SEED each row instead walks from an image of --seed to the
+one of OTHER_SEED in the same place. With several --labels there is a row for each.
+
+Of a toy world the points are drawn as a plot, or written as an array `points` float32 [N, D].
 """
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -15,11 +19,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxgan import config as configuration
-from jaxgan import images, parallel, sampling, steps
+from jaxgan import experiment, images, parallel, pictures, plots, population, sampling
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.errors import Parser, UserError, exit_code
+from jaxgan.data.sources import world_of
+from jaxgan.errors import Parser, UserError, choose, exit_code
+from jaxgan.experiment import GAN
 from jaxgan.files import replacing
 from jaxgan.state import Variables
 
@@ -29,7 +36,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser("sample.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, required=True, help="the run folder that train.py made")
     parser.add_argument("--out", required=True, help="FILE.png, FILE.npz or FOLDER/")
-    parser.add_argument("--num", type=int, default=64, help="how many images")
+    parser.add_argument("--num", type=int, help="how many images (64; 8 for each of several labels)")
+    parser.add_argument("--labels", help="what to draw: a class or several (3, rose, 0,1,2), by number or name, or all")
+    parser.add_argument("--member", type=int, default=0, help="which one of a population draws")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--truncation", type=float, help="latents only from within +-this; smaller is more typical")
     parser.add_argument("--interpolate", type=int, metavar="SEED", help="walk to this seed's images")
@@ -49,75 +58,176 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"--truncation={options.truncation} should be above 0, 1 say")
     if not options.out.endswith((".png", ".npz", "/", os.sep)):
         raise UserError(f"--out={options.out} should end in .png, in .npz, or in / for a folder of pictures")
-    if options.interpolate is not None:
-        options.columns = options.columns or 8
-        if options.columns < 2 or options.num % options.columns:
-            raise UserError(
-                f"--interpolate makes whole rows: --num={options.num} should be a multiple of "
-                f"--columns={options.columns}, and that at least 2"
-            )
     return options
 
 
-def restore(workdir: Path, step: int | None, raw: bool) -> tuple[configuration.ConfigDict, steps.GAN, Variables]:
-    """A run's configuration, its experiment, and its generator's variables.
+def restore(workdir: Path, step: int | None, raw: bool, member: int) -> tuple[GAN, Variables, list[str]]:
+    """A run's experiment, its generator's variables, and the names of its data set's classes.
 
     Raises:
-        UserError: the folder holds no run, or no such checkpoint.
+        UserError: the folder holds no run, or no such checkpoint or member.
     """
     if not (workdir / "config.json").is_file():
         raise UserError(f"{workdir} holds no run (no config.json): --workdir should be a folder that train.py made")
     config = configuration.load(workdir / "config.json")
-    gan = steps.build(config)
-    template = jax.eval_shape(lambda: steps.initial_state(config, gan))
+    if not 0 <= member < config.population:
+        raise UserError(f"--member={member} should be from 0 to {config.population - 1}: {workdir} has as many members")
+    classes = read_classes(workdir)
+    gan = experiment.build(config, len(classes))
+    template = jax.eval_shape(lambda: population.create(gan))
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoint yet: train it first")
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         restored = checkpoints.restore(template, step)
     if restored is None:
         raise UserError(f"{workdir} has no checkpoint yet: train it first")
-    state = restored[1]
-    return config, gan, state.networks["generator"].variables if raw else state.ema["generator"]
+    state = pictures.members(gan, restored[1])[member]
+    return gan, state.networks["generator"].variables if raw else state.ema["generator"], classes
 
 
-def points(options: argparse.Namespace, latent_dim: int) -> jax.Array:
+def read_classes(workdir: Path) -> list[str]:
+    """The names of the classes that a run was trained on; empty if it knows none."""
+    path = workdir / "data.json"
+    try:
+        return [str(name) for name in json.loads(path.read_text())["classes"]] if path.exists() else []
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): restore it, or start train.py again") from error
+
+
+def asked_labels(text: str, gan: GAN, names: list[str]) -> list[int]:
+    """The labels that --labels asks for, by number or name.
+
+    Raises:
+        UserError: the generator cannot be asked, or there is no such label.
+    """
+    count = sampling.choices(gan)
+    if not count:
+        raise UserError(
+            f"--labels={text}: this run is unconditional, so nothing can be asked of it: leave --labels out"
+        )
+    if text == "all":
+        return list(range(count))
+    labels = []
+    for part in [text] if text in names else map(str.strip, text.split(",")):
+        if part in names:
+            labels.append(names.index(part))
+        elif part.removeprefix("-").isdigit():
+            if not 0 <= int(part) < count:
+                raise UserError(f"--labels={text}: {part} should be from 0 to {count - 1}")
+            labels.append(int(part))
+        else:
+            labels.append(names.index(choose("class", part, names)))
+    return labels
+
+
+def points(options: argparse.Namespace, config: ConfigDict) -> jax.Array:
     """The latents of all images, in the order of the grid."""
-    if options.interpolate is None:
-        return sampling.latents(options.seed, options.num, latent_dim, options.truncation)
+    seed, other, dim = options.seed, options.interpolate, config.latent_dim
+    if other is None:
+        return sampling.latents(seed, options.num, dim, options.truncation)
     rows = options.num // options.columns
     start, end = (
-        jnp.repeat(sampling.latents(seed, rows, latent_dim, options.truncation), options.columns, axis=0)
-        for seed in (options.seed, options.interpolate)
+        jnp.repeat(sampling.latents(which, rows, dim, options.truncation), options.columns, axis=0)
+        for which in (seed, other)
     )
     share = jnp.tile(jnp.linspace(0, 1, options.columns), rows)
     return sampling.interpolate(start, end, share)
 
 
-def write(out: str, pictures: np.ndarray, columns: int | None) -> None:
-    """Writes the images in the form that the name asks for."""
+def arrange(options: argparse.Namespace, labels: list[int]) -> None:
+    """Settles how many images there are and how many in a row.
+
+    Raises:
+        UserError: they make no whole rows where whole rows are asked for.
+    """
+    several = len(labels) > 1
+    if options.interpolate is not None:
+        options.num, options.columns = options.num or 64, options.columns or 8
+        if options.columns < 2 or options.num % options.columns:
+            raise UserError(
+                f"--interpolate makes whole rows: --num={options.num} should be a multiple of "
+                f"--columns={options.columns}, and that at least 2"
+            )
+        if several and options.num // options.columns % len(labels):
+            raise UserError(
+                f"--labels has {len(labels)} labels and --num={options.num} with --columns={options.columns} makes "
+                f"{options.num // options.columns} rows: there should be as many for each label"
+            )
+        return
+    options.num = options.num or (8 * len(labels) if several else 64)
+    if several:
+        if options.num % len(labels):
+            raise UserError(f"--num={options.num} should be a multiple of the {len(labels)} labels")
+        if options.columns not in (None, options.num // len(labels)):
+            raise UserError(
+                f"--columns={options.columns} should be {options.num // len(labels)}, the images of a label, or left out"
+            )
+        options.columns = options.num // len(labels)
+
+
+def write(out: str, pictures: np.ndarray, columns: int | None, labels: np.ndarray | None, names: list[str]) -> None:
+    """Writes the images in the form that the name asks for.
+
+    Args:
+        out: FILE.png, FILE.npz or FOLDER/.
+        pictures: uint8 [N, H, W, C].
+        columns: images in a row of the grid.
+        labels: of the images, if they have any.
+        names: of those labels that were asked for, in their order; empty if none were.
+    """
     path = Path(out)
     if out.endswith(".png"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        images.save_png(path, images.grid(pictures, columns))
+        images.save_png(path, images.grid(pictures, columns, names))
     elif out.endswith(".npz"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, images=pictures)
+        save_arrays(path, {"images": pictures} if labels is None else {"images": pictures, "labels": labels})
     else:
-        path.mkdir(parents=True, exist_ok=True)
+        each = len(pictures) // max(len(names), 1)
         for index, picture in enumerate(pictures):
-            images.save_png(path / f"{index:06d}.png", images.colours(picture))
+            folder = path / names[index // each].replace(os.sep, "_") if names else path
+            folder.mkdir(parents=True, exist_ok=True)
+            images.save_png(folder / f"{index:06d}.png", images.colours(picture))
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes an .npz file, all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def write_points(out: str, gan: GAN, drawn: np.ndarray, title: str) -> None:
+    """Writes the points of a world as a plot or an array."""
+    path, world = Path(out), world_of(gan.config.data)
+    if out.endswith(".npz"):
+        save_arrays(path, {"points": drawn})
+    elif out.endswith(".png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plot = plots.scatter(world, drawn, title) if world.dim == 2 else plots.densities(world, drawn, None, title)
+        images.save_png(path, plot)
+    else:
+        raise UserError(f"--out={out} should end in .png or .npz, since {gan.config.data.source} has no images")
 
 
 def run(argv: list[str]) -> int:
     """Parses, restores, draws and writes."""
     options = parse(argv)
     parallel.cache_compilations()
-    config, gan, variables = restore(options.workdir, options.step, options.raw)
-    latents = points(options, config.latent_dim)
-    pictures = sampling.generate(gan.networks["generator"], variables, latents)
-    write(options.out, pictures, options.columns)
-    print(f"{len(pictures)} images: {options.out}")
+    gan, variables, classes = restore(options.workdir, options.step, options.raw, options.member)
+    names = classes if gan.classes else [str(index) for index in range(sampling.choices(gan))]
+    asked = asked_labels(options.labels, gan, names) if options.labels is not None else []
+    arrange(options, asked)
+    labels = np.repeat(np.int32(asked), options.num // len(asked)) if asked else sampling.mixed_labels(gan, options.num)
+    condition = sampling.conditions(gan, options.seed, options.num, labels)
+    latents = points(options, gan.config)
+    drawn = sampling.generate(gan.networks["generator"], variables, latents, condition)
+    if drawn.ndim == 2:
+        write_points(options.out, gan, drawn, f"{gan.config.data.source}, {options.num} samples")
+        print(f"{len(drawn)} points: {options.out}")
+        return 0
+    rows = [names[label] for label in asked]
+    write(options.out, drawn, options.columns, labels, rows)
+    print(f"{len(drawn)} images: {options.out}")
     return 0
 
 

@@ -27,12 +27,13 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict, config_flags
 
 from jaxgan import config as configuration
-from jaxgan import images, parallel, sampling, steps, writers
+from jaxgan import experiment, images, parallel, pictures, population, steps, writers
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.data import pipeline
 from jaxgan.data.cache import Examples, Undecoded
 from jaxgan.data.order import batch_indices
 from jaxgan.errors import INTERRUPTED, Parser, UserError, choose, exit_code
+from jaxgan.experiment import GAN
 from jaxgan.files import replacing
 from jaxgan.models import summary
 from jaxgan.state import GANState
@@ -148,9 +149,9 @@ class StopRequest:
             signal.signal(number, handler)
 
 
-def tables(config: ConfigDict, gan: steps.GAN, state: GANState) -> str:
-    """Both networks' layers, as text; the state may hold shapes instead of arrays."""
-    inputs = steps.example_inputs(config)
+def tables(gan: GAN) -> str:
+    """Both networks' layers, as text."""
+    inputs, state = experiment.example_inputs(gan), jax.eval_shape(lambda: experiment.initial_state(gan))
     rows = {
         name: summary.layer_rows(network, state.networks[name].variables.collections(), inputs[name])
         for name, network in gan.networks.items()
@@ -158,17 +159,17 @@ def tables(config: ConfigDict, gan: steps.GAN, state: GANState) -> str:
     return "\n\n".join(summary.table(name, rows) for name, rows in rows.items())
 
 
+def memory(step: jax.stages.Compiled) -> int:
+    """Bytes of each device's memory that compiled steps take by XLA's account."""
+    use = step.memory_analysis()
+    held = use.argument_size_in_bytes + use.output_size_in_bytes - use.alias_size_in_bytes
+    return held + use.temp_size_in_bytes
+
+
 def cost(step: jax.stages.Compiled, count: int) -> str:
     """What one training step takes by XLA's account, compiled `count` to a dispatch, as text."""
     flops = step.cost_analysis().get("flops", 0)  # XLA counts the body of a loop once, however often it runs
-    memory = step.memory_analysis()
-    total = (
-        memory.argument_size_in_bytes
-        + memory.temp_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-    )
-    size = f"{total / 2**20:.0f} MiB of its memory"
+    size = f"{memory(step) / 2**20:.0f} MiB of its memory"
     return f"a training step: {flops / 1e9:.3g} GFLOP on each device, {size}; {count} per dispatch"
 
 
@@ -176,24 +177,31 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
     """Trains to `config.steps` from the newest checkpoint in `workdir` or the beginning; returns the exit code."""
     started = time.perf_counter()
     configuration.validate(config)
-    parallel.check_batch(config.batch_size)
+    parallel.check_batch(config.batch_size, config.packing * (config.model.discriminator.minibatch_stddev or 1))
     size = dispatch_size(config)
-    gan = steps.build(config, parallel.axis_name())
+    take_step = steps.UPDATES[choose("config.updates", config.updates, steps.UPDATES)]
+    experiment.check(config)
     check_folder(workdir, config)
     parallel.cache_compilations()
-    feed = pipeline.feed(config, pipeline.open_examples(config), parallel.room_for_data(), size)
-    check_data(workdir, feed.examples)
-    shapes = jax.eval_shape(lambda: steps.initial_state(config, gan))
-    print(tables(config, gan, shapes), flush=True)
+    examples = pipeline.open_examples(config)
+    check_data(workdir, examples)
+    gan = experiment.build(config, len(examples.classes), parallel.axis_name())
+    shapes = jax.eval_shape(lambda: population.create(gan))
+    population.check_memory(config, sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes)))
+    feed = pipeline.feed(config, examples, parallel.room_for_data(), size)
+    print(tables(gan), flush=True)
     print(f"\n{pipeline.summary(feed)}", flush=True)
 
     data = parallel.replicate(dict(feed.data))
     load = pipeline.loader(config, feed, gan.axis_name)
-    run = functools.partial(steps.train_steps, functools.partial(steps.UPDATES[config.updates], gan), load)
+    run = functools.partial(steps.train_steps, functools.partial(take_step, gan), load)
+    axis = feed.order.batch_axis
 
     @functools.cache
     def compiled(count: int) -> jax.stages.Compiled:
-        return parallel.compile_steps(run, shapes, data, parallel.split_batch(feed.like(count)))
+        return parallel.compile_steps(run, shapes, data, parallel.split_batch(feed.like(count), axis))
+
+    population.check_memory(config, memory(compiled(size)))
 
     if config.checkpoint.best:
         choose("config.checkpoint.best", config.checkpoint.best, compiled(size).out_info[1])
@@ -206,35 +214,39 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
     if not (workdir / "config.json").exists():
         configuration.save(config, workdir / "config.json")
     (workdir / "samples").mkdir(exist_ok=True)
-    latents = sampling.latents(config.seed, config.sample_grid, config.latent_dim)
 
-    def draw(step: int, state: GANState) -> None:
-        ema = parallel.unreplicate(state.ema["generator"])
-        pictures = sampling.generate(gan.networks["generator"], ema, latents)
-        images.save_png(workdir / "samples" / f"step_{step:06d}.png", images.grid(pictures))
+    def draw(step: int, state: GANState) -> dict[str, float]:
+        picture, scores = pictures.draw(gan, parallel.unreplicate(state), step)
+        images.save_png(workdir / "samples" / f"step_{step:06d}.png", picture)
+        if scores:
+            print(f"step {step}: {pictures.told(scores)}", flush=True)
+        return scores
 
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
         checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", **config.checkpoint))
-        step, state = checkpoints.restore(shapes) or (0, parallel.run_once(steps.initial_state, config, gan))
+        step, state = checkpoints.restore(shapes) or (0, parallel.run_once(population.create, gan))
         if step > config.steps:
             raise UserError(f"{workdir} is at step {step}, beyond config.steps={config.steps}: ask for more")
         configuration.save(config, workdir / "config.json")
         if not step:
             with replacing(workdir / "data.json") as partial:
                 partial.write_text(json.dumps(about_data(feed.examples)) + "\n")
-            images.save_png(workdir / "real.png", images.grid(real["images"]))
+            images.save_png(workdir / "real.png", pictures.of_examples(gan, real["images"]))
         saved, state = step, parallel.replicate(state)
         log = stack.enter_context(writers.Log(config, workdir, step))
         stack.callback(feed.close)
         if step:
             print(f"{workdir} goes on from step {step}", flush=True)
-        if step % config.sample_every == 0:  # also the grid that a crash after the checkpoint left undrawn
-            draw(step, state)
+        scores = {}
+        if (
+            step % config.sample_every == 0 or step == config.steps
+        ):  # also what a crash after the checkpoint left undrawn
+            scores = draw(step, state)
 
         def dispatch_at(step: int) -> tuple[int, PyTree]:
             count = min(size - step % size, config.steps - step)
-            return count, parallel.put(parallel.split_batch(feed.take(step, count))) if count else None
+            return count, parallel.put(parallel.split_batch(feed.take(step, count), axis)) if count else None
 
         unread, failure, ends = None, None, step == config.steps
         count, inputs = dispatch_at(step)
@@ -253,14 +265,13 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
             saves = ends or step % config.checkpoint_every == 0
             draws = step == config.steps or step % config.sample_every == 0
             if saves or draws:
-                log.write(*unread)  # what is kept was seen to be finite
+                scores = draw(step, state) if draws else {}
+                log.write(*unread, scores)  # what is kept was seen to be finite
                 unread = None
             if saves:
                 checkpoints.save(step, parallel.unreplicate(state), log.record)
                 log.draw_curves()
                 saved = step
-            if draws:
-                draw(step, state)
         if failure:
             raise failure
         if step == config.steps:
@@ -270,7 +281,8 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
     if stop.signal and step < config.steps:
         print(f"stopped by {stop.signal.name}; step {saved} is saved: the same command goes on from there", flush=True)
         return INTERRUPTED if stop.signal == signal.SIGINT else 0
-    print(f"finished step {step}: look into {workdir}", flush=True)
+    reached = f": {pictures.told(scores)}" if scores else ""
+    print(f"finished step {step}{reached}; look into {workdir}", flush=True)
     return 0
 
 

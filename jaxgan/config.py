@@ -19,15 +19,17 @@ def default() -> ConfigDict:
     """A plain DCGAN; the files in `configs/` start from it. Every setting is explained here."""
     config = ConfigDict()
     config.seed = 0
+    config.population = 1  # copies trained at once, each with the next seed and its own order of the data
+    config.sweep = ""  # their values of some settings: "penalties.r1=0.1,1,10; ema_decay=0.9,0.99,0.999"
     config.steps = 10_000  # training steps: one generator update each
     config.batch_size = 64  # examples in the global batch, over all devices
     config.latent_dim = 100
 
     config.data = ConfigDict()
-    config.data.source = "digits"  # or tfds:NAME, folder:PATH, array:PATH; see data/sources.py
+    config.data.source = "digits"  # or tfds:NAME, folder:PATH, array:PATH, world:NAME; see data/sources.py
     config.data.split = "train"  # or "test", "train+test", "train[:10%]", ...
     config.data.classes = ()  # names of the only classes to keep; all of them if empty
-    config.data.size = 32  # pixels, height and width
+    config.data.size = 32  # pixels, height and width; this and all that follows is about images, not about worlds
     config.data.channels = 1  # 1 makes colours grey, 3 makes grey images coloured
     config.data.load_size = 0  # pixels before cropping, at least data.size, which is taken for 0
     config.data.crop = "centre"  # or "random": which part of load_size is kept, drawn anew whenever an image is used
@@ -41,38 +43,96 @@ def default() -> ConfigDict:
     config.model = ConfigDict()
     config.model.family = "dcgan"  # models.MODELS
     config.model.initializer = "gaussian"  # layers.INITIALIZERS
-    config.model.init_stddev = 0.02  # of "gaussian"; "he" takes its width from the layer
+    config.model.init_stddev = 0.02  # of "gaussian"; the others take their widths from the layer
     config.model.generator = ConfigDict()
     config.model.generator.width = 64  # channels next to the image, or units of the narrowest layer of an mlp
+    config.model.generator.depth = 4  # hidden layers of "points"
     config.model.generator.dense = ()  # features of fully connected layers before the convolutions
     config.model.generator.norm = "batch"  # layers.NORMS
+    config.model.generator.spectral_norm = False
     config.model.discriminator = ConfigDict()
     config.model.discriminator.width = 64
+    config.model.discriminator.depth = 3
     config.model.discriminator.dense = ()  # features of fully connected layers after the convolutions
     config.model.discriminator.norm = "batch"
+    config.model.discriminator.spectral_norm = False
+    config.model.discriminator.minibatch_stddev = 0  # examples in a group whose spread each of them is told; 0: none
     config.model.discriminator.leak = 0.2  # LeakyReLU's slope for negative numbers
+    config.model.discriminator.maxout = 1  # pieces of each unit of "points", the largest of which counts; 1: LeakyReLU
     config.model.discriminator.downsampling = "stride"  # layers.DOWNSAMPLINGS
 
+    config.conditioning = ConfigDict()
+    config.conditioning.generator = "none"  # conditioning.GENERATOR_SIDES: where the label enters
+    config.conditioning.discriminator = "none"  # conditioning.DISCRIMINATOR_SIDES: how it is judged
+    config.conditioning.embedding = 0  # features that labels are turned into before they are joined; 0: one-hot
+    config.conditioning.weight = 1.0  # of the loss of "acgan" and "infogan"
+    config.conditioning.categories = 10  # of the latent code that "infogan" recovers; 0: none
+    config.conditioning.continuous = 2  # and how many numbers it has besides
+    config.packing = 1  # examples that the discriminator judges together
+
     config.loss = "non_saturating"  # losses.LOSSES
-    config.penalties = ConfigDict({"r1": 0.0, "r2": 0.0})  # weights of regularizers.PENALTIES, 0 for none
+    config.margin = -1.0  # of a loss that has one; -1: as published
     config.targets = ConfigDict()
     config.targets.real = (1.0, 1.0)  # range from which the target of each real example is drawn; (0.8, 1.0) smooths
     config.targets.fake = (0.0, 0.0)
     config.targets.flip = 0.0  # share of the examples whose real and fake targets are exchanged
     config.joined_batches = False  # the discriminator sees real and fake in one batch, which BatchNorm notices
+    config.adversarial = 1.0  # weight of the loss for the generator; 0 leaves it feature matching alone
+    config.feature_matching = 0.0  # weight
+    config.top_k = ConfigDict()
+    config.top_k.share = 1.0  # of the fakes from which the generator learns, those that look most real, in the end
+    config.top_k.decay_steps = 10_000  # training steps until then, from a share of 1
+    config.unrolled_steps = 0  # updates of the discriminator that the generator foresees
+
+    config.penalties = ConfigDict()  # weights of regularizers.PENALTIES, 0 for none
+    config.penalties.r1 = 0.0  # squared gradients at real examples
+    config.penalties.r2 = 0.0  # and at fakes
+    config.penalties.wgan_gp = 0.0  # gradient norms between real and fake are to be 1
+    config.penalties.lipschitz = 0.0  # or at most 1
+    config.penalties.zero_gp = 0.0  # or 0
+    config.penalties.max_gradient = 0.0  # the largest of them is to be 0
+    config.penalties.dragan = 0.0  # gradient norms around real examples are to be 1
+    config.penalties.lecam = 0.0  # logits stay near the other side's moving average
+    config.penalties.cr = 0.0  # a real example and its augmentation are judged alike
+    config.penalties.bcr = 0.0  # so are fakes
+    config.penalties.zcr = 0.0  # fakes of nearby latents are judged alike
+    config.penalties.orthogonal = 0.0  # the columns of the weights stay orthogonal
+    config.penalty_every = ConfigDict()  # training steps from one time to the next; 16: and then it counts 16 times
+    for name in config.penalties:
+        config.penalty_every[name] = 1
+    config.generator_penalties = ConfigDict()  # weights of regularizers.GENERATOR_PENALTIES
+    config.generator_penalties.zcr = 0.0  # nearby latents give different images
+    config.generator_penalties.orthogonal = 0.0
+    config.penalty_settings = ConfigDict()
+    config.penalty_settings.transform = ("flip", "translation")  # augment.AUGMENTATIONS, of "cr" and "bcr"
+    config.penalty_settings.nearby = 0.07  # standard deviation of the steps between latents, of "zcr"
+    config.penalty_settings.lecam_decay = 0.99  # of the moving averages that "lecam" pulls to
+    config.weight_clip = 0.0  # the discriminator's parameters stay within +-this; 0: anywhere
+
+    config.augment = ()  # augment.AUGMENTATIONS of all that the discriminator sees
+    config.instance_noise = ConfigDict()
+    config.instance_noise.stddev = 0.0  # of normal noise on all that the discriminator sees, at the first step
+    config.instance_noise.decay_steps = 10_000  # training steps until it is gone
+    config.latent_optimisation = ConfigDict()
+    config.latent_optimisation.rate = 0.0  # of the step that latents take towards a better judgement; 0: none
+    config.latent_optimisation.damping = 5.0
 
     config.updates = "alternating"  # steps.UPDATES; "simultaneous" updates both networks from one forward pass
     config.discriminator_steps = 1  # updates of the discriminator for one of the generator
     config.ema_decay = 0.999  # of the generator's moving average, per step
+    config.ema_half_life = 0.0  # of it in images, in the place of the decay; 0: as ema_decay says
     config.ema_warmup = False  # a shorter memory at first, (1 + step) / (10 + step), which forgets the initial noise
     config.optimizer = ConfigDict()
     for network in ("generator", "discriminator"):
         config.optimizer[network] = ConfigDict()
         config.optimizer[network].name = "adam"  # optimizers.OPTIMIZERS
         config.optimizer[network].learning_rate = 2e-4
-        config.optimizer[network].b1 = 0.5
-        config.optimizer[network].b2 = 0.999
+        config.optimizer[network].b1 = 0.5  # decay of the gradients' moving average
+        config.optimizer[network].b2 = 0.999  # and of their squares'; "sgd" has none
+        config.optimizer[network].weight_decay = 0.0
+        config.optimizer[network].clip = 0.0  # largest global norm of the gradients; 0: any
         config.optimizer[network].schedule = "constant"  # optimizers.SCHEDULES
+        config.optimizer[network].warmup_steps = 0  # training steps in which the learning rate rises from 0
         config.optimizer[network].decay_steps = 10_000  # training steps until "linear" and "cosine" end
         config.optimizer[network].final_share = 0.0  # of the learning rate, where they end
 
@@ -88,20 +148,34 @@ def default() -> ConfigDict:
     return config.lock()
 
 
-POSITIVE = ("steps", "batch_size", "latent_dim", "data.size", "data.channels", "discriminator_steps", "log_every")
-POSITIVE += ("sample_every", "checkpoint_every", "checkpoint.keep", "sample_grid", "model.generator.width")
-POSITIVE += ("model.discriminator.width", "optimizer.generator.decay_steps", "optimizer.discriminator.decay_steps")
-NOT_NEGATIVE = (
-    "steps_per_dispatch",
-    "data.load_size",
-    "model.init_stddev",
-    "model.discriminator.leak",
-    "penalties.r1",
-    "penalties.r2",
-)
-NOT_NEGATIVE += ("optimizer.generator.learning_rate", "optimizer.discriminator.learning_rate")
-SHARES = ("targets.flip", "ema_decay", "optimizer.generator.final_share", "optimizer.discriminator.final_share")
-MOMENTS = tuple(f"optimizer.{network}.{name}" for network in ("generator", "discriminator") for name in ("b1", "b2"))
+NETWORKS = ("generator", "discriminator")
+
+
+def _of_both(*names: str) -> tuple[str, ...]:
+    return tuple(f"optimizer.{network}.{name}" for network in NETWORKS for name in names)
+
+
+PENALTIES = tuple(default().penalties)
+POSITIVE = ("steps", "batch_size", "latent_dim", "population", "data.size", "data.channels", "discriminator_steps")
+POSITIVE += ("log_every", "sample_every", "checkpoint_every", "checkpoint.keep", "sample_grid", "packing")
+POSITIVE += ("model.generator.width", "model.generator.depth", "model.discriminator.width", "model.discriminator.depth")
+POSITIVE += ("model.discriminator.maxout", "top_k.decay_steps", "instance_noise.decay_steps")
+POSITIVE += (*_of_both("decay_steps"), *(f"penalty_every.{name}" for name in PENALTIES))
+NOT_NEGATIVE = ("steps_per_dispatch", "data.load_size", "model.init_stddev", "model.discriminator.leak")
+NOT_NEGATIVE += ("model.discriminator.minibatch_stddev", "conditioning.embedding", "conditioning.weight")
+NOT_NEGATIVE += ("conditioning.categories", "conditioning.continuous", "adversarial", "feature_matching")
+NOT_NEGATIVE += ("unrolled_steps", "penalty_settings.nearby", "weight_clip", "instance_noise.stddev", "ema_half_life")
+NOT_NEGATIVE += ("latent_optimisation.rate", *_of_both("learning_rate", "weight_decay", "clip", "warmup_steps"))
+NOT_NEGATIVE += ("generator_penalties.zcr", "generator_penalties.orthogonal")
+NOT_NEGATIVE += tuple(f"penalties.{name}" for name in PENALTIES)
+SHARES = ("targets.flip", "ema_decay", "penalty_settings.lecam_decay", *_of_both("final_share"))
+MOMENTS = _of_both("b1", "b2")
+# Numbers by which something is multiplied, and nothing else: one program serves them all.
+SWEEPABLE = ("ema_decay", "margin", "adversarial", "feature_matching", "conditioning.weight", "weight_clip")
+SWEEPABLE += ("instance_noise.stddev", "latent_optimisation.rate", "latent_optimisation.damping")
+SWEEPABLE += ("penalty_settings.nearby", *_of_both("learning_rate"))
+SWEEPABLE += ("generator_penalties.zcr", "generator_penalties.orthogonal")
+SWEEPABLE += tuple(f"penalties.{name}" for name in PENALTIES)
 MOST_SEED = 2**32 - 1
 
 
@@ -118,7 +192,10 @@ def validate(config: ConfigDict) -> None:
         (SHARES, "from 0 to 1", lambda v: 0 <= v <= 1),
         (MOMENTS, "at least 0 and below 1", lambda v: 0 <= v < 1),
         (("data.workers",), "-1 or more", lambda v: v >= -1),
-        (("seed",), f"from 0 to {MOST_SEED}", lambda v: 0 <= v <= MOST_SEED),
+        (("margin",), "at least 0, or -1 for the published one", lambda v: v == -1 or 0 <= v < math.inf),
+        (("top_k.share", "latent_optimisation.damping"), "above 0", lambda v: 0 < v < math.inf),
+        (("top_k.share",), "at most 1", lambda v: v <= 1),
+        (("seed",), f"from 0 to {MOST_SEED}", lambda v: 0 <= v <= MOST_SEED + 1 - config.population),
         (("checkpoint.best_mode",), "min or max", lambda v: v in ("min", "max")),
         (
             ("model.generator.dense", "model.discriminator.dense"),
@@ -135,6 +212,50 @@ def validate(config: ConfigDict) -> None:
         for name in names:
             if not right(flat[name]):
                 raise UserError(f"config.{name}={flat[name]} should be {advice}")
+
+
+def listed(entries: tuple) -> tuple[str, ...]:
+    """The names in a setting: ("a", "b") or, as the command line gives it, ("a,b",)."""
+    return tuple(name.strip() for entry in entries for name in str(entry).split(",") if name.strip())
+
+
+def members(config: ConfigDict) -> list[ConfigDict]:
+    """The experiments that a population trains together, each as it would be trained alone.
+
+    Raises:
+        UserError: `config.sweep` is not a list of settings with a value for each member, or one of the values is wrong.
+    """
+    swept = sweep(config)
+    found = []
+    for index in range(config.population):
+        changes = {name: values[index] for name, values in swept.items()}
+        member = config.copy_and_resolve_references()
+        member.update_from_flattened_dict(changes | {"seed": config.seed + index, "population": 1, "sweep": ""})
+        found.append(member)
+    return found
+
+
+def sweep(config: ConfigDict) -> dict[str, tuple[float, ...]]:
+    """The settings in which the members of a population differ: dotted name -> one value for each of them."""
+    found = {}
+    for part in filter(None, map(str.strip, config.sweep.split(";"))):
+        name, _, text = (piece.strip() for piece in part.partition("="))
+        choose("setting in config.sweep", name, SWEEPABLE)
+        try:
+            found[name] = tuple(float(value) for value in text.split(","))
+        except ValueError:
+            raise UserError(f"config.sweep={config.sweep!r}: {name} should be followed by = and numbers") from None
+        if len(found[name]) != config.population:
+            raise UserError(
+                f"config.sweep={config.sweep!r}: {name} has {len(found[name])} values, and config.population="
+                f"{config.population} members need as many"
+            )
+    return found
+
+
+def values(config: ConfigDict, name: str) -> tuple[float, ...]:
+    """What a setting is for each member of a population, or for the only one."""
+    return sweep(config).get(name, (flatten(config)[name],))
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> dict[str, tuple]:

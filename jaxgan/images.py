@@ -1,15 +1,17 @@
 """Pictures: grids, PNG, GIF."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from jaxgan.files import replacing
 
 CELL = 48  # pixels; smaller images are enlarged by a whole factor to at least that, so that a person can see them
 MOST_FRAMES = 120
+FONT = 16  # pixels, the size of names
 
 
 def colours(images: np.ndarray) -> np.ndarray:
@@ -17,12 +19,13 @@ def colours(images: np.ndarray) -> np.ndarray:
     return images if images.shape[-1] == 3 else np.repeat(images[..., :1], 3, axis=-1)
 
 
-def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
+def grid(images: np.ndarray, columns: int | None = None, names: Sequence[str] = ()) -> np.ndarray:
     """Images laid out row by row with a thin frame between them.
 
     Args:
         images: uint8 [N, H, W, C].
         columns: images in a row; as many as rows if not given.
+        names: of the rows, written in front of them.
 
     Returns:
         uint8 [height, width, 3].
@@ -37,7 +40,17 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     for index, image in enumerate(enlarged):
         top, left = 2 + index // columns * (height + 2), 2 + index % columns * (width + 2)
         canvas[top : top + height, left : left + width] = image
-    return canvas
+    return np.concatenate([_names(names, canvas.shape[0], height + 2), canvas], axis=1) if names else canvas
+
+
+def _names(names: Sequence[str], height: int, pitch: int) -> np.ndarray:
+    """A white strip with a name in the middle of each row: uint8 [height, width of the longest, 3]."""
+    font = ImageFont.load_default(size=FONT)
+    strip = Image.new("RGB", (math.ceil(max(map(font.getlength, names))) + FONT, height), "white")
+    for row, name in enumerate(names):
+        place = strip.width - FONT // 2, 2 + row * pitch + pitch // 2
+        ImageDraw.Draw(strip).text(place, name, "black", font, anchor="rm")
+    return np.asarray(strip)
 
 
 def save_png(path: Path, image: np.ndarray) -> None:

@@ -33,6 +33,11 @@ def global_examples(local_batch: int, axis_name: str | None = None) -> Int[Array
     return first + jnp.arange(local_batch)
 
 
+def normal(keys: Key[Array, " batch"], shape: tuple[int, ...]) -> Float[Array, "batch *shape"]:
+    """Standard normal numbers, an array of that shape for each example."""
+    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+
+
 def draw_latents(
     key: Key[Array, ""], examples: Int[Array, " batch"], latent_dim: int, truncation: float | None = None
 ) -> Float[Array, "batch latent"]:

@@ -19,13 +19,15 @@ def axis_name() -> str | None:
     return AXIS if jax.local_device_count() > 1 else None
 
 
-def check_batch(batch_size: int) -> None:
-    """Raises a `UserError` if the devices do not divide the global batch."""
+def check_batch(batch_size: int, group: int = 1) -> None:
+    """Raises a `UserError` if the devices do not divide the global batch into whole groups of examples."""
     count = jax.local_device_count()
-    if batch_size % count:
-        lower, upper = batch_size // count * count, -(-batch_size // count) * count
+    unit = count * group
+    if batch_size % unit:
+        lower, upper = batch_size // unit * unit, -(-batch_size // unit) * unit
         near = f"{lower} or {upper}" if lower else f"{upper}"
-        raise UserError(f"config.batch_size={batch_size} does not divide over {count} devices: make it {near}")
+        groups = f" in groups of {group}" if group > 1 else ""
+        raise UserError(f"config.batch_size={batch_size} does not divide over {count} devices{groups}: make it {near}")
 
 
 def default_steps_per_dispatch() -> int:
@@ -53,12 +55,12 @@ def unreplicate(tree: PyTree) -> PyTree:
     return tree if axis_name() is None else jax.tree.map(lambda array: array[0], tree)
 
 
-def split_batch(inputs: PyTree) -> PyTree:
-    """Each device's share of axis 2, the batch: [K, repeats, B, ...] to [devices, K, repeats, B / devices, ...]."""
+def split_batch(inputs: PyTree, axis: int = 2) -> PyTree:
+    """Each device's share of the batch: [K, repeats, B, ...] to [devices, K, repeats, B / devices, ...]."""
     if axis_name() is None:
         return inputs
     count = jax.local_device_count()
-    return jax.tree.map(lambda array: np.stack(np.split(array, count, axis=2)), inputs)
+    return jax.tree.map(lambda array: np.stack(np.split(array, count, axis=axis)), inputs)
 
 
 def put(inputs: PyTree) -> PyTree:
@@ -70,12 +72,17 @@ def put(inputs: PyTree) -> PyTree:
 
 def room_for_data() -> int:
     """Bytes of each device's memory that a data set may fill: a quarter of it."""
+    return memory() // 4
+
+
+def memory() -> int:
+    """Bytes of each device's memory; of the CPU's devices each has its share."""
     statistics = jax.local_devices()[0].memory_stats() or {}
     host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     container = Path("/sys/fs/cgroup/memory.max")
     if container.exists() and (limit := container.read_text().strip()).isdigit():
         host = min(host, int(limit))
-    return statistics.get("bytes_limit", host // jax.local_device_count()) // 4
+    return statistics.get("bytes_limit", host // jax.local_device_count())
 
 
 def run_once(function: Callable[..., PyTree], *arguments: object) -> PyTree:

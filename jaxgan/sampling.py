@@ -1,4 +1,4 @@
-"""From seeds to images: latents, truncation, interpolation."""
+"""From seeds and labels to images: latents, conditions, truncation, interpolation."""
 
 import functools
 
@@ -10,6 +10,8 @@ from jaxtyping import Array, Float
 
 from jaxgan import keys
 from jaxgan.data.pipeline import to_pixels
+from jaxgan.experiment import GAN
+from jaxgan.models.conditioning import Condition, code
 from jaxgan.state import Variables, apply
 
 Latents = Float[Array, "batch latent"]
@@ -40,17 +42,50 @@ def interpolate(start: Latents, end: Latents, share: Float[Array, " batch"] | fl
     return first * start + second * end
 
 
+def choices(gan: GAN) -> int:
+    """How many things the generator can be asked to draw: classes, or categories of a latent code; 0 for none."""
+    return gan.classes or (gan.config.conditioning.categories if gan.condition_size else 0)
+
+
+def mixed_labels(gan: GAN, count: int) -> np.ndarray | None:
+    """Labels for so many images when none are asked for: 0, 1, 2, ..., and again; None where there are none."""
+    return np.arange(count, dtype=np.int32) % choices(gan) if choices(gan) else None
+
+
+def conditions(gan: GAN, seed: int, count: int, labels: np.ndarray | None) -> Condition:
+    """The conditions of images 0 to `count` - 1, None for a generator that has none.
+
+    Args:
+        gan: the experiment.
+        seed: of the numbers in a latent code: each depends on it and on the image's index alone.
+        count: of the images.
+        labels: int32 [count], of classes or of a latent code's categories.
+    """
+    if gan.classes:
+        return jax.nn.one_hot(labels, gan.classes)
+    if not gan.condition_size:
+        return None
+    own = keys.example_keys(keys.use_key(seed, 0, "sample codes"), jnp.arange(count))
+    labels = jnp.zeros(count, jnp.int32) if labels is None else jnp.asarray(labels)
+    sides = gan.config.conditioning
+    return jax.vmap(lambda key, label: code(key, sides.categories, sides.continuous, label))(own, labels)
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _pixels(generator: nn.Module, variables: Variables, batch: Latents) -> Array:
-    return to_pixels(apply(generator, variables, batch, train=False)[0])
+def _drawn(generator: nn.Module, variables: Variables, latents: Latents, condition: Condition) -> Array:
+    examples = apply(generator, variables, latents, condition, train=False)[0]
+    return to_pixels(examples) if examples.ndim == 4 else examples
 
 
-def generate(generator: nn.Module, variables: Variables, points: Latents) -> np.ndarray:
-    """Images of latents: uint8 [N, H, W, C], made `BATCH` at a time, the last batch filled up.
+def generate(generator: nn.Module, variables: Variables, points: Latents, condition: Condition = None) -> np.ndarray:
+    """Images of latents, uint8 [N, H, W, C], or points of a world, float32 [N, D].
 
-    Always the same batch: another shape may be computed in another order, and image i would depend on N by a bit.
+    They are made `BATCH` at a time, the last batch filled up, always the same batch: another shape may be computed in
+    another order, and image i would depend on N by a bit.
     """
     count = len(points)
-    filled = jnp.pad(points, ((0, -count % BATCH), (0, 0)))
-    batches = [_pixels(generator, variables, part) for part in jnp.split(filled, len(filled) // BATCH)]
+    batches = []
+    for start in range(0, count, BATCH):
+        rows = np.minimum(np.arange(start, start + BATCH), count - 1)
+        batches.append(_drawn(generator, variables, *jax.tree.map(lambda x, rows=rows: x[rows], (points, condition))))
     return np.concatenate([np.asarray(batch) for batch in batches])[:count]

@@ -1,6 +1,7 @@
 """What a training step reads and writes: a tree of arrays, and how it is made."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import flax
@@ -8,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from jaxgan import keys
 
@@ -44,53 +45,74 @@ class GANState(flax.struct.PyTreeNode):
         seed: of all randomness, uint32 []; with `step` it gives every key.
         networks: by name; the steps use "generator" and "discriminator".
         ema: moving averages of some networks' variables, by the same names.
+        memory: numbers that penalties carry from step to step, by name.
+        sweep: this member's own values of the settings in which the members of a population differ, by dotted name.
     """
 
     step: Any
     seed: Any
     networks: dict[str, NetworkState]
     ema: dict[str, Variables]
+    memory: dict[str, Any]
+    sweep: dict[str, Any]
 
 
 def create_state(
-    seed: int,
+    seed: int | Array,
     networks: Mapping[str, nn.Module],
     optimizers: Mapping[str, optax.GradientTransformation],
-    inputs: Mapping[str, Any],
+    inputs: Mapping[str, tuple],
     averaged: tuple[str, ...] = ("generator",),
+    memory: Mapping[str, Array] = MappingProxyType({}),
+    sweep: Mapping[str, Array] = MappingProxyType({}),
 ) -> GANState:
     """The state at step 0.
 
     Args:
         seed: from 0 to 2^32 - 1.
         networks, optimizers: by name.
-        inputs: an example input of each network, with a batch dimension.
+        inputs: an example of each network's arguments, with a batch dimension.
         averaged: the networks of which a moving average is kept.
+        memory, sweep: as in `GANState`.
     """
     seed = jnp.asarray(seed, jnp.uint32)
     states = {}
     for name, network in networks.items():
         # Flax seeds each parameter by its path, so two networks may share the step but not the use.
-        variables = network.init(keys.use_key(seed, 0, f"init {name}"), inputs[name], train=True)
+        variables = network.init(keys.use_key(seed, 0, f"init {name}"), *inputs[name], train=True)
         params = variables["params"]
         stats = {collection: value for collection, value in variables.items() if collection != "params"}
         states[name] = NetworkState(Variables(params, stats), optimizers[name].init(params))
     # A copy, since a state whose buffers are given away to the next step must not hold one buffer twice.
     ema = {name: jax.tree.map(jnp.copy, states[name].variables) for name in averaged}
-    return GANState(step=jnp.zeros((), jnp.int32), seed=seed, networks=states, ema=ema)
+    step = jnp.zeros((), jnp.int32)
+    return GANState(step, seed, networks=states, ema=ema, memory=dict(memory), sweep=dict(sweep))
 
 
-def apply(network: nn.Module, variables: Variables, inputs: Array, train: bool) -> tuple[Array, PyTree]:
+def apply(network: nn.Module, variables: Variables, *inputs: Array | None, train: bool) -> tuple[Any, PyTree]:
     """The network's output and its new stats, which are the old ones unless `train`."""
     if not train:
-        return network.apply(variables.collections(), inputs, train=False), variables.stats
-    return network.apply(variables.collections(), inputs, train=True, mutable=list(variables.stats))
+        return network.apply(variables.collections(), *inputs, train=False), variables.stats
+    return network.apply(variables.collections(), *inputs, train=True, mutable=list(variables.stats))
 
 
 def update(
-    state: NetworkState, gradients: PyTree, stats: PyTree, optimizer: optax.GradientTransformation
+    state: NetworkState,
+    gradients: PyTree,
+    stats: PyTree,
+    optimizer: optax.GradientTransformation,
+    learning_rate: float | Float[Array, ""] = 1.0,
 ) -> NetworkState:
-    """The network after one optimizer update, with the stats of its training pass."""
+    """The network after one optimizer update, with the stats of its training pass.
+
+    Args:
+        state: before.
+        gradients: of its parameters.
+        stats: its new ones.
+        optimizer: whose updates are for a learning rate of 1.
+        learning_rate: what they are multiplied by.
+    """
     params = state.variables.params
     updates, opt_state = optimizer.update(gradients, state.opt_state, params)
-    return NetworkState(Variables(optax.apply_updates(params, updates), stats), opt_state)
+    params = jax.tree.map(lambda value, change: value + learning_rate * change, params, updates)
+    return NetworkState(Variables(params, stats), opt_state)

@@ -1,169 +1,242 @@
 """The pure steps: (state, batch) to (state, metrics). Nothing is frozen; gradients are cut.
 
-A batch is a dictionary with `images` [batch, height, width, channel] in [-1, 1]. Where it is spread over devices,
-`axis_name` names the mapped axis: gradients and metrics are averaged over it, and an example keeps the random numbers
-that belong to its index in the global batch.
+A batch is a dictionary with `images` [batch, height, width, channel] in [-1, 1], or points [batch, dim], and `labels`
+[batch]. Where it is spread over devices, the experiment's `axis_name` names the mapped axis: gradients and metrics are
+averaged over it, and an example keeps the random numbers that belong to its index in the global batch.
+
+A fake has the label of the real example in its place.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
 from jaxtyping import Array, Float, PyTree
-from ml_collections import ConfigDict
 
-from jaxgan import keys, models, optimizers
-from jaxgan.errors import UserError, choose
-from jaxgan.losses import LOSSES, Loss
-from jaxgan.regularizers import PENALTIES
-from jaxgan.state import GANState, Variables, apply, create_state, update
+from jaxgan import config as configuration
+from jaxgan import keys, population
+from jaxgan.augment import augment
+from jaxgan.experiment import GAN
+from jaxgan.models.conditioning import DISCRIMINATOR_SIDES, Condition, Judgement, code
+from jaxgan.objectives import Metrics, discriminator_loss, generator_loss
+from jaxgan.regularizers import GENERATOR_PENALTIES, PENALTIES, Context, GeneratorContext
+from jaxgan.state import GANState, NetworkState, Variables, apply, update
 
 Batch = Mapping[str, Array]
-Metrics = dict[str, Float[Array, ""]]
+Examples = Float[Array, "batch *shape"]
 
 
-@dataclasses.dataclass(frozen=True)
-class GAN:
-    """What an experiment is besides its arrays: the networks, what they minimise, and how they are updated.
+class Draw(NamedTuple):
+    """What the fakes of one batch are made of, and what else is drawn for its examples.
 
     Attributes:
-        networks: "generator" and "discriminator".
-        optimizers: one for each network.
-        learning_rates: training step -> learning rate, for each network; reported, the optimizers have their own.
-        loss: the adversarial pair.
-        penalties: weights of `regularizers.PENALTIES`, by name; those of weight 0 are absent.
-        latent_dim: of the generator's input.
-        real_targets, fake_targets: ranges of the discriminator's targets; each example draws its own.
-        flip: the share of examples whose two targets are exchanged.
-        joined_batches: whether real and fake go through the discriminator as one batch.
-        discriminator_steps: discriminator updates for each generator update.
-        ema_decay: of the generator's moving average.
-        ema_warmup: whether the decay is at most (1 + step) / (10 + step), so that the initial noise is soon forgotten.
-        axis_name: the axis over whose devices the batch is spread.
+        use, repeat: what it was drawn for, and how often before in the same step.
+        latents: [batch, latent_dim].
+        condition: of the examples, real and fake; None where there is none.
     """
 
-    networks: Mapping[str, nn.Module]
-    optimizers: Mapping[str, optax.GradientTransformation]
-    learning_rates: Mapping[str, optimizers.Schedule]
-    loss: Loss
-    penalties: Mapping[str, float]
-    latent_dim: int
-    real_targets: tuple[float, float] = (1.0, 1.0)
-    fake_targets: tuple[float, float] = (0.0, 0.0)
-    flip: float = 0.0
-    joined_batches: bool = False
-    discriminator_steps: int = 1
-    ema_decay: float = 0.999
-    ema_warmup: bool = False
-    axis_name: str | None = None
-
-    def average(self, tree: PyTree) -> PyTree:
-        """The mean over devices."""
-        return tree if self.axis_name is None else lax.pmean(tree, self.axis_name)
+    use: str
+    repeat: int | Array
+    latents: Float[Array, "batch latent"]
+    condition: Condition
 
 
-def build(config: ConfigDict, axis_name: str | None = None) -> GAN:
-    """The experiment that a configuration describes.
+class Seen(NamedTuple):
+    """What the discriminator is shown: examples as it sees them, and their condition if it is told."""
 
-    Raises:
-        UserError: an unknown name, or settings that do not go together.
+    examples: Examples
+    condition: Condition
+
+
+def draw(gan: GAN, state: GANState, batch: Batch, use: str, repeat: int | Array = 0) -> Draw:
+    """The latents and conditions that belong to this step, use and batch."""
+    count, sides = len(batch["images"]), gan.config.conditioning
+    key, examples = keys.use_key(state.seed, state.step, f"{use} latents", repeat), gan.global_examples(count)
+    latents, condition = keys.draw_latents(key, examples, gan.config.latent_dim), None
+    if gan.classes:
+        condition = jax.nn.one_hot(batch["labels"], gan.classes)
+    elif gan.condition_size:
+        own = gan.example_keys(state, count, f"{use} codes", repeat)
+        condition = jax.vmap(lambda key: code(key, sides.categories, sides.continuous))(own)
+    return Draw(use, repeat, latents, condition)
+
+
+def generate(gan: GAN, state: GANState, params: PyTree, drawn: Draw, nearby: bool = False) -> tuple[Examples, PyTree]:
+    """Fakes, and the generator's new stats.
+
+    With latent optimisation the latents first take a step towards what the discriminator judges more real; gradients
+    pass through that step.
+
+    Args:
+        gan, state: the experiment and its state.
+        params: the generator's.
+        drawn: what the fakes are made of.
+        nearby: whether the latents are moved a little at random.
+
+    References:
+        Wu et al., LOGAN: Latent Optimisation for Generative Adversarial Networks, 2019 (natural gradient).
+        https://arxiv.org/abs/1912.00953
     """
-    choose("config.model.family", config.model.family, models.MODELS)
-    networks = models.build(config, axis_name)
-    loss = LOSSES[choose("config.loss", config.loss, LOSSES)]
-    plain = (tuple(config.targets.real), tuple(config.targets.fake), config.targets.flip) == ((1, 1), (0, 0), 0)
-    if not (plain or loss.takes_targets):
-        able = ", ".join(name for name, entry in LOSSES.items() if entry.takes_targets)
-        raise UserError(
-            f"config.loss={config.loss} has no targets to smooth or flip: choose from {able}, or leave config.targets"
-        )
-    choose("config.updates", config.updates, UPDATES)
-    if config.updates == "simultaneous" and config.discriminator_steps != 1:
-        raise UserError(
-            f"config.discriminator_steps={config.discriminator_steps} should be 1 with config.updates=simultaneous"
-        )
-    repeats = {"generator": 1, "discriminator": config.discriminator_steps}
-    for name in repeats:
-        choose(f"config.optimizer.{name}.name", config.optimizer[name].name, optimizers.OPTIMIZERS)
-        choose(f"config.optimizer.{name}.schedule", config.optimizer[name].schedule, optimizers.SCHEDULES)
-    return GAN(
-        networks=networks,
-        optimizers={name: optimizers.optimizer(config.optimizer[name], count) for name, count in repeats.items()},
-        learning_rates={name: optimizers.learning_rate(config.optimizer[name]) for name in repeats},
-        loss=loss,
-        penalties={name: weight for name, weight in config.penalties.items() if weight},
-        latent_dim=config.latent_dim,
-        real_targets=tuple(config.targets.real),
-        fake_targets=tuple(config.targets.fake),
-        flip=config.targets.flip,
-        joined_batches=config.joined_batches,
-        discriminator_steps=config.discriminator_steps,
-        ema_decay=config.ema_decay,
-        ema_warmup=config.ema_warmup,
-        axis_name=axis_name,
-    )
+    latents, network = drawn.latents, gan.networks["generator"]
+    variables = Variables(params, state.networks["generator"].variables.stats)
+    if nearby:
+        own = gan.example_keys(state, len(latents), f"{drawn.use} nearby", drawn.repeat)
+        latents += gan.setting(state, "penalty_settings.nearby") * keys.normal(own, latents.shape[1:])
+    if gan.active("latent_optimisation.rate"):
+        critic = lax.stop_gradient(state.networks["discriminator"].variables)
+
+        def logits(latents: Array) -> Array:
+            fake, _ = apply(network, variables, latents, drawn.condition, train=True)
+            seen = Seen(pack(gan, fake), told(gan, drawn.condition))
+            return apply(gan.networks["discriminator"], critic, *seen, train=True)[0].logits.sum()
+
+        slope = jax.grad(logits)(latents)
+        rate, damping = (gan.setting(state, f"latent_optimisation.{name}") for name in ("rate", "damping"))
+        latents += rate * slope / (damping + (slope**2).sum(axis=-1, keepdims=True))
+    return apply(network, variables, latents, drawn.condition, train=True)
 
 
-def example_inputs(config: ConfigDict) -> dict[str, Array]:
-    """One input of each network, with a batch dimension."""
-    return {
-        "generator": jnp.zeros((1, config.latent_dim)),
-        "discriminator": jnp.zeros((1, config.data.size, config.data.size, config.data.channels)),
-    }
+def pack(gan: GAN, array: Float[Array, "batch *shape"]) -> Float[Array, "packs *packed"]:
+    """Examples that follow each other joined along their last axis: [batch, ..., c] to [batch / m, ..., m c].
+
+    References:
+        Lin et al., PacGAN: The power of two samples in generative adversarial networks, 2018.
+        https://arxiv.org/abs/1712.04086
+    """
+    packs = array.reshape(-1, gan.config.packing, *array.shape[1:])
+    packs = jnp.moveaxis(packs, 1, -2)
+    return packs.reshape(*packs.shape[:-2], -1)
 
 
-def initial_state(config: ConfigDict, gan: GAN) -> GANState:
-    """The state of an experiment at step 0."""
-    return create_state(config.seed, gan.networks, gan.optimizers, example_inputs(config))
+def told(gan: GAN, condition: Condition) -> Condition:
+    """What the discriminator is told of conditions: all of them, or nothing."""
+    side = DISCRIMINATOR_SIDES[gan.config.conditioning.discriminator]
+    return pack(gan, condition) if side.joins or side.projects else None
 
 
-def generate(
-    gan: GAN, state: GANState, params: PyTree, batch_size: int, use: str, repeat: int = 0
-) -> tuple[Array, PyTree]:
-    """Fakes of the latents that belong to this step, use and batch, and the generator's new stats."""
-    examples = keys.global_examples(batch_size, gan.axis_name)
-    latents = keys.draw_latents(keys.use_key(state.seed, state.step, use, repeat), examples, gan.latent_dim)
-    stats = state.networks["generator"].variables.stats
-    return apply(gan.networks["generator"], Variables(params, stats), latents, train=True)
+def see(gan: GAN, state: GANState, examples: Examples, kind: str, drawn: Draw) -> Seen:
+    """Examples as the discriminator sees them: augmented, with noise on them, packed.
+
+    Args:
+        gan, state: the experiment and its state.
+        examples: real or fake.
+        kind: which of the two, since each draws its own numbers.
+        drawn: whose examples they are.
+
+    References:
+        Sonderby et al., Amortised MAP Inference for Image Super-resolution, 2017 (instance noise).
+        https://arxiv.org/abs/1610.04490
+    """
+
+    def own(what: str) -> Array:
+        return gan.example_keys(state, len(examples), f"{drawn.use} {kind} {what}", drawn.repeat)
+
+    names = configuration.listed(gan.config.augment)
+    if names:
+        examples = augment(examples, own("augment"), names)
+    if gan.active("instance_noise.stddev"):
+        left = jnp.maximum(1 - state.step / gan.config.instance_noise.decay_steps, 0)
+        stddev = gan.setting(state, "instance_noise.stddev") * left
+        examples += stddev * keys.normal(own("noise"), examples.shape[1:])
+    return Seen(pack(gan, examples), told(gan, drawn.condition))
 
 
-def discriminate(gan: GAN, variables: Variables, real: Array, fake: Array) -> tuple[Array, Array, PyTree]:
-    """The logits of both batches and the discriminator's new stats."""
+def discriminate(gan: GAN, variables: Variables, real: Seen, fake: Seen) -> tuple[Judgement, Judgement, PyTree]:
+    """The judgement of both batches and the discriminator's new stats."""
     network = gan.networks["discriminator"]
-    if gan.joined_batches:
-        logits, stats = apply(network, variables, jnp.concatenate([real, fake]), train=True)
-        return *jnp.split(logits, [len(real)]), stats
-    real_logits, stats = apply(network, variables, real, train=True)
-    fake_logits, stats = apply(network, Variables(variables.params, stats), fake, train=True)
-    return real_logits, fake_logits, stats
+    if gan.config.joined_batches:
+        both = jax.tree.map(lambda *parts: jnp.concatenate(parts), real, fake)
+        judgement, stats = apply(network, variables, *both, train=True)
+        first, second = (jax.tree.map(lambda x, half=half: jnp.split(x, 2)[half], judgement) for half in (0, 1))
+        return first, second, stats
+    first, stats = apply(network, variables, *real, train=True)
+    second, stats = apply(network, Variables(variables.params, stats), *fake, train=True)
+    return first, second, stats
 
 
-def draw_targets(gan: GAN, state: GANState, batch_size: int, repeat: int = 0) -> tuple[Array, ...]:
-    """The real and fake targets of each example, or nothing for a loss without targets."""
-    if not gan.loss.takes_targets:
-        return ()
-    key = keys.use_key(state.seed, state.step, "targets", repeat)
-    examples = keys.global_examples(batch_size, gan.axis_name)
-    uniform = jax.vmap(lambda k: jax.random.uniform(k, (3,)))(keys.example_keys(key, examples))
-    real, fake = (
-        low + (high - low) * uniform[:, i] for i, (low, high) in enumerate([gan.real_targets, gan.fake_targets])
+def penalize(
+    gan: GAN,
+    state: GANState,
+    variables: Variables,
+    seen: tuple[Seen, Seen],
+    judged: tuple[Judgement, Judgement],
+    drawn: Draw,
+) -> tuple[Float[Array, ""], Metrics]:
+    """The weighted sum of the discriminator's penalties, and each without its weight.
+
+    A lazy one counts as many times as there are steps between two of its turns. In between it counts nothing, takes
+    nearly no time, and the metrics repeat its last value.
+
+    References:
+        Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, appendix B (lazy regularisation).
+        https://arxiv.org/abs/1912.04958
+    """
+    real, fake = seen
+    names = configuration.listed(gan.config.penalty_settings.transform)
+    params = lax.stop_gradient(state.networks["generator"].variables.params)
+    context = Context(
+        critic=lambda x: apply(gan.networks["discriminator"], variables, x, real.condition, train=True)[0].logits,
+        real=real.examples,
+        fake=fake.examples,
+        real_logits=judged[0].logits,
+        fake_logits=judged[1].logits,
+        keys=gan.example_keys(state, len(real.examples), f"{drawn.use} penalties", drawn.repeat),
+        transform=lambda examples, own: augment(examples, own, names),
+        nearby=lambda: see(gan, state, generate(gan, state, params, drawn, nearby=True)[0], "fake", drawn).examples,
+        params=variables.params,
+        memory=state.memory,
+        average=gan.average,
+        largest=gan.largest,
     )
-    flipped = uniform[:, 2] < gan.flip
-    return jnp.where(flipped, fake, real), jnp.where(flipped, real, fake)
+    total, metrics = jnp.zeros(()), {}
+    for name, penalty in PENALTIES.items():
+        if not gan.active(f"penalties.{name}"):
+            continue
+        every = gan.config.penalty_every[name]
+        if every == 1:
+            metrics[name] = value = penalty(context).mean()
+        else:
+            due = state.step % every == 0
+            value = lax.cond(due, lambda penalty=penalty: penalty(context).mean(), lambda: jnp.zeros(()))
+            metrics[name] = jnp.where(due, value, state.memory[name])
+        total += gan.setting(state, f"penalties.{name}") * every * value
+    return total, metrics
 
 
-def penalize(gan: GAN, variables: Variables, real: Array, fake: Array) -> tuple[Array, Metrics]:
-    """The weighted sum of the penalties, and each without its weight."""
-    critic = lambda images: apply(gan.networks["discriminator"], variables, images, train=True)[0]  # noqa: E731
-    values = {name: PENALTIES[name](critic, real, fake).mean() for name in gan.penalties}
-    return sum((gan.penalties[name] * value for name, value in values.items()), jnp.zeros(())), values
+def penalize_generator(
+    gan: GAN, state: GANState, params: PyTree, fake: Examples, drawn: Draw
+) -> tuple[Float[Array, ""], Metrics]:
+    """The weighted sum of the generator's penalties, and each without its weight."""
+    context = GeneratorContext(fake, lambda: generate(gan, state, params, drawn, nearby=True)[0], params)
+    total, metrics = jnp.zeros(()), {}
+    for name, penalty in GENERATOR_PENALTIES.items():
+        if gan.active(f"generator_penalties.{name}"):
+            metrics[f"g_{name}"] = value = penalty(context).mean()
+            total += gan.setting(state, f"generator_penalties.{name}") * value
+    return total, metrics
 
 
-def discriminator_step(gan: GAN, state: GANState, batch: Batch, repeat: int = 0) -> tuple[GANState, Metrics]:
+def discriminator_gradients(
+    gan: GAN, state: GANState, batch: Batch, fake: Examples, drawn: Draw
+) -> tuple[PyTree, tuple[PyTree, Metrics]]:
+    """The gradient of all that the discriminator minimises, its new stats, and the metrics."""
+    seen = see(gan, state, batch["images"], "real", drawn), see(gan, state, fake, "fake", drawn)
+    network = state.networks["discriminator"]
+
+    def objective(params: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
+        variables = Variables(params, network.variables.stats)
+        *judged, stats = discriminate(gan, variables, *seen)
+        value, metrics = discriminator_loss(gan, state, *judged, drawn.condition, drawn.repeat)
+        penalty, penalties = penalize(gan, state, variables, seen, tuple(judged), drawn)
+        return value + penalty, (stats, metrics | penalties)
+
+    return jax.grad(objective, has_aux=True)(network.variables.params)
+
+
+def discriminator_step(gan: GAN, state: GANState, batch: Batch, repeat: int | Array = 0) -> tuple[GANState, Metrics]:
     """One update of the discriminator. The generator stays as it is, and no gradient reaches it.
 
     Args:
@@ -175,38 +248,47 @@ def discriminator_step(gan: GAN, state: GANState, batch: Batch, repeat: int = 0)
     Returns:
         The state with another discriminator, and the metrics of this update.
     """
-    real, network = batch["images"], state.networks["discriminator"]
-    fake, _ = generate(
-        gan, state, state.networks["generator"].variables.params, len(real), "discriminator latents", repeat
-    )
-    targets = draw_targets(gan, state, len(real), repeat)
-
-    def loss(params: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
-        variables, cut = Variables(params, network.variables.stats), lax.stop_gradient(fake)
-        real_logits, fake_logits, stats = discriminate(gan, variables, real, cut)
-        value = gan.loss.discriminator(real_logits, fake_logits, *targets).mean()
-        penalty, penalties = penalize(gan, variables, real, cut)
-        metrics = {"d_loss": value, "d_real": real_logits.mean(), "d_fake": fake_logits.mean(), **penalties}
-        return value + penalty, (stats, metrics)
-
-    gradients, (stats, metrics) = jax.grad(loss, has_aux=True)(network.variables.params)
+    drawn = draw(gan, state, batch, "discriminator", repeat)
+    fake, _ = generate(gan, state, state.networks["generator"].variables.params, drawn)
+    gradients, (stats, metrics) = discriminator_gradients(gan, state, batch, lax.stop_gradient(fake), drawn)
     return _updated(gan, state, "discriminator", gradients, stats, metrics)
 
 
 def generator_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
-    """One update of the generator and its moving average. The discriminator stays as it is; arguments as above."""
-    real, network = batch["images"], state.networks["generator"]
-    critic = lax.stop_gradient(state.networks["discriminator"].variables)
+    """One update of the generator and its moving average. The discriminator stays as it is; arguments as above.
 
-    def loss(params: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
-        fake, stats = generate(gan, state, params, len(real), "generator latents")
-        real_logits, fake_logits, _ = discriminate(gan, critic, real, fake)
-        value = gan.loss.generator(real_logits, fake_logits).mean()
-        return value, (stats, {"g_loss": value})
+    With unrolled steps the generator is judged by the discriminator that some updates on this batch would make, and
+    gradients pass through those updates.
 
-    gradients, (stats, metrics) = jax.grad(loss, has_aux=True)(network.variables.params)
+    References:
+        Metz et al., Unrolled Generative Adversarial Networks, 2017. https://arxiv.org/abs/1611.02163
+    """
+    drawn = draw(gan, state, batch, "generator")
+    network = state.networks["generator"]
+    now = lax.stop_gradient(state)
+
+    def objective(params: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
+        fake, stats = generate(gan, now, params, drawn)
+        critic = unrolled(gan, now, batch, fake, drawn).variables
+        seen = see(gan, state, batch["images"], "real", drawn), see(gan, state, fake, "fake", drawn)
+        real_judgement, fake_judgement, _ = discriminate(gan, critic, *seen)
+        value, metrics = generator_loss(gan, state, real_judgement, fake_judgement, drawn.condition)
+        penalty, penalties = penalize_generator(gan, now, params, fake, drawn)
+        return value + penalty, (stats, metrics | penalties)
+
+    gradients, (stats, metrics) = jax.grad(objective, has_aux=True)(network.variables.params)
     state, metrics = _updated(gan, state, "generator", gradients, stats, metrics)
     return _averaged(gan, state), metrics
+
+
+def unrolled(gan: GAN, state: GANState, batch: Batch, fake: Examples, drawn: Draw) -> NetworkState:
+    """The discriminator after `unrolled_steps` updates on one batch, as a function of the fakes in it."""
+
+    def body(state: GANState, _: None) -> tuple[GANState, None]:
+        gradients, (stats, metrics) = discriminator_gradients(gan, state, batch, fake, drawn)
+        return _updated(gan, state, "discriminator", gradients, stats, metrics)[0], None
+
+    return lax.scan(body, state, length=gan.config.unrolled_steps)[0].networks["discriminator"]
 
 
 def alternating_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
@@ -217,7 +299,7 @@ def alternating_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState,
         state: before the step.
         batch: arrays with a leading dimension of `discriminator_steps`.
     """
-    for repeat in range(gan.discriminator_steps):
+    for repeat in range(gan.config.discriminator_steps):
         part = {name: array[repeat] for name, array in batch.items()}
         state, d_metrics = discriminator_step(gan, state, part, repeat)
     state, g_metrics = generator_step(gan, state, part)
@@ -225,38 +307,47 @@ def alternating_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState,
 
 
 def simultaneous_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
-    """Both updates from one forward pass: two losses of the same logits, pulled back to one network each.
+    """Both updates from one forward pass: two losses of the same judgements, pulled back to one network each.
 
     Arguments as in `alternating_step`, with one discriminator update.
     """
-    real = batch["images"][0]
+    batch = {name: array[0] for name, array in batch.items()}
     generator, discriminator = (state.networks[name].variables for name in ("generator", "discriminator"))
-    targets = draw_targets(gan, state, len(real))
+    drawn = draw(gan, state, batch, "generator")
+    real = see(gan, state, batch["images"], "real", drawn)
 
-    def forward_generator(params: PyTree) -> tuple[Array, PyTree]:
-        return generate(gan, state, params, len(real), "generator latents")
+    def forward_generator(params: PyTree) -> tuple[tuple[Examples, Seen], PyTree]:
+        fake, stats = generate(gan, state, params, drawn)
+        return (fake, see(gan, state, fake, "fake", drawn)), stats
 
-    def forward_discriminator(params: PyTree, fake: Array) -> tuple[tuple[Array, Array], PyTree]:
-        *logits, stats = discriminate(gan, Variables(params, discriminator.stats), real, fake)
-        return tuple(logits), stats
+    def forward_discriminator(params: PyTree, fake: Seen) -> tuple[tuple[Judgement, Judgement], PyTree]:
+        *judged, stats = discriminate(gan, Variables(params, discriminator.stats), real, fake)
+        return tuple(judged), stats
 
-    fake, pull_generator, g_stats = jax.vjp(forward_generator, generator.params, has_aux=True)
-    logits, pull_discriminator, d_stats = jax.vjp(forward_discriminator, discriminator.params, fake, has_aux=True)
-    d_loss, d_cotangent = jax.value_and_grad(lambda pair: gan.loss.discriminator(*pair, *targets).mean())(logits)
-    g_loss, g_cotangent = jax.value_and_grad(lambda pair: gan.loss.generator(*pair).mean())(logits)
+    (fake, seen), pull_generator, g_stats = jax.vjp(forward_generator, generator.params, has_aux=True)
+    judged, pull_discriminator, d_stats = jax.vjp(forward_discriminator, discriminator.params, seen, has_aux=True)
+    d_loss = jax.grad(lambda pair: discriminator_loss(gan, state, *pair, drawn.condition), has_aux=True)
+    g_loss = jax.grad(lambda pair: generator_loss(gan, state, *pair, drawn.condition), has_aux=True)
+    (d_cotangent, d_metrics), (g_cotangent, g_metrics) = d_loss(judged), g_loss(judged)
 
-    def penalty(params: PyTree) -> tuple[Array, Metrics]:
-        return penalize(gan, Variables(params, discriminator.stats), real, lax.stop_gradient(fake))
+    def d_penalty(params: PyTree) -> tuple[Array, Metrics]:
+        variables, cut = Variables(params, discriminator.stats), lax.stop_gradient((real, seen))
+        return penalize(gan, state, variables, cut, discriminate(gan, variables, *cut)[:2], drawn)
+
+    def g_penalty(params: PyTree) -> tuple[Array, Metrics]:
+        return penalize_generator(gan, state, params, generate(gan, state, params, drawn)[0], drawn)
 
     # Each pull-back gives both gradients; the one that belongs to the other player is dropped, and XLA drops its work.
+    # It drops as well what is computed for penalties that do not exist.
     d_gradients, _ = pull_discriminator(d_cotangent)
-    (g_gradients,) = pull_generator(pull_discriminator(g_cotangent)[1])
-    d_penalty, penalties = jax.grad(penalty, has_aux=True)(discriminator.params)
-    d_gradients = jax.tree.map(jnp.add, d_gradients, d_penalty)
+    _, to_fakes = pull_discriminator(g_cotangent)
+    (g_gradients,) = pull_generator((jnp.zeros_like(fake), to_fakes))
+    d_slopes, d_penalties = jax.grad(d_penalty, has_aux=True)(discriminator.params)
+    g_slopes, g_penalties = jax.grad(g_penalty, has_aux=True)(generator.params)
+    d_gradients, g_gradients = jax.tree.map(jnp.add, (d_gradients, g_gradients), (d_slopes, g_slopes))
 
-    metrics = {"d_loss": d_loss, "d_real": logits[0].mean(), "d_fake": logits[1].mean(), **penalties}
-    state, d_metrics = _updated(gan, state, "discriminator", d_gradients, d_stats, metrics)
-    state, g_metrics = _updated(gan, state, "generator", g_gradients, g_stats, {"g_loss": g_loss})
+    state, d_metrics = _updated(gan, state, "discriminator", d_gradients, d_stats, d_metrics | d_penalties)
+    state, g_metrics = _updated(gan, state, "generator", g_gradients, g_stats, g_metrics | g_penalties)
     return _finished(gan, _averaged(gan, state), d_metrics | g_metrics)
 
 
@@ -277,29 +368,49 @@ def train_steps(
         load: (data, one step's inputs, seed, step) -> that step's batch.
         state: before the first step.
         data: what stays the same over the steps.
-        inputs: a tree of arrays whose leading dimension is K.
+        inputs: a tree of arrays whose leading dimension is K; a population's have one of its members after that.
 
     Returns:
         The state after K steps and every step's metrics.
     """
 
-    def body(state: GANState, one: PyTree) -> tuple[GANState, Metrics]:
+    def step(state: GANState, one: PyTree) -> tuple[GANState, Metrics]:
         return train_step(state, load(data, one, state.seed, state.step))
 
-    return lax.scan(body, state, inputs)
+    return lax.scan(population.together(step) if state.seed.ndim else step, state, inputs)
+
+
+def learning_rate(gan: GAN, state: GANState, name: str) -> Float[Array, ""]:
+    """A network's learning rate at this step."""
+    return jnp.asarray(gan.setting(state, f"optimizer.{name}.learning_rate") * gan.schedules[name](state.step))
 
 
 def _updated(
     gan: GAN, state: GANState, name: str, gradients: PyTree, stats: PyTree, metrics: Metrics
 ) -> tuple[GANState, Metrics]:
     gradients, metrics = gan.average((gradients, metrics))
-    network = update(state.networks[name], gradients, stats, gan.optimizers[name])
+    peak = gan.setting(state, f"optimizer.{name}.learning_rate")
+    network = update(state.networks[name], gradients, stats, gan.optimizers[name], peak)
+    memory = dict(state.memory)
+    if name == "discriminator":
+        memory |= {lazy: metrics[lazy] for lazy in memory.keys() & metrics.keys()}
+        if gan.active("penalties.lecam"):
+            share = 1 - gan.config.penalty_settings.lecam_decay
+            for kind in ("real", "fake"):
+                memory[f"lecam_{kind}"] += share * (metrics[f"d_{kind}"] - memory[f"lecam_{kind}"])
+        if gan.active("weight_clip"):
+            most = gan.setting(state, "weight_clip")
+            params = jax.tree.map(lambda value: jnp.clip(value, -most, most), network.variables.params)
+            network = network.replace(variables=network.variables.replace(params=params))
     metrics[f"{name[0]}_grad_norm"] = optax.tree.norm(gradients)
-    return state.replace(networks=state.networks | {name: network}), metrics
+    return state.replace(networks=state.networks | {name: network}, memory=memory), metrics
 
 
 def _averaged(gan: GAN, state: GANState) -> GANState:
-    decay = jnp.minimum(gan.ema_decay, (1 + state.step) / (10 + state.step)) if gan.ema_warmup else gan.ema_decay
+    half_life = gan.config.ema_half_life
+    decay = 0.5 ** (gan.config.batch_size / half_life) if half_life else gan.setting(state, "ema_decay")
+    if gan.config.ema_warmup:
+        decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
     ema = {
         name: optax.incremental_update(state.networks[name].variables, old, 1 - decay)
         for name, old in state.ema.items()
@@ -308,5 +419,5 @@ def _averaged(gan: GAN, state: GANState) -> GANState:
 
 
 def _finished(gan: GAN, state: GANState, metrics: Metrics) -> tuple[GANState, Metrics]:
-    rates = {f"{name[0]}_learning_rate": jnp.asarray(rate(state.step)) for name, rate in gan.learning_rates.items()}
+    rates = {f"{name[0]}_learning_rate": learning_rate(gan, state, name) for name in gan.networks}
     return state.replace(step=state.step + 1), metrics | rates

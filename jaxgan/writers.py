@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import jax
@@ -98,11 +99,8 @@ class Terminal:
         if self.bar is None:
             minutes, seconds = divmod(round((self.steps - step) / rate), 60)
             time_left = f"{minutes} min {seconds:02} s left"
-            print(
-                f"step {step}/{self.steps}  {losses}  {rate:.1f} steps/s  {speed}  {time_left}",
-                file=self.stream,
-                flush=True,
-            )
+            line = f"step {step}/{self.steps}  {losses}  {rate:.1f} steps/s  {speed}  {time_left}"
+            print(line, file=self.stream, flush=True)
         else:
             self.bar.set_postfix_str(f"{losses}, {speed}", refresh=False)
             self.bar.update(step - self.bar.n)
@@ -160,8 +158,10 @@ class Log:
         self.since = (first_step, time.perf_counter())
         self.record: dict[str, float] = {}
 
-    def write(self, first_step: int, metrics: Mapping[str, jax.Array]) -> None:
+    def write(self, first_step: int, metrics: Mapping[str, jax.Array], scores: Record = MappingProxyType({})) -> None:
         """Takes every step's metrics of one dispatch, which began after `first_step`, and writes them at a log step.
+
+        Scores of what was drawn after the last of these steps are written with them, whatever the step.
 
         Raises:
             UserError: one of them is not finite.
@@ -177,8 +177,8 @@ class Log:
                 "a penalty such as r1, or another loss"
             )
         step = first_step + len(values["d_loss"])
-        self.record = {name: float(array[-1]) for name, array in values.items()}
-        if step % self.config.log_every == 0:
+        self.record = {name: float(array[-1]) for name, array in values.items()} | dict(scores)
+        if step % self.config.log_every == 0 or scores:
             now = time.perf_counter()
             rate = (step - self.since[0]) / (now - self.since[1])
             self.since = step, now

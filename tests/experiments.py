@@ -10,8 +10,10 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
+from jaxgan import experiment as experiments
 from jaxgan import steps
 from jaxgan.config import default
+from jaxgan.data.sources import example_shape
 
 # Multilayer perceptrons with BatchNorm in both networks: they compile fast and have every kind of array.
 TINY = {
@@ -47,35 +49,40 @@ def tiny_config(**settings) -> ConfigDict:
 
 
 class Experiment:
-    """An experiment with its compiled steps, its initial state and made-up real examples."""
+    """An experiment with its compiled steps, its initial state and made-up real examples of so many classes."""
 
-    def __init__(self, config: ConfigDict, recorded: bool = False):
-        self.config, self.gan = config, steps.build(config)
-        if recorded:
+    def __init__(self, config: ConfigDict, recorded: bool = False, classes: int = 0):
+        self.config, self.gan, self.classes = config, experiments.build(config, classes), classes
+        if recorded:  # its updates are for a learning rate of 1, as all are
             self.gan = dataclasses.replace(self.gan, optimizers=dict.fromkeys(self.gan.networks, RECORDER))
-        self.state = quick_jit(lambda: steps.initial_state(config, self.gan))()
+        self.state = quick_jit(lambda: experiments.initial_state(self.gan))()
         self.discriminator_step = quick_jit(functools.partial(steps.discriminator_step, self.gan), static_argnums=2)
         self.generator_step = quick_jit(functools.partial(steps.generator_step, self.gan))
         self.train_step = quick_jit(functools.partial(steps.UPDATES[config.updates], self.gan))
 
     def images(self, step: int = 0) -> jax.Array:
         """The real examples of a step: [discriminator_steps, batch, size, size, channels]."""
-        data = self.config.data
-        shape = (self.config.discriminator_steps, self.config.batch_size, data.size, data.size, data.channels)
+        shape = (self.config.discriminator_steps, self.config.batch_size, *example_shape(self.config.data))
         return jnp.asarray(np.random.default_rng(step).uniform(-1, 1, shape), jnp.float32)
+
+    def batch(self, step: int = 0) -> dict[str, jax.Array]:
+        """The images of a step and labels for them: what a training step takes."""
+        images = self.images(step)
+        labels = np.random.default_rng(step).integers(0, max(self.classes, 1), images.shape[:2])
+        return {"images": images, "labels": jnp.asarray(labels, jnp.int32)}
 
     def run(self, count: int, state=None):
         """The state after some training steps, and the last one's metrics."""
         state, metrics = state or self.state, {}
         for step in range(count):
-            state, metrics = self.train_step(state, {"images": self.images(step)})
+            state, metrics = self.train_step(state, self.batch(step))
         return state, metrics
 
 
 @functools.cache
-def experiment(recorded: bool = False, **settings) -> Experiment:
+def experiment(recorded: bool = False, classes: int = 0, **settings) -> Experiment:
     """The experiment of `tiny_config(**settings)`, made once per session; `recorded`: with RECORDER as optimizers."""
-    return Experiment(tiny_config(**settings), recorded)
+    return Experiment(tiny_config(**settings), recorded, classes)
 
 
 def leaves(tree) -> dict[str, np.ndarray]:

@@ -1,23 +1,27 @@
-"""The optimizers against Adam's paper; the schedules' ends."""
+"""The optimizers against NumPy versions of their papers' algorithms; decay, clipping and schedules against theirs."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from experiments import tiny_config
+from ml_collections import ConfigDict
 
-from jaxgan.optimizers import SCHEDULES, learning_rate, optimizer
+from jaxgan.optimizers import DECOUPLED, OPTIMIZERS, SCHEDULES, optimizer, schedule
 
-
-def settings(**changes):
-    changes = {"schedule": "constant", **changes}
-    return tiny_config(
-        **{f"optimizer__generator__{name}": value for name, value in changes.items()}
-    ).optimizer.generator
+RATE = 0.03
 
 
-def updates_of(transformation, gradients):
-    """The update for each gradient in turn."""
-    params, updates = jnp.zeros(len(gradients[0])), []
+def settings(**changes) -> ConfigDict:
+    """One network's part of a configuration."""
+    values = {"name": "adam", "learning_rate": RATE, "b1": 0.5, "b2": 0.999, "weight_decay": 0.0, "clip": 0.0}
+    values |= {"schedule": "constant", "decay_steps": 10_000, "final_share": 0.0, "warmup_steps": 0}
+    return ConfigDict(values | changes)
+
+
+def updates_of(transformation, gradients, params=None):
+    """The update for each gradient in turn, as the last axes; the parameters stay where they are."""
+    params, updates = jnp.zeros_like(gradients[0]) if params is None else params, []
     state = transformation.init(params)
     for gradient in gradients:
         update, state = transformation.update(jnp.asarray(gradient, jnp.float32), state, params)
@@ -25,50 +29,294 @@ def updates_of(transformation, gradients):
     return np.stack(updates)
 
 
-@pytest.mark.parametrize(("b1", "b2"), [(0.5, 0.999), (0.0, 0.99), (0.9, 0.9)])
-def test_updates_are_those_of_the_paper(b1, b2):
-    """Kingma and Ba, 2015, algorithm 1."""
-    gradients = np.random.default_rng(0).normal(size=(5, 4))
-    first = second = np.zeros(4)
-    expected = []
-    for t, gradient in enumerate(gradients, start=1):
-        first = b1 * first + (1 - b1) * gradient
-        second = b2 * second + (1 - b2) * gradient**2
-        expected.append(-2e-4 * (first / (1 - b1**t)) / (np.sqrt(second / (1 - b2**t)) + 1e-8))
-    np.testing.assert_allclose(updates_of(optimizer(settings(b1=b1, b2=b2)), gradients), expected, rtol=1e-4)
+# The papers' algorithms for a learning rate of one: a gradient and the parameters -> what is added to the parameters.
 
 
-def test_the_first_update_has_the_size_of_the_learning_rate():
+class Adam:
+    """Kingma and Ba 2015, algorithm 1; `decay` makes it AdamW, Loshchilov and Hutter 2019, algorithm 2."""
+
+    def __init__(self, b1, b2, decay=0.0):
+        self.b1, self.b2, self.decay = b1, b2, decay
+        self.first = self.second = self.t = 0
+
+    def direction(self, gradient):
+        self.t += 1
+        self.first = self.b1 * self.first + (1 - self.b1) * gradient
+        self.second = self.b2 * self.second + (1 - self.b2) * gradient**2
+        unbiased = self.first / (1 - self.b1**self.t), self.second / (1 - self.b2**self.t)
+        return unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
+
+    def __call__(self, gradient, params):
+        return -self.direction(gradient) - self.decay * params
+
+
+class OptimisticAdam(Adam):
+    """Daskalakis et al. 2018, algorithm 1, but for the first update, which has no prediction to correct."""
+
+    previous = None
+
+    def __call__(self, gradient, params):
+        now = self.direction(gradient)
+        before, self.previous = now if self.previous is None else self.previous, now
+        return -2 * now + before
+
+
+class RMSProp:
+    """Hinton 2012, lecture 6e; momentum as in Graves 2013, equation 41."""
+
+    def __init__(self, b1, b2):
+        self.b1, self.b2 = b1, b2
+        self.second = self.velocity = 0
+
+    def __call__(self, gradient, params):
+        self.second = self.b2 * self.second + (1 - self.b2) * gradient**2
+        self.velocity = self.b1 * self.velocity - gradient / np.sqrt(self.second)
+        return self.velocity
+
+
+class SGD:
+    """Gradient descent with the heavy ball of Polyak 1964."""
+
+    def __init__(self, b1, b2):
+        self.b1, self.velocity = b1, 0
+
+    def __call__(self, gradient, params):
+        self.velocity = self.b1 * self.velocity - gradient
+        return self.velocity
+
+
+class Lion:
+    """Chen et al. 2023, algorithm 2."""
+
+    def __init__(self, b1, b2, decay=0.0):
+        self.b1, self.b2, self.decay = b1, b2, decay
+        self.momentum = 0
+
+    def __call__(self, gradient, params):
+        update = np.sign(self.b1 * self.momentum + (1 - self.b1) * gradient)
+        self.momentum = self.b2 * self.momentum + (1 - self.b2) * gradient
+        return -update - self.decay * params
+
+
+PAPERS = {"adam": Adam, "adamw": Adam, "optimistic_adam": OptimisticAdam, "rmsprop": RMSProp, "sgd": SGD, "lion": Lion}
+
+
+@pytest.mark.parametrize(("b1", "b2", "decay"), [(0.5, 0.999, 0.0), (0.0, 0.99, 0.1), (0.9, 0.9, 0.1)])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_is_that_of_the_paper(name, b1, b2, decay):
+    """Five updates of a matrix that moves; weight decay where the paper has it, else as an L2 term of the loss."""
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(2, 3)), rng.normal(size=(5, 2, 3))
+    paper = PAPERS[name](b1, b2, decay) if name in DECOUPLED else PAPERS[name](b1, b2)
+    transformation = optimizer(settings(name=name, b1=b1, b2=b2, weight_decay=decay))
+    params, expected = jnp.asarray(start, jnp.float32), start
+    state = transformation.init(params)
+    for gradient in gradients:
+        update, state = transformation.update(jnp.asarray(gradient, jnp.float32), state, params)
+        params = params + RATE * update
+        term = 0.0 if name in DECOUPLED else decay * expected
+        expected = expected + RATE * paper(gradient + term, expected)
+        np.testing.assert_allclose(params, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_adam_s_first_update_has_the_size_of_the_learning_rate():
     gradients = np.asarray([[3.0, -0.1, 1e-3, -50.0]])
-    update = updates_of(optimizer(settings(learning_rate=1e-2)), gradients)
-    np.testing.assert_allclose(update, -1e-2 * np.sign(gradients), rtol=1e-4)
+    np.testing.assert_allclose(updates_of(optimizer(settings()), gradients), -np.sign(gradients), rtol=1e-4)
 
+
+# The learning rate
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_updates_are_linear_in_the_learning_rate(name):
+    rng = np.random.default_rng(0)
+    start, gradients = jnp.asarray(rng.normal(size=(2, 3)), jnp.float32), rng.normal(size=(5, 2, 3))
+    entry = OPTIMIZERS[name]
+    some, one = (
+        updates_of(entry(lambda count, rate=rate: rate, settings(weight_decay=0.1), 0.0), gradients, start)
+        for rate in (RATE, 1.0)
+    )
+    np.testing.assert_allclose(some, RATE * one, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_members_with_their_own_learning_rates_train_at_once(name):
+    """As each does alone, with its number as the optimizer's own rate; they decay and clip as each does alone."""
+    config = settings(name=name, weight_decay=0.1, clip=2.0, schedule="linear", decay_steps=8)
+    starts = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 3)), jnp.float32)
+    rates = np.asarray([0.001, 0.01, 0.1], np.float32)
+    loss = lambda params: jnp.sum(params**2 + jnp.sin(3 * params))  # noqa: E731
+
+    def train(transformation, start, rate):
+        def step(carry, _):
+            params, state = carry
+            updates, state = transformation.update(jax.grad(loss)(params), state, params)
+            return (params + rate * updates, state), None
+
+        return jax.lax.scan(step, (start, transformation.init(start)), length=5)[0][0]
+
+    @jax.jit
+    def alone(start, rate):
+        clip = optax.clip_by_global_norm(2.0)
+        decay = optax.identity() if name in DECOUPLED else optax.add_decayed_weights(0.1)
+        own = OPTIMIZERS[name](lambda count: rate * (1 - count / 8), config, 0.0)
+        return train(optax.chain(clip, decay, own), start, 1.0)
+
+    together = jax.jit(jax.vmap(lambda start, rate: train(optimizer(config), start, rate)))(starts, rates)
+    for member, start, rate in zip(together, starts, rates, strict=True):
+        np.testing.assert_allclose(member, alone(start, rate), rtol=1e-4, atol=1e-6)
+
+
+# Schedules
 
 ENDS = {"constant": (1.0, 1.0, 1.0), "linear": (1.0, 0.5, 0.0), "cosine": (1.0, 0.5, 0.0)}
+BETWEEN = {"constant": np.ones_like, "linear": lambda t: 1 - t, "cosine": lambda t: 0.5 + np.cos(np.pi * t) / 2}
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25])
+@pytest.mark.parametrize("final", [0.0, 0.25])
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_a_schedule_s_beginning_middle_and_end(name, share):
-    schedule = learning_rate(settings(schedule=name, learning_rate=0.3, decay_steps=40, final_share=share))
-    values = [float(schedule(step)) for step in (0, 20, 40, 1000)]
+def test_a_schedule_s_beginning_middle_and_end(name, final):
+    share = schedule(settings(schedule=name, decay_steps=40, final_share=final))
+    values = [float(share(step)) for step in (0, 20, 40, 1000)]
     ends = np.asarray([*ENDS[name], ENDS[name][-1]])
-    np.testing.assert_allclose(values, 0.3 * (share + (1 - share) * ends), rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(values, final + (1 - final) * ends, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("name", "share"), [("linear", lambda t: 1 - t), ("cosine", lambda t: 0.5 + np.cos(np.pi * t) / 2)]
-)
-def test_a_schedule_in_between(name, share):
-    schedule = learning_rate(settings(schedule=name, learning_rate=0.3, decay_steps=40))
-    values = [float(schedule(step)) for step in range(41)]
-    np.testing.assert_allclose(values, 0.3 * share(np.arange(41) / 40), rtol=1e-4, atol=1e-7)
+@pytest.mark.parametrize("warmup", [0, 1, 10, 60])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_in_between_times_the_warm_up(name, warmup):
+    """The warm-up moves no step of the schedule, even one that ends before it."""
+    steps = np.arange(81)
+    share = jax.jit(jax.vmap(schedule(settings(schedule=name, decay_steps=40, warmup_steps=warmup))))
+    expected = BETWEEN[name](np.minimum(steps / 40, 1.0))
+    if warmup:
+        expected = expected * np.minimum(1.0, (steps + 1) / warmup)
+    values = np.broadcast_to(share(steps), steps.shape)
+    np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
+    assert values.min() >= -1e-7  # float32's rounding of 1 - 1
+    assert values.max() <= 1.0
 
 
+def test_a_warm_up_rises_to_one_in_its_last_step():
+    share = schedule(settings(warmup_steps=4))
+    np.testing.assert_allclose([float(share(step)) for step in range(6)], [0.25, 0.5, 0.75, 1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "lion", "optimistic_adam"])
 @pytest.mark.parametrize("updates_per_step", [1, 2, 3])
-def test_a_schedule_counts_training_steps(updates_per_step):
-    """Under a constant gradient each of Adam's updates has the size of the learning rate."""
-    config = settings(schedule="linear", learning_rate=0.1, decay_steps=4)
+def test_a_schedule_counts_training_steps(updates_per_step, name):
+    """Under a constant gradient of 1 each of these optimizers' updates has the size of the learning rate."""
+    config = settings(name=name, b1=0.0, schedule="linear", decay_steps=4, warmup_steps=2)
     updates = updates_of(optimizer(config, updates_per_step), np.ones((5 * updates_per_step, 1)))
-    rates = np.repeat([0.1, 0.075, 0.05, 0.025, 0.0], updates_per_step)
-    np.testing.assert_allclose(updates[:, 0], -rates, rtol=1e-4, atol=1e-8)
+    shares = np.repeat([0.5, 0.75, 0.5, 0.25, 0.0], updates_per_step)
+    np.testing.assert_allclose(updates[:, 0], -shares, rtol=1e-4, atol=1e-7)
+
+
+# Weight decay and clipping
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_only_matrices_and_kernels_decay(name):
+    """Whatever their gradients: biases and gains move as they would without decay."""
+    rng = np.random.default_rng(0)
+    shapes = {"gain": (), "bias": (3,), "matrix": (2, 3), "kernel": (2, 2, 3, 1)}
+    params, gradients = (
+        {leaf: jnp.asarray(rng.uniform(0.5, 1.0, shape), jnp.float32) for leaf, shape in shapes.items()}
+        for _ in range(2)
+    )
+    found = []
+    for decay in (0.0, 0.5):
+        transformation = optimizer(settings(name=name, weight_decay=decay))
+        state = transformation.init(params)
+        for sign in (1, -1):  # Adam's first update has a size that no L2 term changes
+            updates, state = transformation.update(jax.tree.map(lambda g, s=sign: s * g, gradients), state, params)
+        found.append(updates)
+    changed = {leaf: not np.allclose(found[0][leaf], found[1][leaf], atol=1e-3) for leaf in shapes}
+    assert changed == {"gain": False, "bias": False, "matrix": True, "kernel": True}
+
+
+@pytest.mark.parametrize(("size", "scale"), [(0.0, 1.0), (1.0, 1.0), (2.5, 1.0), (5.0, 0.5), (1e6, 2.5e-6)])
+def test_a_global_norm_above_the_limit_is_scaled_to_it(size, scale):
+    """Over all leaves together, and bit by bit as it was where it is not above; it has the direction it had."""
+    gradients = {"one": jnp.asarray([0.6 * size, 0.0], jnp.float32), "other": jnp.asarray([[-0.8 * size]], jnp.float32)}
+    transformation = optimizer(settings(name="sgd", b1=0.0, clip=2.5))
+    updates, _ = transformation.update(gradients, transformation.init(gradients))
+    for leaf, gradient in gradients.items():
+        if scale == 1.0:
+            np.testing.assert_array_equal(-updates[leaf], gradient)
+        else:
+            np.testing.assert_allclose(-updates[leaf], scale * gradient, rtol=1e-6)
+
+
+def test_the_l2_term_is_not_clipped():
+    params, gradient = jnp.full((1, 1), 100.0), jnp.full((1, 1), 30.0)
+    transformation = optimizer(settings(name="sgd", b1=0.0, clip=3.0, weight_decay=0.1))
+    update, _ = transformation.update(gradient, transformation.init(params), params)
+    np.testing.assert_allclose(update, [[-(3.0 + 0.1 * 100.0)]], rtol=1e-6)
+
+
+# Through the update
+
+
+def slopes(name, differentiable, **changes):
+    """The derivative, by a gradient that is 0, of the sum of two updates."""
+    transformation = optimizer(settings(name=name, **changes), differentiable=differentiable)
+
+    def moved(gradient):
+        state, total = transformation.init(gradient), 0.0
+        for _ in range(2):
+            updates, state = transformation.update(gradient, state, jnp.ones_like(gradient))
+            total += jnp.sum(updates)
+        return total
+
+    return np.asarray(jax.grad(moved)(jnp.zeros((2, 2))))
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_differentiable_update_has_a_slope_at_a_gradient_of_zero(name, clip):
+    assert np.isfinite(slopes(name, differentiable=True, clip=clip)).all()
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "optimistic_adam"])
+def test_an_update_made_to_be_fast_has_none(name):
+    assert np.isnan(slopes(name, differentiable=False)).all()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_differentiable_update_is_the_same_update(name):
+    gradients = np.random.default_rng(0).normal(size=(5, 2, 3))
+    config = settings(name=name)
+    one, other = (updates_of(optimizer(config, differentiable=kind), gradients) for kind in (False, True))
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+# Optimism
+
+
+@pytest.mark.parametrize("b2", [0.9, 0.99, 0.999, 0.9999])
+def test_optimism_finds_the_equilibrium_of_the_bilinear_game(b2):
+    """min over x, max over y of x y, without momentum, from all round the equilibrium at 0 (Daskalakis et al. 2018).
+
+    Gradient descent goes away from it: each of its steps turns and stretches by sqrt(1 + rate^2). Adam goes on
+    circling at a distance; its optimistic kin comes near.
+    """
+    angles = np.linspace(0.05, 2 * np.pi, 12, endpoint=False)
+    starts = jnp.asarray(np.stack([np.cos(angles), np.sin(angles)], axis=1), jnp.float32)
+
+    def distance(start, name):
+        transformation = optimizer(settings(name=name, b1=0.0, b2=b2))
+
+        def step(carry, _):
+            point, state = carry
+            updates, state = transformation.update(jnp.stack([point[1], -point[0]]), state, point)
+            return (point + RATE * updates, state), None
+
+        return jnp.linalg.norm(jax.lax.scan(step, (start, transformation.init(start)), length=2000)[0][0])
+
+    sgd, adam, optimistic = (
+        jax.vmap(lambda start, name=name: distance(start, name))(starts) for name in ("sgd", "adam", "optimistic_adam")
+    )
+    np.testing.assert_allclose(sgd, (1 + RATE**2) ** 1000, rtol=1e-3)
+    assert optimistic.max() < 0.1
+    assert optimistic.max() < adam.min() / 2

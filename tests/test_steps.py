@@ -211,7 +211,7 @@ SMOOTH = {"targets__real": (0.7, 0.9), "targets__fake": (0.1, 0.3)}
 def drawn(batch_size: int, step: int = 0, repeat: int = 0, **settings):
     tiny = experiment(**settings)
     state = tiny.state.replace(step=jnp.int32(step))
-    draw = quick_jit(lambda state: steps.draw_targets(tiny.gan, state, batch_size, repeat))
+    draw = quick_jit(lambda state: objectives.draw_targets(tiny.gan, state, batch_size, repeat))
     return [np.asarray(targets) for targets in draw(state)]
 
 
@@ -246,7 +246,7 @@ def test_an_example_keeps_its_targets_in_any_batch():
 
 def test_a_loss_without_targets_draws_none():
     tiny = experiment(loss="relativistic")
-    assert steps.draw_targets(tiny.gan, tiny.state, 8) == ()
+    assert objectives.draw_targets(tiny.gan, tiny.state, 8) == ()
 
 
 def test_the_targets_reach_the_loss():
@@ -258,7 +258,7 @@ def test_the_targets_reach_the_loss():
     def by_hand(real):
         fake, _ = applied(tiny, "generator", generator, latents_of(tiny, "discriminator latents"))
         real_logits, fake_logits, _ = logits_of(tiny, discriminator, real, fake)
-        targets = steps.draw_targets(tiny.gan, tiny.state, 8)[0]
+        targets = objectives.draw_targets(tiny.gan, tiny.state, 8)[0]
         return ((real_logits - targets) ** 2 + fake_logits**2).mean() / 2, real_logits, fake_logits
 
     expected, real_logits, fake_logits = by_hand(tiny.images()[0])
@@ -404,7 +404,7 @@ def test_the_configured_optimizer_makes_the_update():
 def test_an_unknown_name_is_answered_with_the_nearest(setting, value, hint):
     name = setting.replace("__", ".")
     with raises_user_error(UserError, match=rf"config\.{name} '{value}': did you mean {hint}\?"):
-        steps.build(tiny_config(**{setting: value}))
+        experiments.build(tiny_config(**{setting: value}))
 
 
 @pytest.mark.parametrize("loss", ["hinge", "wasserstein", "relativistic"])
@@ -413,19 +413,19 @@ def test_an_unknown_name_is_answered_with_the_nearest(setting, value, hint):
 )
 def test_targets_need_a_loss_that_has_them(loss, targets):
     with raises_user_error(UserError, match=rf"config\.loss={loss} .*minimax, non_saturating, least_squares"):
-        steps.build(tiny_config(loss=loss, **targets))
+        experiments.build(tiny_config(loss=loss, **targets))
 
 
 def test_a_simultaneous_step_has_one_discriminator_update():
     with raises_user_error(UserError, match=r"config\.discriminator_steps=2 should be 1"):
-        steps.build(tiny_config(updates="simultaneous", discriminator_steps=2))
+        experiments.build(tiny_config(updates="simultaneous", discriminator_steps=2))
 
 
 def test_schedules_of_a_discriminator_with_two_updates_count_training_steps():
     settings = {
         f"optimizer__discriminator__{name}": value for name, value in [("schedule", "linear"), ("decay_steps", 2)]
     }
-    gan = steps.build(tiny_config(discriminator_steps=2, **settings))
+    gan = experiments.build(tiny_config(discriminator_steps=2, **settings))
     params = jnp.zeros(1)
     state, sizes = gan.optimizers["discriminator"].init(params), []
     for _ in range(5):

@@ -35,7 +35,7 @@ class Examples:
     """A decoded data set at random access.
 
     Attributes:
-        images: uint8 [N, H, W, C], in memory or mapped from a file.
+        images: uint8 [N, H, W, C], in memory or mapped from a file; or points, float32 [N, D].
         labels: int32 [N].
         classes: the name of each label; empty if there are none.
         digest: of the images and labels; empty where they were never read as a whole.
@@ -52,11 +52,11 @@ class Examples:
         return len(self.images)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
         return self.images.shape[1:]
 
     def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """Some examples: images uint8 [n, H, W, C] and labels int32 [n]."""
+        """Some examples: images uint8 [n, H, W, C], or points, and labels int32 [n]."""
         return {"images": self.images[indices], "labels": self.labels[indices]}
 
     def __reduce__(self) -> tuple:
@@ -231,7 +231,11 @@ def in_memory(undecoded: Undecoded, skip_bad: bool) -> Examples:
         labels += targets
         bad += reasons
     report(bad, len(undecoded))
-    images, labels = images[: len(labels)], np.int32(labels)
+    return held(images[: len(labels)], np.int32(labels), undecoded.classes)
+
+
+def held(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Examples:
+    """Examples in memory, with their digest."""
     total = hashlib.blake2b(images, digest_size=16)
     total.update(labels)
-    return Examples(images, labels, undecoded.classes, total.hexdigest())
+    return Examples(images, labels, classes, total.hexdigest())

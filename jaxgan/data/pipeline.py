@@ -41,6 +41,7 @@ class Order:
         repeats: batches in a training step.
         num_examples: in the data set.
         process, processes: this one reads its part of each batch, as the others do.
+        members: of a population, each of which has the next seed and so an order of its own.
     """
 
     seed: int
@@ -49,10 +50,24 @@ class Order:
     num_examples: int
     process: int = 0
     processes: int = 1
+    members: int = 1
+
+    @property
+    def per_step(self) -> tuple[int, ...]:
+        """Batches in a training step: (repeats,), or (members, repeats) of a population."""
+        return (self.members, self.repeats) if self.members > 1 else (self.repeats,)
+
+    @property
+    def batch_axis(self) -> int:
+        """The axis of what a feed's `take` gives along which the examples of a batch lie."""
+        return 1 + len(self.per_step)
 
     def batch(self, number: int) -> np.ndarray:
-        """The examples of one batch: int32 [batch_size / processes]."""
-        indices = order.batch_indices(self.seed, number, self.batch_size, self.num_examples)
+        """The examples of one batch, counted step by step, member by member: int32 [batch_size / processes]."""
+        step, within = divmod(number, self.members * self.repeats)
+        member, repeat = divmod(within, self.repeats)
+        place = step * self.repeats + repeat
+        indices = order.batch_indices(self.seed + member, place, self.batch_size, self.num_examples)
         return np.split(indices, self.processes)[self.process]
 
 
@@ -64,14 +79,17 @@ class ResidentFeed:
         self.examples, self.order = examples, order
 
     def take(self, step: int, count: int) -> np.ndarray:
-        """The indices for `count` steps from `step` on: int32 [count, repeats, batch]."""
-        repeats = self.order.repeats
-        batches = [self.order.batch(number) for number in range(step * repeats, (step + count) * repeats)]
-        return np.stack(batches).reshape(count, repeats, -1)
+        """The indices for `count` steps from `step` on: int32 [count, repeats, batch].
+
+        Of a population [count, members, repeats, batch]; so it is with the other methods' arrays.
+        """
+        each = math.prod(self.order.per_step)
+        batches = [self.order.batch(number) for number in range(step * each, (step + count) * each)]
+        return np.stack(batches).reshape(count, *self.order.per_step, -1)
 
     def like(self, count: int) -> np.ndarray:
         """An array of the same shape as `take` gives."""
-        return np.zeros((count, self.order.repeats, self.order.batch_size // self.order.processes), np.int32)
+        return np.zeros((count, *self.order.per_step, self.order.batch_size // self.order.processes), np.int32)
 
     @staticmethod
     def gather(data: Mapping[str, Array], indices: Int[Array, "repeats batch"]) -> dict[str, Array]:
@@ -95,24 +113,25 @@ class StreamingFeed:
 
     def take(self, step: int, count: int) -> dict[str, np.ndarray]:
         """The batches of `count` steps from `step` on: arrays [count, repeats, batch, ...]."""
-        repeats = self.order.repeats
+        each = math.prod(self.order.per_step)
         if step != self.step:
             self.close()
             batch = functools.partial(read, self.examples, self.order)
-            self.batches = workers.in_order(batch, step * repeats, workers.ENDLESS, self.processes, self.ahead)
-        batches = [next(self.batches) for _ in range(count * repeats)]
+            self.batches = workers.in_order(batch, step * each, workers.ENDLESS, self.processes, self.ahead)
+        batches = [next(self.batches) for _ in range(count * each)]
         self.step = step + count
 
         def joined(*parts: np.ndarray) -> np.ndarray:
             whole = np.stack(parts) if len(parts) > 1 else parts[0]
-            return whole.reshape(count, repeats, *parts[0].shape)
+            return whole.reshape(count, *self.order.per_step, *parts[0].shape)
 
         return jax.tree.map(joined, *batches)
 
     def like(self, count: int) -> dict[str, np.ndarray]:
         """Arrays of the same shapes as `take` gives."""
-        shape = (count, self.order.repeats, self.order.batch_size // self.order.processes)
-        return {"images": np.zeros((*shape, *self.examples.shape), np.uint8), "labels": np.zeros(shape, np.int32)}
+        shape = (count, *self.order.per_step, self.order.batch_size // self.order.processes)
+        kind = np.uint8 if len(self.examples.shape) == 3 else np.float32
+        return {"images": np.zeros((*shape, *self.examples.shape), kind), "labels": np.zeros(shape, np.int32)}
 
     @staticmethod
     def gather(data: Mapping[str, Array], batches: Mapping[str, Array]) -> dict[str, Array]:
@@ -142,6 +161,12 @@ def open_examples(config: ConfigDict) -> Examples | Undecoded:
     choose("config.data.feed", data.feed, FEEDS)
     choose("config.data.crop", data.crop, CROPS)
     choose("config.data.on_bad_image", data.on_bad_image, BAD_IMAGES)
+    if sources.world_of(data):
+        items = sources.select(data)
+        found = items.read(np.arange(len(items)))
+        return cache.held(
+            np.stack([item.image for item in found]), np.int32([item.label for item in found]), items.classes
+        )
     load_size = data.load_size or data.size
     least = data.size + (data.crop == "random")
     if load_size < least:
@@ -186,14 +211,14 @@ def feed(
         examples = cache.in_memory(examples, skip_bad)
     if isinstance(examples, Undecoded) and skip_bad:
         raise UserError("config.data.on_bad_image=skip needs config.data.cache=True, which looks at every image first")
-    plan = Order(config.seed, config.batch_size, config.discriminator_steps, len(examples))
+    plan = Order(config.seed, config.batch_size, config.discriminator_steps, len(examples), members=config.population)
     if resident:
         return ResidentFeed(examples, plan)
     processes = data.workers
     if processes < 0:
         decodes = isinstance(examples, Undecoded) and not examples.selection.in_arrays
         processes = min(workers.cores(), MOST_WORKERS) if decodes else 0
-    batches = steps_per_dispatch * plan.repeats
+    batches = steps_per_dispatch * math.prod(plan.per_step)
     fit = MOST_AHEAD // (config.batch_size * math.prod(examples.shape))
     return StreamingFeed(examples, plan, processes, ahead=max(2, min(2 * batches, fit)))
 
@@ -218,6 +243,9 @@ def loader(config: ConfigDict, feed: ResidentFeed | StreamingFeed, axis_name: st
                 images = random_flip(images, example_keys("flip", repeat))
             return to_float(images)
 
+        if sources.world_of(data):  # whose points are as they should be
+            return batches
+
         def example_keys(use: str, repeat: Array) -> Key[Array, " batch"]:
             return keys.example_keys(keys.use_key(seed, step, use, repeat), examples)
 
@@ -228,10 +256,11 @@ def loader(config: ConfigDict, feed: ResidentFeed | StreamingFeed, axis_name: st
 
 def summary(feed: ResidentFeed | StreamingFeed) -> str:
     """What is fed and how, in one line."""
-    count, classes, (height, width, channels) = len(feed.examples), feed.examples.classes, feed.examples.shape
+    count, classes, shape = len(feed.examples), feed.examples.classes, feed.examples.shape
+    kind = f"images, {'x'.join(map(str, shape))}" if len(shape) == 3 else f"points in {shape[0]} dimensions"
     labels = f", {len(classes)} classes ({', '.join(classes[:10])}{', ...' * (len(classes) > 10)})" if classes else ""
     how = "resident" if isinstance(feed, ResidentFeed) else f"streaming, {feed.processes or 'no'} worker processes"
-    return f"{count:,} images, {height}x{width}x{channels}{labels}; {how}"
+    return f"{count:,} {kind}{labels}; {how}"
 
 
 def random_crop(

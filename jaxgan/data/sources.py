@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxgan.data import splits
+from jaxgan.data import splits, worlds
 from jaxgan.data.decode import Stored
 from jaxgan.errors import UserError, choose
 
@@ -93,7 +93,7 @@ class StoredArray:
 
 @dataclasses.dataclass(frozen=True)
 class Arrays:
-    """Images in an array: uint8 [N, H, W] or [N, H, W, C], and their labels, int32 [N]."""
+    """Images in an array, uint8 [N, H, W] or [N, H, W, C], or points, float32 [N, D]; and their labels, int32 [N]."""
 
     images: np.ndarray | StoredArray
     targets: np.ndarray
@@ -248,7 +248,32 @@ def tfds(place: str) -> Source:
     return Source(parts, classes, fingerprint(Path(builder.data_path), files))
 
 
-SOURCES: Mapping[str, Callable[[str], Source]] = {"digits": digits, "tfds": tfds, "folder": folder, "array": array}
+def world(place: str) -> Source:
+    """Points of a toy world whose density is known; their labels are the modes that they come from."""
+    chosen = worlds.WORLDS[choose("config.data.source world", place, worlds.WORLDS)]
+    points, labels = chosen.sample(worlds.TRAIN_SEED, worlds.TRAIN_EXAMPLES)
+    return Source({"train": Arrays(points, labels)}, chosen.names, f"world:{place}")
+
+
+SOURCES: Mapping[str, Callable[[str], Source]] = {
+    "digits": digits,
+    "tfds": tfds,
+    "folder": folder,
+    "array": array,
+    "world": world,
+}
+
+
+def example_shape(data: ConfigDict) -> tuple[int, ...]:
+    """The shape of one example of `config.data`: (size, size, channels) of an image, (dim,) of a world's point."""
+    found = world_of(data)
+    return (found.dim,) if found else (data.size, data.size, data.channels)
+
+
+def world_of(data: ConfigDict) -> worlds.World | None:
+    """The world that `config.data` names, if it names one."""
+    kind, _, place = data.source.partition(":")
+    return worlds.WORLDS[choose("config.data.source world", place, worlds.WORLDS)] if kind == "world" else None
 
 
 @dataclasses.dataclass(frozen=True)

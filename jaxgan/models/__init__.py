@@ -9,54 +9,67 @@ from ml_collections import ConfigDict
 
 from jaxgan.config import default
 from jaxgan.errors import UserError, choose
-from jaxgan.models import dcgan, layers, mlp
+from jaxgan.models import conditioning, dcgan, layers, mlp, points
 
 
 class Family(NamedTuple):
     """Two networks made for each other.
 
     Attributes:
-        generator: called with (latents, train), makes images.
-        discriminator: called with (images, train), makes one logit per image.
-        check_size: says what would be right if the family cannot make images of that size.
+        generator: called with (latents, modulation, train), makes examples.
+        discriminator: called with (examples, train), makes features.
+        advice: says what would be right if the family cannot make examples of some shape.
     """
 
     generator: type[nn.Module]
     discriminator: type[nn.Module]
-    check_size: Callable[[int], str | None]
+    advice: Callable[[tuple[int, ...]], str | None]
 
 
 MODELS = {
-    "dcgan": Family(dcgan.Generator, dcgan.Discriminator, dcgan.check_size),
-    "mlp": Family(mlp.Generator, mlp.Discriminator, mlp.check_size),
+    "dcgan": Family(dcgan.Generator, dcgan.Discriminator, dcgan.advice),
+    "mlp": Family(mlp.Generator, mlp.Discriminator, mlp.advice),
+    "points": Family(points.Generator, points.Discriminator, points.advice),
 }
 
 TABLES = {"norm": layers.NORMS, "downsampling": layers.DOWNSAMPLINGS}  # of a network's settings that are names
 
 
-def build(config: ConfigDict, axis_name: str | None = None) -> dict[str, nn.Module]:
+def build(
+    config: ConfigDict, shape: tuple[int, ...], recovered: int = 0, axis_name: str | None = None
+) -> dict[str, nn.Module]:
     """The networks of an experiment, by name.
 
     Args:
         config: the whole configuration.
+        shape: of one example: (size, size, channels) of an image, (dim,) of a point.
+        recovered: numbers of a condition that the discriminator guesses.
         axis_name: the axis over whose devices the batch is spread, for BatchNorm.
 
     Raises:
-        UserError: the family cannot make images of `config.data.size`, or a network lacks a setting that was changed.
+        UserError: the family cannot make such examples, or a network lacks a setting that was changed.
     """
-    family = MODELS[config.model.family]
-    advice = family.check_size(config.data.size)
+    family = MODELS[choose("config.model.family", config.model.family, MODELS)]
+    advice = family.advice(shape)
     if advice:
-        raise UserError(
-            f"config.data.size={config.data.size} does not fit config.model.family={config.model.family}: {advice}"
-        )
-    images = {"size": config.data.size, "channels": config.data.channels}
+        size = f"config.data.size={config.data.size}" if len(shape) == 3 else f"config.data.source={config.data.source}"
+        raise UserError(f"{size} does not fit config.model.family={config.model.family}: {advice}")
+    made = {"size": shape[0], "channels": shape[-1]} if len(shape) == 3 else {"dim": shape[0]}
+    sides = config.conditioning
+    choose("config.conditioning.generator", sides.generator, conditioning.GENERATOR_SIDES)
+    choose("config.conditioning.discriminator", sides.discriminator, conditioning.DISCRIMINATOR_SIDES)
+    generator = family.generator(**made, **_settings(config, "generator", family.generator), axis_name=axis_name)
+    settings = _settings(config, "discriminator", family.discriminator)
+    discriminator = family.discriminator(**settings, axis_name=axis_name)
     return {
-        "generator": family.generator(
-            **images, **_settings(config, "generator", family.generator), axis_name=axis_name
-        ),
-        "discriminator": family.discriminator(
-            **_settings(config, "discriminator", family.discriminator), axis_name=axis_name
+        "generator": conditioning.Generator(generator, sides.generator, sides.embedding),
+        "discriminator": conditioning.Discriminator(
+            discriminator,
+            sides.discriminator,
+            sides.embedding,
+            recovered,
+            settings["spectral_norm"],
+            layers.INITIALIZERS[config.model.initializer](config.model.init_stddev),
         ),
     }
 

@@ -21,9 +21,11 @@ def stages(size: int) -> int:
     return count if size in (4, 7) else 0
 
 
-def check_size(size: int) -> str | None:
-    """What would be right, if the size cannot be made."""
-    return None if stages(size) else "a dcgan makes 8, 14, 16, 28, 32, 56, 64, ...: 4 or 7 times a power of two"
+def advice(shape: tuple[int, ...]) -> str | None:
+    """What would be right, if examples of that shape cannot be made."""
+    if len(shape) != 3:
+        return "a dcgan makes images; points makes points of a world"
+    return None if stages(shape[0]) else "a dcgan makes 8, 14, 16, 28, 32, 56, 64, ...: 4 or 7 times a power of two"
 
 
 def features(width: int, stage: int) -> int:
@@ -40,6 +42,7 @@ class Generator(nn.Module):
         dense: features of fully connected layers in front of the convolutions; the paper has none, yet convolutions
             alone have to spread a normal distribution over shapes that look nothing alike.
         norm: a name of `layers.NORMS`.
+        spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
     """
@@ -49,38 +52,45 @@ class Generator(nn.Module):
     width: int = 64
     dense: tuple[int, ...] = ()
     norm: str = "batch"
+    spectral_norm: bool = False
     initializer: str = "gaussian"
     init_stddev: float = 0.02
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, latents: Float[Array, "batch latent"], train: bool) -> layers.Images:
+    def __call__(
+        self, latents: Float[Array, "batch latent"], modulation: layers.Modulation, train: bool
+    ) -> layers.Images:
         kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
-        use_bias = self.norm == "none"
+        options = {"use_bias": self.norm == "none", "kernel_init": kernel_init}
         count = stages(self.size)
         base, deepest = self.size // 2**count, features(self.width, count - 1)
 
+        def through(layer: nn.Module, hidden: Array) -> Array:
+            return layers.normalised(layer, hidden, self.spectral_norm, train)
+
         def activate(hidden: Array) -> Array:
-            return nn.relu(layers.NORMS[self.norm](hidden, train, self.axis_name))
+            return nn.relu(layers.NORMS[self.norm](hidden, modulation, train, self.axis_name))
 
         hidden = latents
         for width in self.dense:
-            hidden = activate(nn.Dense(width, use_bias=use_bias, kernel_init=kernel_init)(hidden))
-        hidden = nn.Dense(base * base * deepest, use_bias=use_bias, kernel_init=kernel_init)(hidden)
+            hidden = activate(through(nn.Dense(width, **options), hidden))
+        hidden = through(nn.Dense(base * base * deepest, **options), hidden)
         hidden = activate(hidden.reshape(-1, base, base, deepest))
         for stage in reversed(range(count - 1)):
-            options = {"use_bias": use_bias, "kernel_init": kernel_init}
-            hidden = activate(layers.ConvTranspose(features(self.width, stage), **options)(hidden))
-        return nn.tanh(layers.ConvTranspose(self.channels, kernel_init=kernel_init)(hidden))
+            hidden = activate(through(layers.ConvTranspose(features(self.width, stage), **options), hidden))
+        return nn.tanh(through(layers.ConvTranspose(self.channels, kernel_init=kernel_init), hidden))
 
 
 class Discriminator(nn.Module):
-    """The image halved down to a small square, LeakyReLU after each halving, then one logit.
+    """The image halved down to a small square, LeakyReLU after each halving: the features of the last layer.
 
     Attributes:
         width: channels after the first halving; they double with every further one, up to 8 widths.
         dense: features of fully connected layers behind the convolutions; the paper has none.
         norm: a name of `layers.NORMS`, before every activation but the first.
+        spectral_norm: whether the kernels are divided by their largest singular value.
+        minibatch_stddev: size of the groups whose spread is told behind the convolutions; 0 for none.
         leak: the slope of LeakyReLU for negative numbers.
         downsampling: a name of `layers.DOWNSAMPLINGS`.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
@@ -90,6 +100,8 @@ class Discriminator(nn.Module):
     width: int = 64
     dense: tuple[int, ...] = ()
     norm: str = "batch"
+    spectral_norm: bool = False
+    minibatch_stddev: int = 0
     leak: float = 0.2
     downsampling: str = "stride"
     initializer: str = "gaussian"
@@ -97,19 +109,25 @@ class Discriminator(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, images: layers.Images, train: bool) -> Float[Array, " batch"]:
+    def __call__(self, images: layers.Images, train: bool) -> Float[Array, "batch features"]:
         kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
-        downsample = layers.DOWNSAMPLINGS[self.downsampling]
+
+        def through(layer: nn.Module, hidden: Array) -> Array:
+            return layers.normalised(layer, hidden, self.spectral_norm, train)
 
         def activate(hidden: Array, norm: str) -> Array:
-            return nn.leaky_relu(layers.NORMS[norm](hidden, train, self.axis_name), self.leak)
+            return nn.leaky_relu(layers.NORMS[norm](hidden, None, train, self.axis_name), self.leak)
 
         hidden = images
         for stage in range(stages(images.shape[1])):
             norm = self.norm if stage else "none"
             options = {"use_bias": norm == "none", "kernel_init": kernel_init}
-            hidden = activate(downsample(hidden, features(self.width, stage), **options), norm)
+            layer, shrink = layers.DOWNSAMPLINGS[self.downsampling](features(self.width, stage), **options)
+            hidden = activate(shrink(through(layer, hidden)), norm)
+        if self.minibatch_stddev:
+            hidden = layers.minibatch_stddev(hidden, self.minibatch_stddev)
         hidden = hidden.reshape(hidden.shape[0], -1)
         for width in self.dense:
-            hidden = activate(nn.Dense(width, use_bias=self.norm == "none", kernel_init=kernel_init)(hidden), self.norm)
-        return nn.Dense(1, kernel_init=kernel_init)(hidden)[:, 0]
+            layer = nn.Dense(width, use_bias=self.norm == "none", kernel_init=kernel_init)
+            hidden = activate(through(layer, hidden), self.norm)
+        return hidden

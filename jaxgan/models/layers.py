@@ -10,10 +10,13 @@ from jaxtyping import Array, Float
 Images = Float[Array, "batch height width channel"]
 Features = Float[Array, "batch rows columns features"]  # what convolutions make of images
 Kernel = Float[Array, "kernel kernel in out"]
+Modulation = Float[Array, "batch condition"] | None
 
 INITIALIZERS = {
     "gaussian": nn.initializers.normal,
     "he": lambda stddev: nn.initializers.he_normal(),
+    "xavier": lambda stddev: nn.initializers.glorot_uniform(),
+    "orthogonal": lambda stddev: nn.initializers.orthogonal(),
 }
 
 
@@ -133,43 +136,84 @@ class ConvTranspose(nn.Module):
         return out + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else out
 
 
-def batch_norm(features: Array, train: bool, axis_name: str | None) -> Array:
+def batch_norm(features: Array, modulation: Modulation, train: bool, axis_name: str | None) -> Array:
     """BatchNorm over the global batch: with an axis name, its statistics are averaged over that axis's devices.
+
+    With a modulation its scales and shifts are linear in that: of a one-hot one, each class has its own.
 
     References:
         Ioffe and Szegedy, Batch Normalization, 2015. https://arxiv.org/abs/1502.03167
+        de Vries et al., Modulating early visual processing by language, 2017, equation 6. https://arxiv.org/abs/1707.00683
     """
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, axis_name=axis_name)(features)
+    own = modulation is None
+    options = {"momentum": 0.9, "use_scale": own, "use_bias": own, "axis_name": axis_name}
+    features = nn.BatchNorm(use_running_average=not train, **options)(features)
+    if own:
+        return features
+    count = features.shape[-1]
+    wide = (len(features), *[1] * (features.ndim - 2), count)
+    scale = nn.Dense(count, use_bias=False, kernel_init=nn.initializers.ones)(modulation).reshape(wide)
+    shift = nn.Dense(count, use_bias=False, kernel_init=nn.initializers.zeros)(modulation).reshape(wide)
+    return features * scale + shift
 
 
-def no_norm(features: Array, train: bool, axis_name: str | None) -> Array:
+def no_norm(features: Array, modulation: Modulation, train: bool, axis_name: str | None) -> Array:
     """The identity."""
-    del train, axis_name
+    del modulation, train, axis_name
     return features
 
 
 NORMS = {"batch": batch_norm, "none": no_norm}
 
 
-def pooled_conv(pool: Callable) -> Callable[..., Features]:
+def normalised(layer: nn.Module, inputs: Array, spectral_norm: bool, train: bool) -> Array:
+    """A layer's output, with its kernel divided by an estimate of its largest singular value if that is asked for.
+
+    The estimate is one step of power iteration, on a kernel with all axes but the last one joined. Its vector is kept
+    with BatchNorm's statistics, so whoever drops those leaves it as it is.
+
+    References:
+        Miyato et al., Spectral Normalization for GANs, 2018, algorithm 1. https://arxiv.org/abs/1802.05957
+    """
+    return nn.SpectralNorm(layer)(inputs, update_stats=train) if spectral_norm else layer(inputs)
+
+
+def minibatch_stddev(features: Array, group: int) -> Array:
+    """One more feature for each example: the spread of its group, averaged over all places and features.
+
+    Args:
+        features: [batch, ..., features].
+        group: examples that follow each other and make up a group; it divides the batch.
+
+    References:
+        Karras et al., Progressive Growing of GANs, 2018, section 3. https://arxiv.org/abs/1710.10196
+    """
+    groups = features.reshape(-1, group, *features.shape[1:])
+    # The small number keeps the gradient of the root finite where a group's examples are all alike.
+    spread = jnp.sqrt(groups.var(axis=1) + 1e-8).mean(axis=range(1, features.ndim))
+    column = jnp.broadcast_to(spread.repeat(group).reshape(-1, *[1] * (features.ndim - 1)), (*features.shape[:-1], 1))
+    return jnp.concatenate([features, column], axis=-1)
+
+
+def pooled_conv(pool: Callable) -> Callable[..., tuple]:
     """Halving as classifiers do it, a convolution of stride 1 and then a pooling."""
 
-    def downsample(images: Images, features: int, **options) -> Features:
-        return pool(Conv(features, size=3, stride=1, **options)(images), (2, 2), (2, 2))
+    def downsample(features: int, **options) -> tuple[nn.Module, Callable[[Features], Features]]:
+        return Conv(features, size=3, stride=1, **options), lambda images: pool(images, (2, 2), (2, 2))
 
     return downsample
 
 
-def strided_conv(images: Images, features: int, **options) -> Features:
+def strided_conv(features: int, **options) -> tuple[nn.Module, Callable[[Features], Features]]:
     """Halving by a convolution of stride 2, which learns its own downsampling.
 
     References:
         Radford et al., Unsupervised Representation Learning with DCGANs, 2016, section 3. https://arxiv.org/abs/1511.06434
     """
-    return Conv(features, **options)(images)
+    return Conv(features, **options), lambda images: images
 
 
-DOWNSAMPLINGS = {
+DOWNSAMPLINGS = {  # (features, options of `Conv`) -> a layer, and what follows it
     "stride": strided_conv,
     "average_pool": pooled_conv(nn.avg_pool),
     "max_pool": pooled_conv(nn.max_pool),

@@ -8,10 +8,9 @@ from jaxtyping import Array, Float
 from jaxgan.models import layers
 
 
-def check_size(size: int) -> str | None:
-    """None: every size can be made."""
-    del size
-    return None
+def advice(shape: tuple[int, ...]) -> str | None:
+    """What would be right, if examples of that shape cannot be made."""
+    return None if len(shape) == 3 else "an mlp makes images; points makes points of a world"
 
 
 class Generator(nn.Module):
@@ -21,6 +20,7 @@ class Generator(nn.Module):
         size, channels: of the images.
         width: of the first hidden layer.
         norm: a name of `layers.NORMS`.
+        spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
     """
@@ -29,28 +29,37 @@ class Generator(nn.Module):
     channels: int
     width: int = 128
     norm: str = "batch"
+    spectral_norm: bool = False
     initializer: str = "gaussian"
     init_stddev: float = 0.02
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, latents: Float[Array, "batch latent"], train: bool) -> layers.Images:
-        kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
+    def __call__(
+        self, latents: Float[Array, "batch latent"], modulation: layers.Modulation, train: bool
+    ) -> layers.Images:
+        def dense(features: int, inputs: Array, use_bias: bool) -> Array:
+            kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
+            layer = nn.Dense(features, use_bias=use_bias, kernel_init=kernel_init)
+            return layers.normalised(layer, inputs, self.spectral_norm, train)
+
         hidden = latents
         for factor in (1, 2, 4, 8):
-            hidden = nn.Dense(self.width * factor, use_bias=self.norm == "none", kernel_init=kernel_init)(hidden)
-            hidden = nn.relu(layers.NORMS[self.norm](hidden, train, self.axis_name))
+            hidden = dense(self.width * factor, hidden, use_bias=self.norm == "none")
+            hidden = nn.relu(layers.NORMS[self.norm](hidden, modulation, train, self.axis_name))
         shape = (self.size, self.size, self.channels)
-        pixels = nn.Dense(math.prod(shape), kernel_init=kernel_init)(hidden)
+        pixels = dense(math.prod(shape), hidden, use_bias=True)
         return nn.tanh(pixels).reshape(-1, *shape)
 
 
 class Discriminator(nn.Module):
-    """Three hidden layers of 4, 2 and one widths, each dense, normalised, LeakyReLU; then one logit.
+    """Three hidden layers of 4, 2 and one widths, each dense, normalised, LeakyReLU: the features of the last one.
 
     Attributes:
         width: of the last hidden layer.
         norm: a name of `layers.NORMS`.
+        spectral_norm: whether the kernels are divided by their largest singular value.
+        minibatch_stddev: size of the groups whose spread the last hidden layer is told; 0 for none.
         leak: the slope of LeakyReLU for negative numbers.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
@@ -58,16 +67,21 @@ class Discriminator(nn.Module):
 
     width: int = 128
     norm: str = "none"
+    spectral_norm: bool = False
+    minibatch_stddev: int = 0
     leak: float = 0.2
     initializer: str = "gaussian"
     init_stddev: float = 0.02
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, images: layers.Images, train: bool) -> Float[Array, " batch"]:
-        kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
+    def __call__(self, images: layers.Images, train: bool) -> Float[Array, "batch features"]:
         hidden = images.reshape(images.shape[0], -1)
         for factor in (4, 2, 1):
-            hidden = nn.Dense(self.width * factor, use_bias=self.norm == "none", kernel_init=kernel_init)(hidden)
-            hidden = nn.leaky_relu(layers.NORMS[self.norm](hidden, train, self.axis_name), self.leak)
-        return nn.Dense(1, kernel_init=kernel_init)(hidden)[:, 0]
+            if factor == 1 and self.minibatch_stddev:
+                hidden = layers.minibatch_stddev(hidden, self.minibatch_stddev)
+            kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
+            layer = nn.Dense(self.width * factor, use_bias=self.norm == "none", kernel_init=kernel_init)
+            hidden = layers.normalised(layer, hidden, self.spectral_norm, train)
+            hidden = nn.leaky_relu(layers.NORMS[self.norm](hidden, None, train, self.axis_name), self.leak)
+        return hidden

@@ -22,13 +22,13 @@ class Row(NamedTuple):
     flops: int
 
 
-def layer_rows(network: nn.Module, variables: PyTree, inputs: Any) -> list[Row]:
+def layer_rows(network: nn.Module, variables: PyTree, inputs: tuple) -> list[Row]:
     """The layers that hold parameters, in the order in which they run.
 
     Args:
-        network: a module called with (inputs, train).
+        network: a module called with (*inputs, train).
         variables: its variables, or their shapes.
-        inputs: one example with a batch dimension of 1, or its shape.
+        inputs: its arguments but for `train`, with a batch dimension, or their shapes; None for one that it lacks.
     """
     rows = []
 
@@ -48,9 +48,9 @@ def layer_rows(network: nn.Module, variables: PyTree, inputs: Any) -> list[Row]:
             rows.append(Row("/".join(module.path), type(module).__name__, out.shape[1:], count, 2 * kernel * pixels))
         return out
 
-    def run(variables: PyTree, inputs: Any) -> Any:
+    def run(variables: PyTree, inputs: tuple) -> Any:
         with nn.intercept_methods(record):
-            return network.apply(variables, inputs, train=False)
+            return network.apply(variables, *inputs, train=False)
 
     jax.eval_shape(run, variables, inputs)
     return rows

@@ -1,0 +1,109 @@
+"""Differentiable augmentations: what the discriminator sees instead of an image, with the gradient left intact.
+
+Each is a function of one image and one key. It is affine in the image, with coefficients that the key alone draws, so
+that derivatives of every order pass through to the generator. Images are in [-1, 1], and 0, with which translation and
+cutout fill, is mid-grey. Nothing is clipped: a brightened image may leave the range, where a clip would stop gradients.
+"""
+
+import zlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+Image = Float[Array, "height width channel"]
+Images = Float[Array, "batch height width channel"]
+ImageKey = Key[Array, ""]
+Augmentation = Callable[[Image, ImageKey], Image]
+
+
+def colour(image: Image, key: ImageKey) -> Image:
+    """Brightness changed by U(-0.5, 0.5), saturation by a factor of U(0, 2), contrast by one of U(0.5, 1.5).
+
+    Saturation is the distance from the mean over a pixel's channels, contrast that from the mean over all of the image.
+    Each factor scales its distances and leaves the mean as it is, so that the order of the three does not matter. The
+    published ranges are meant for images in [-1, 1]: brightness changes by up to a quarter of black to white.
+
+    References:
+        Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training, 2020, section 3 (Color).
+        https://arxiv.org/abs/2006.10738
+    """
+    brightness, saturation, contrast = jax.random.uniform(key, (3,)) * jnp.array([1, 2, 1]) + jnp.array([-0.5, 0, 0.5])
+    grey = image.mean(axis=2, keepdims=True)
+    mean = grey.mean()
+    return (mean + brightness) + contrast * ((grey - mean) + saturation * (image - grey))
+
+
+def translation(image: Image, key: ImageKey) -> Image:
+    """Moved by whole pixels, up or down and left or right, by up to an eighth of its height and width; the rest is 0.
+
+    An eighth is rounded to the nearest whole number, halves up. Each shift is equally likely, and the two independent.
+
+    References:
+        Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training, 2020, section 3 (Translation).
+        The official code rounds like this for StyleGAN2 in PyTorch, and down elsewhere: the same for multiples of 8.
+        https://arxiv.org/abs/2006.10738
+        Zhang et al., Consistency Regularization for GANs, 2020 (shifts by a few pixels, four of 32 here).
+        https://arxiv.org/abs/1910.12027
+    """
+    height, width, _ = image.shape
+    most = (height + 4) // 8, (width + 4) // 8
+    top, left = jax.random.randint(key, (2,), 0, 2 * jnp.array(most) + 1)
+    padded = jnp.pad(image, [(most[0], most[0]), (most[1], most[1]), (0, 0)])
+    return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
+
+
+def cutout(image: Image, key: ImageKey) -> Image:
+    """0 in a rectangle of half its height and width at a random place, where it may hang over the border.
+
+    Halves are rounded up. The rectangle's centre is equally likely to be any pixel or, for one of even size, whose
+    centre lies between two of them, any line between pixels or at the border.
+
+    References:
+        Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training, 2020, section 3 (Cutout).
+        The official code rounds like this for StyleGAN2 in PyTorch, and down elsewhere: the same for even sizes.
+        https://arxiv.org/abs/2006.10738
+    """
+    sizes = jnp.array(image.shape[:2])
+    holes = (sizes + 1) // 2
+    centres = jax.random.randint(key, (2,), 0, sizes + 1 - holes % 2)
+    first = centres - holes // 2
+
+    def inside(axis: int) -> Array:
+        position = jnp.arange(image.shape[axis]) - first[axis]
+        return (position >= 0) & (position < holes[axis])
+
+    return jnp.where((inside(0)[:, None] & inside(1))[:, :, None], 0, image)
+
+
+def flip(image: Image, key: ImageKey) -> Image:
+    """As it is or, with a probability of 1/2, mirrored left to right.
+
+    References:
+        Zhang et al., Consistency Regularization for GANs, 2020. https://arxiv.org/abs/1910.12027
+    """
+    return jnp.where(jax.random.bernoulli(key), image[:, ::-1], image)
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "colour": colour,
+    "translation": translation,
+    "cutout": cutout,
+    "flip": flip,
+}
+
+
+def augment(images: Images, example_keys: Key[Array, " batch"], names: tuple[str, ...]) -> Images:
+    """The images after some of the AUGMENTATIONS, one after another in the order of `names`.
+
+    What an example draws for an augmentation depends on its own key and on the name, and on nothing else: neither on
+    the other examples nor on the other names. A name that stands twice draws the same twice.
+    """
+
+    def changed(image: Image, key: ImageKey) -> Image:
+        for name in names:
+            image = AUGMENTATIONS[name](image, jax.random.fold_in(key, zlib.crc32(name.encode())))
+        return image
+
+    return jax.vmap(changed)(images, example_keys)

@@ -1,0 +1,1 @@
+"""Scores of what a generator makes: pure functions of samples."""

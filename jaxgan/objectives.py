@@ -1,0 +1,115 @@
+"""What each network minimises, of the discriminator's judgement of a batch: scalars, and the metrics of them."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxgan.experiment import GAN
+from jaxgan.models.conditioning import Condition, Judgement
+from jaxgan.state import GANState
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+def discriminator_loss(
+    gan: GAN, state: GANState, real: Judgement, fake: Judgement, condition: Condition, repeat: int | Array = 0
+) -> tuple[Float[Array, ""], Metrics]:
+    """The adversarial loss of the discriminator and, where it guesses conditions, how wrong it is."""
+    options = global_means(gan, real, fake)
+    if gan.loss.takes_margin:
+        margin = gan.setting(state, "margin")
+        options["margin"] = jnp.where(margin < 0, gan.loss.margin, margin)
+    targets = draw_targets(gan, state, len(real.logits), repeat)
+    total = gan.loss.discriminator(real.logits, fake.logits, *targets, **options).mean()
+    metrics = {"d_loss": total, "d_real": real.logits.mean(), "d_fake": fake.logits.mean()}
+    if fake.recovered is not None:
+        metrics["d_recovery"] = recovery(gan, fake.recovered, condition).mean()
+        if gan.classes:  # latent codes belong to fakes alone
+            metrics["d_recovery"] += recovery(gan, real.recovered, condition).mean()
+        total += gan.setting(state, "conditioning.weight") * metrics["d_recovery"]
+    return total, metrics
+
+
+def generator_loss(
+    gan: GAN, state: GANState, real: Judgement, fake: Judgement, condition: Condition
+) -> tuple[Float[Array, ""], Metrics]:
+    """The adversarial loss of the generator, the distance of features, and how well its conditions are recognised."""
+    values = gan.loss.generator(real.logits, fake.logits, **global_means(gan, real, fake))
+    if gan.config.top_k.share < 1:
+        values *= top_k_weights(gan, state, fake.logits)
+    metrics = {"g_loss": values.mean()}
+    total = gan.setting(state, "adversarial") * metrics["g_loss"]
+    if gan.active("feature_matching"):
+        metrics["g_features"] = feature_distance(gan, real.features, fake.features)
+        total += gan.setting(state, "feature_matching") * metrics["g_features"]
+    if fake.recovered is not None:
+        metrics["g_recovery"] = recovery(gan, fake.recovered, condition).mean()
+        total += gan.setting(state, "conditioning.weight") * metrics["g_recovery"]
+    return total, metrics
+
+
+def global_means(gan: GAN, real: Judgement, fake: Judgement) -> dict[str, Float[Array, ""]]:
+    """The means of the logits over all devices, for a loss that asks for them."""
+    if not gan.loss.takes_means:
+        return {}
+    return {"real_mean": gan.average(real.logits.mean()), "fake_mean": gan.average(fake.logits.mean())}
+
+
+def draw_targets(gan: GAN, state: GANState, count: int, repeat: int | Array = 0) -> tuple[Array, ...]:
+    """The real and fake targets of so many examples or packs, or nothing for a loss without targets."""
+    if not gan.loss.takes_targets:
+        return ()
+    drawn = gan.example_keys(state, count, "targets", repeat)
+    uniform = jax.vmap(lambda key: jax.random.uniform(key, (3,)))(drawn)
+    ranges = gan.config.targets
+    real, fake = (low + (high - low) * uniform[:, i] for i, (low, high) in enumerate([ranges.real, ranges.fake]))
+    flipped = uniform[:, 2] < ranges.flip
+    return jnp.where(flipped, fake, real), jnp.where(flipped, real, fake)
+
+
+def recovery(
+    gan: GAN, recovered: Float[Array, "batch condition"], condition: Float[Array, "batch condition"]
+) -> Float[Array, " batch"]:
+    """How far a guess is from the condition: cross-entropy of a label or category, squared error of numbers.
+
+    The numbers' part is the negative log-likelihood, up to a constant, of a normal distribution with a deviation of 1.
+
+    References:
+        Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, 2017, equation 3.
+        https://arxiv.org/abs/1610.09585
+        Chen et al., InfoGAN, 2016, equation 5. https://arxiv.org/abs/1606.03657
+    """
+    count = gan.classes or gan.config.conditioning.categories
+    values = 0.5 * ((recovered[:, count:] - condition[:, count:]) ** 2).sum(-1)
+    if count:
+        values -= (condition[:, :count] * jax.nn.log_softmax(recovered[:, :count])).sum(-1)
+    return values
+
+
+def feature_distance(
+    gan: GAN, real: Float[Array, "batch features"], fake: Float[Array, "batch features"]
+) -> Float[Array, ""]:
+    """The squared distance between the means of real and fake features over the global batch.
+
+    References:
+        Salimans et al., Improved Techniques for Training GANs, 2016, section 3.1. https://arxiv.org/abs/1606.03498
+    """
+    return ((gan.average(real.mean(0)) - gan.average(fake.mean(0))) ** 2).sum()
+
+
+def top_k_weights(gan: GAN, state: GANState, logits: Float[Array, " batch"]) -> Float[Array, " batch"]:
+    """Weights of mean 1 over the global batch: equal for the k most real fakes, 0 for the others.
+
+    k falls from the whole batch to its final share, by the same factor in each step.
+
+    References:
+        Sinha et al., Top-k Training of GANs, 2020, section 3. https://arxiv.org/abs/2002.06224
+    """
+    logits = lax.stop_gradient(logits)
+    everywhere = logits if gan.axis_name is None else lax.all_gather(logits, gan.axis_name).reshape(-1)
+    done = jnp.minimum(state.step / gan.config.top_k.decay_steps, 1)
+    count = jnp.ceil(len(everywhere) * gan.config.top_k.share**done).astype(jnp.int32)
+    least = jnp.sort(everywhere)[len(everywhere) - count]
+    chosen = (logits >= least).astype(logits.dtype)
+    return chosen / gan.average(chosen.mean())
