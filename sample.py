@@ -22,7 +22,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxgan import config as configuration
-from jaxgan import experiment, images, parallel, pictures, plots, population, sampling
+from jaxgan import experiment, images, parallel, plots, population, sampling
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.data.sources import world_of
 from jaxgan.errors import Parser, UserError, choose, exit_code
@@ -81,7 +81,7 @@ def restore(workdir: Path, step: int | None, raw: bool, member: int) -> tuple[GA
         restored = checkpoints.restore(template, step)
     if restored is None:
         raise UserError(f"{workdir} has no checkpoint yet: train it first")
-    state = pictures.members(gan, restored[1])[member]
+    state = population.members(gan, restored[1])[member]
     return gan, state.networks["generator"].variables if raw else state.ema["generator"], classes
 
 

@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from benchmarks import report
-from jaxgan import steps
+from jaxgan import experiment, steps
 from jaxgan.config import default
 from jaxgan.data import pipeline
 from train import load_config
@@ -176,7 +176,7 @@ def experiments() -> dict[str, ConfigDict]:
 
 def stepper(config: ConfigDict, fed: bool) -> Callable[[int], None]:
     """Runs some training steps: on the batches of the resident feed, or all on one batch that is on the device."""
-    gan = steps.build(config)
+    gan = experiment.build(config)
     feed = pipeline.feed(config, pipeline.open_examples(config), ROOM)
     load = pipeline.loader(config, feed)
     data = jax.device_put(feed.data)
@@ -184,7 +184,7 @@ def stepper(config: ConfigDict, fed: bool) -> Callable[[int], None]:
         data = jax.jit(load)(data, feed.take(0, 1)[0], np.uint32(0), np.int32(0))
         load = lambda data, inputs, seed, step: data  # noqa: E731
     run = functools.partial(steps.train_steps, functools.partial(steps.UPDATES[config.updates], gan), load)
-    state = jax.jit(lambda: steps.initial_state(config, gan))()
+    state = jax.jit(lambda: experiment.initial_state(gan))()
     inputs = feed.take(0, 1) if fed else np.zeros(1, np.int32)
     compiled = jax.jit(run, donate_argnums=0).lower(state, data, inputs).compile()
     now = [state, 0]

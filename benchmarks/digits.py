@@ -33,7 +33,8 @@ def judge(classifier: SVC, images: np.ndarray) -> tuple[np.ndarray, float]:
     return shares, float((probabilities.max(axis=1) >= SURE).mean())
 
 
-def main(path: str) -> None:
+def trained_judge() -> tuple[SVC, np.ndarray, np.ndarray]:
+    """A classifier of real digits, and the images and labels that it was not trained on."""
     real = sources.digits("").splits["train"]
     split = train_test_split(real.images, real.targets, test_size=0.25, random_state=0, stratify=real.targets)
     train_images, test_images, train_labels, test_labels = split
@@ -41,11 +42,17 @@ def main(path: str) -> None:
     # for, are far more easily sure (of 99.6% of the held-out digits): the stricter judge stays.
     warnings.filterwarnings("ignore", "The `probability` parameter", FutureWarning)
     classifier = SVC(gamma=0.001, probability=True, random_state=0).fit(block_means(train_images), train_labels)
+    return classifier, test_images, test_labels
+
+
+def main(path: str) -> None:
+    classifier, test_images, test_labels = trained_judge()
     accuracy = (classifier.predict(block_means(test_images)) == test_labels).mean()
     print(f"the classifier names {accuracy:.1%} of {len(test_labels)} real digits that it was not trained on")
     with np.load(path, allow_pickle=False) as file:
         drawn = file["images"]
-    for name, images in ((path, drawn), ("held-out real digits", test_images), ("all real digits", real.images)):
+    everything = sources.digits("").splits["train"].images
+    for name, images in ((path, drawn), ("held-out real digits", test_images), ("all real digits", everything)):
         shares, sure = judge(classifier, images)
         listed = " ".join(f"{digit}:{share:.1%}" for digit, share in enumerate(shares))
         print(f"{name}: {len(images)} images, sure of {sure:.1%}, shares {listed}")

@@ -37,3 +37,13 @@ def append(title: str, command: str, text: str) -> None:
             + "\n"
             + section
         )
+
+
+def replace(page: Path, name: str, command: str, text: str) -> None:
+    """Prints a section and puts it on a page, between the comments <!-- NAME --> and <!-- end of NAME -->."""
+    print(text)
+    first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, _, rest = page.read_text().partition(first)
+    page.write_text(
+        f"{before}{first}\n\n{command}, {datetime.date.today()}\n\n{text}\n\n{last}{rest.partition(last)[2]}"
+    )

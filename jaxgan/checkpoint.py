@@ -67,9 +67,6 @@ class Checkpoints:
             cleanup_tmp_directories=not self.read_only,
             lightweight_initialize=True,  # it would read every checkpoint's metadata, and stop at damaged ones
         )
-        self._open()
-
-    def _open(self) -> None:
         self.manager = ocp.CheckpointManager(self.folder.absolute(), options=self.options)
         self.policy.scores = {}
         for step in self.manager.all_steps() if self.best else ():
@@ -139,8 +136,9 @@ class Checkpoints:
                 target = target.with_name(target.name + "_")
             target.parent.mkdir(exist_ok=True)
             shutil.move(self.folder / str(step), target)
-        self.manager.close()
-        self._open()
+            self.policy.scores.pop(step, None)
+        # Not a new manager: the first one's thread may still be clearing away what a crash left half written.
+        self.manager.reload()
 
     def __enter__(self) -> "Checkpoints":
         return self

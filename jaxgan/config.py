@@ -185,7 +185,8 @@ def validate(config: ConfigDict) -> None:
     Raises:
         UserError: the first setting that is out of range, with its value and the range.
     """
-    flat = flatten(config)
+    flat, swept = flatten(config), sweep(config)
+    most_seed = MOST_SEED + 1 - config.population
     ranges = [
         (POSITIVE, "at least 1", lambda v: v >= 1),
         (NOT_NEGATIVE, "at least 0", lambda v: 0 <= v < math.inf),
@@ -195,7 +196,7 @@ def validate(config: ConfigDict) -> None:
         (("margin",), "at least 0, or -1 for the published one", lambda v: v == -1 or 0 <= v < math.inf),
         (("top_k.share", "latent_optimisation.damping"), "above 0", lambda v: 0 < v < math.inf),
         (("top_k.share",), "at most 1", lambda v: v <= 1),
-        (("seed",), f"from 0 to {MOST_SEED}", lambda v: 0 <= v <= MOST_SEED + 1 - config.population),
+        (("seed",), f"from 0 to {most_seed}", lambda v: 0 <= v <= most_seed),
         (("checkpoint.best_mode",), "min or max", lambda v: v in ("min", "max")),
         (
             ("model.generator.dense", "model.discriminator.dense"),
@@ -210,8 +211,9 @@ def validate(config: ConfigDict) -> None:
     ]
     for names, advice, right in ranges:
         for name in names:
-            if not right(flat[name]):
-                raise UserError(f"config.{name}={flat[name]} should be {advice}")
+            for value in (flat[name], *swept.get(name, ())):
+                if not right(value):
+                    raise UserError(f"config.{name}={value} should be {advice}")
 
 
 def listed(entries: tuple) -> tuple[str, ...]:
@@ -241,6 +243,10 @@ def sweep(config: ConfigDict) -> dict[str, tuple[float, ...]]:
     for part in filter(None, map(str.strip, config.sweep.split(";"))):
         name, _, text = (piece.strip() for piece in part.partition("="))
         choose("setting in config.sweep", name, SWEEPABLE)
+        if config.population == 1:
+            raise UserError(f"config.sweep={config.sweep!r} is for a population: config.population=1 should be larger")
+        if name in found:
+            raise UserError(f"config.sweep={config.sweep!r} should have {name} once")
         try:
             found[name] = tuple(float(value) for value in text.split(","))
         except ValueError:

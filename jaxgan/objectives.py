@@ -109,7 +109,8 @@ def top_k_weights(gan: GAN, state: GANState, logits: Float[Array, " batch"]) -> 
     logits = lax.stop_gradient(logits)
     everywhere = logits if gan.axis_name is None else lax.all_gather(logits, gan.axis_name).reshape(-1)
     done = jnp.minimum(state.step / gan.config.top_k.decay_steps, 1)
-    count = jnp.ceil(len(everywhere) * gan.config.top_k.share**done).astype(jnp.int32)
+    kept = len(everywhere) * gan.config.top_k.share**done
+    count = jnp.ceil((1 - 1e-6) * kept).astype(jnp.int32)  # 30 and a rounding error are 30
     least = jnp.sort(everywhere)[len(everywhere) - count]
     chosen = (logits >= least).astype(logits.dtype)
     return chosen / gan.average(chosen.mean())

@@ -18,13 +18,6 @@ PROBABILITIES = ("minimax", "non_saturating")  # losses of which sigmoid(D) is t
 MOST_COLUMNS = 16  # classes that have a column each in a grid
 
 
-def members(gan: GAN, state: GANState) -> list[GANState]:
-    """Each member's state, with the moving averages and without what only training needs; of one run, itself alone."""
-    if gan.config.population == 1:
-        return [state]
-    return [population.member(state, index) for index in range(gan.config.population)]
-
-
 def draw(gan: GAN, state: GANState, step: int) -> tuple[UInt8[np.ndarray, "height width 3"], dict[str, float]]:
     """A picture of what the generator's average makes of the same latents each time, and its scores in a toy world.
 
@@ -32,7 +25,7 @@ def draw(gan: GAN, state: GANState, step: int) -> tuple[UInt8[np.ndarray, "heigh
     errors.
     """
     config, world = gan.config, world_of(gan.config.data)
-    states = members(gan, state)
+    states = population.members(gan, state)
     # A population shares the grid; of a world each member is scored by all of the samples.
     count = config.sample_grid if world or len(states) == 1 else max(config.sample_grid // len(states), 1)
     labels = sampling.mixed_labels(gan, count)

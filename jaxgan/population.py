@@ -13,6 +13,7 @@ from jaxgan.errors import UserError
 from jaxgan.experiment import GAN, initial_state
 from jaxgan.state import GANState
 
+
 def create(gan: GAN) -> GANState:
     """The state of an experiment at step 0.
 
@@ -54,9 +55,15 @@ def summary(metrics: dict[str, Float[Array, " members"]]) -> dict[str, Float[Arr
     return {name: values.mean() for name, values in metrics.items()} | errors
 
 
-def member(tree: PyTree, index: int) -> PyTree:
-    """One member's part of the networks or averages of a population."""
-    return jax.tree.map(lambda array: array[index], tree)
+def members(gan: GAN, state: GANState) -> list[GANState]:
+    """The state of each member, as if it had been trained alone; of one run, itself."""
+    if gan.config.population == 1:
+        return [state]
+
+    def member(index: int) -> GANState:
+        return jax.tree.map(lambda array: array[index], state.replace(step=None)).replace(step=state.step)
+
+    return [member(index) for index in range(gan.config.population)]
 
 
 def check_memory(config: ConfigDict, needed: int) -> None:

@@ -53,8 +53,8 @@ class GANState(flax.struct.PyTreeNode):
     seed: Any
     networks: dict[str, NetworkState]
     ema: dict[str, Variables]
-    memory: dict[str, Any]
-    sweep: dict[str, Any]
+    memory: PyTree  # not a dict, since Orbax puts a leaf in the place of an empty one
+    sweep: PyTree
 
 
 def create_state(

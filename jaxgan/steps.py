@@ -111,7 +111,7 @@ def pack(gan: GAN, array: Float[Array, "batch *shape"]) -> Float[Array, "packs *
     return packs.reshape(*packs.shape[:-2], -1)
 
 
-def told(gan: GAN, condition: Condition) -> Condition:
+def told(gan: GAN, condition: Condition) -> Float[Array, "packs packed"] | None:
     """What the discriminator is told of conditions: all of them, or nothing."""
     side = DISCRIMINATOR_SIDES[gan.config.conditioning.discriminator]
     return pack(gan, condition) if side.joins or side.projects else None
@@ -288,7 +288,9 @@ def unrolled(gan: GAN, state: GANState, batch: Batch, fake: Examples, drawn: Dra
         gradients, (stats, metrics) = discriminator_gradients(gan, state, batch, fake, drawn)
         return _updated(gan, state, "discriminator", gradients, stats, metrics)[0], None
 
-    return lax.scan(body, state, length=gan.config.unrolled_steps)[0].networks["discriminator"]
+    if gan.config.unrolled_steps:  # a loop of no turns would be compiled nevertheless
+        state, _ = lax.scan(body, state, length=gan.config.unrolled_steps)
+    return state.networks["discriminator"]
 
 
 def alternating_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
@@ -400,6 +402,7 @@ def _updated(
                 memory[f"lecam_{kind}"] += share * (metrics[f"d_{kind}"] - memory[f"lecam_{kind}"])
         if gan.active("weight_clip"):
             most = gan.setting(state, "weight_clip")
+            most = jnp.where(most > 0, most, jnp.inf)  # of a population, some members may have none
             params = jax.tree.map(lambda value: jnp.clip(value, -most, most), network.variables.params)
             network = network.replace(variables=network.variables.replace(params=params))
     metrics[f"{name[0]}_grad_norm"] = optax.tree.norm(gradients)

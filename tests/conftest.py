@@ -1,9 +1,15 @@
-"""Shared by all tests: the compilation cache, and small experiments whose compiled steps several tests use."""
+"""Shared by all tests: the compilation cache, the cache of decoded images, and a finished run to copy."""
 
 import atexit
 import os
 import shutil
+import sys
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
 
 # Before JAX is imported: what one test compiles no other one compiles again, and programs started by tests neither.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/jaxgan"))
@@ -13,3 +19,31 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Decoded images go to a folder of this session alone, never to the user's; programs started by tests inherit it.
 os.environ["JAXGAN_DATA_CACHE"] = tempfile.mkdtemp(prefix="jaxgan-data-")
 atexit.register(shutil.rmtree, os.environ["JAXGAN_DATA_CACHE"], ignore_errors=True)
+
+# How long an example takes says nothing beside another busy worker, and a failure should come again.
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("steady")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_compiled_programs_left() -> Iterator[None]:
+    """Gives back the memory of compiled programs, which hardly ever serve two modules."""
+    yield
+    if jax := sys.modules.get("jax"):
+        jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory) -> Path:
+    """The tiny experiment, trained in one go; tests copy the folder."""
+    from programs import train_tiny  # noqa: PLC0415  # imports JAX, which must find the environment set
+
+    workdir = tmp_path_factory.mktemp("unbroken") / "run"
+    assert train_tiny(workdir) == 0
+    return workdir
+
+
+@pytest.fixture
+def workdir(unbroken, tmp_path) -> Path:
+    """A copy of that run's folder, to change."""
+    return shutil.copytree(unbroken, tmp_path / "run")

@@ -11,9 +11,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from jaxgan import experiment as experiments
-from jaxgan import steps
+from jaxgan import keys, steps
 from jaxgan.config import default
 from jaxgan.data.sources import example_shape
+from jaxgan.state import Variables
 
 # Multilayer perceptrons with BatchNorm in both networks: they compile fast and have every kind of array.
 TINY = {
@@ -29,12 +30,22 @@ TINY = {
     "model.generator.width": 4,
     "model.discriminator.width": 4,
 }
+# The smallest networks, whose steps compile the fastest: one hidden layer, points in place of images.
+POINTS = {
+    "data__source": "world:ring",
+    "model__family": "points",
+    "model__generator__depth": 1,
+    "model__generator__norm": "none",
+    "model__discriminator__depth": 1,
+    "model__discriminator__norm": "none",
+}
 DCGAN = {"model__family": "dcgan", "data__size": 16}  # the smallest whose discriminator has a BatchNorm
 
-# Its state is the gradient that it was given last, so tests can read gradients from a step's result.
+# Its state is the gradient that it was given last, so tests can read gradients from a step's result. With the default
+# peak of the learning rate, by which its updates are multiplied, it takes a tenth of the gradient off the parameters.
 RECORDER = optax.GradientTransformation(
     lambda params: jax.tree.map(jnp.zeros_like, params),
-    lambda gradients, state, params=None: (jax.tree.map(lambda g: -0.1 * g, gradients), gradients),
+    lambda gradients, state, params=None: (jax.tree.map(lambda g: -0.1 / 2e-4 * g, gradients), gradients),
 )
 
 # Programs this small cost more to compile than to run.
@@ -53,7 +64,7 @@ class Experiment:
 
     def __init__(self, config: ConfigDict, recorded: bool = False, classes: int = 0):
         self.config, self.gan, self.classes = config, experiments.build(config, classes), classes
-        if recorded:  # its updates are for a learning rate of 1, as all are
+        if recorded:
             self.gan = dataclasses.replace(self.gan, optimizers=dict.fromkeys(self.gan.networks, RECORDER))
         self.state = quick_jit(lambda: experiments.initial_state(self.gan))()
         self.discriminator_step = quick_jit(functools.partial(steps.discriminator_step, self.gan), static_argnums=2)
@@ -71,6 +82,10 @@ class Experiment:
         labels = np.random.default_rng(step).integers(0, max(self.classes, 1), images.shape[:2])
         return {"images": images, "labels": jnp.asarray(labels, jnp.int32)}
 
+    def one_batch(self, step: int = 0, repeat: int = 0) -> dict[str, jax.Array]:
+        """One of them: what a single update takes."""
+        return {name: array[repeat] for name, array in self.batch(step).items()}
+
     def run(self, count: int, state=None):
         """The state after some training steps, and the last one's metrics."""
         state, metrics = state or self.state, {}
@@ -83,6 +98,37 @@ class Experiment:
 def experiment(recorded: bool = False, classes: int = 0, **settings) -> Experiment:
     """The experiment of `tiny_config(**settings)`, made once per session; `recorded`: with RECORDER as optimizers."""
     return Experiment(tiny_config(**settings), recorded, classes)
+
+
+def gradients(state, network: str):
+    """The last gradients of a network in a state of an experiment with RECORDER."""
+    return state.networks[network].opt_state
+
+
+def params_of(tiny: Experiment, network: str, state=None):
+    """A network's parameters, at first unless a state is given."""
+    return (state or tiny.state).networks[network].variables.params
+
+
+def with_params(state, network: str, params):
+    """The state with other parameters of a network."""
+    old = state.networks[network]
+    new = old.replace(variables=Variables(params, old.variables.stats))
+    return state.replace(networks=state.networks | {network: new})
+
+
+def applied(tiny: Experiment, network: str, params, inputs, condition=None, stats=None):
+    """A network in training, written with flax alone: its output and new stats."""
+    old = tiny.state.networks[network].variables.stats if stats is None else stats
+    apply = tiny.gan.networks[network].apply
+    out, new = apply({"params": params, **old}, inputs, condition, train=True, mutable=list(old))
+    return out, dict(new)
+
+
+def latents_of(tiny: Experiment, use: str, step: int = 0):
+    """The latents that belong to a use in a step of the experiment with the seed 0."""
+    key = keys.use_key(0, step, use)
+    return keys.draw_latents(key, jnp.arange(tiny.config.batch_size), tiny.config.latent_dim)
 
 
 def leaves(tree) -> dict[str, np.ndarray]:

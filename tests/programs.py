@@ -17,12 +17,12 @@ import numpy as np
 import tiny
 
 import train
-from jaxgan import steps
+from jaxgan import experiment, population
 from jaxgan.checkpoint import Checkpoints
 
 ROOT = Path(train.__file__).parent
-DEADLINE = 120  # seconds; a program that a test started is killed then
-PATIENCE = 10  # seconds in which a process that was told to end does so
+DEADLINE = 300  # seconds; a program that a test started is killed then
+PATIENCE = 30  # seconds in which a process that was told to end does so
 SPEEDS = ("steps_per_second", "images_per_second")
 
 
@@ -103,16 +103,18 @@ def records(workdir: Path) -> list[dict]:
 
 
 @functools.cache
-def template():
-    """The shapes of the tiny experiment's state."""
+def template(classes: int = 0, **settings):
+    """The shapes of the tiny experiment's state, with some settings changed; `data__size` stands for `data.size`."""
     config = tiny.get_config()
-    return jax.eval_shape(lambda: steps.initial_state(config, steps.build(config)))
+    config.update_from_flattened_dict({name.replace("__", "."): value for name, value in settings.items()})
+    gan = experiment.build(config, classes)
+    return jax.eval_shape(lambda: population.create(gan))
 
 
-def saved(workdir: Path, step: int | None = None) -> tuple[int, dict]:
-    """The step and the bits of a checkpoint of the tiny experiment."""
+def saved(workdir: Path, step: int | None = None, **settings) -> tuple[int, dict]:
+    """The step and the bits of a checkpoint of the tiny experiment, or of one with other settings."""
     with Checkpoints(workdir / "checkpoints") as checkpoints:
-        found, state = checkpoints.restore(template(), step)
+        found, state = checkpoints.restore(template(**settings), step)
     return found, bits(state)
 
 

@@ -111,7 +111,7 @@ WRONG = {
         lambda: None,
         "foldr:x",
         {},
-        r"there is no config.data.source 'foldr': did you mean folder\? choose from array, digits, folder, tfds",
+        r"there is no config.data.source 'foldr': did you mean folder\? choose from array, digits, folder, tfds, world",
     ),
     "digits elsewhere": (lambda: None, "digits:x", {}, "config.data.source=digits:x should be digits alone: .*"),
     "images too small": (
@@ -215,6 +215,24 @@ WRONG = {
         "digits",
         {"data__workers": -2},
         "config.data.workers=-2 should be -1 or more",
+    ),
+    "labels that are needed": (
+        lambda: draw("x"),
+        "folder:x",
+        {"conditioning__generator": "concat", "conditioning__discriminator": "acgan"},
+        "config.conditioning.generator=concat needs labels, and config.data.source=folder:x has none: .*",
+    ),
+    "labels that are needed of an array": (
+        lambda: pack(images=IMAGES),
+        "array:x.npz",
+        {"conditioning__generator": "cbn", "conditioning__discriminator": "projection"},
+        "config.conditioning.generator=cbn needs labels, and config.data.source=array:x.npz has none: .*",
+    ),
+    "no such world": (
+        lambda: None,
+        "world:rign",
+        {"model__family": "points"},
+        r"there is no config.data.source world 'rign': did you mean ring\? choose from gaussian1d, grid, mixture1d, ring",
     ),
     "nothing looks for bad images": (
         lambda: draw("x"),

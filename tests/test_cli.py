@@ -99,6 +99,53 @@ def test_a_wrong_setting_is_named_and_put_right_in_one_line(trained, capsys, wro
     assert contents(trained) == before
 
 
+WORLD = "--config.data.source=world:ring --config.model.family=points"
+PLAIN = "--config.model.discriminator.norm=none"
+# Settings that are wrong only together, or are found wrong only after others.
+WRONG_TOGETHER = {
+    "--config.population=0": "config.population=0 should be at least 1",
+    "--config.population=2 --config.seed=4294967295": "config.seed=4294967295 should be from 0 to 4294967294",
+    "--config.population=2 --config.sweep=ema_decay=0.9,0.99,0.999": "ema_decay has 3 values, and config.population=2",
+    "--config.sweep=ema_decay=0.9,0.99": "ema_decay=0.9,0.99' is for a population: config.population=1 should be larger",
+    "--config.population=2 --config.sweep=ema_deacy=0.9,0.99": r"config.sweep 'ema_deacy': did you mean ema_decay",
+    "--config.population=2 --config.sweep=batch_size=8,16": "there is no setting in config.sweep 'batch_size'",
+    "--config.population=2 --config.sweep=penalties.r1=1,many": "penalties.r1 should be followed by = and numbers",
+    "--config.population=2 --config.sweep=penalties.r1": "penalties.r1 should be followed by = and numbers",
+    "--config.population=2 --config.sweep=ema_decay=0.9,1.1": "config.ema_decay=1.1 should be from 0 to 1",
+    "--config.packing=3": "config.(packing=3 should divide config.batch_size=8|batch_size=8 does not divide .* of 3: .*)",
+    "--config.packing=0": "config.packing=0 should be at least 1",
+    "--config.data.size=16 --config.penalties.wgan_gp=10": "penalties.wgan_gp needs .*discriminator.norm=none",
+    "--config.conditioning.discriminator=projection": "projection needs a generator that is told .* from concat, cbn",
+    "--config.conditioning.generator=cbn": "generator=cbn needs a discriminator that minds the label: .*projection",
+    "--config.conditioning.generator=cnb": r"config.conditioning.generator 'cnb': did you mean cbn\?",
+    "--config.conditioning.generator=cbn --config.conditioning.discriminator=acgan --config.packing=2": (
+        "config.packing=2 should be 1 with config.conditioning.discriminator=acgan"
+    ),
+    f"{WORLD} {PLAIN} --config.augment=flip": "config.augment is for images, and config.data.source=world:ring has none",
+    f"{WORLD} {PLAIN} --config.penalties.cr=1": "config.penalties.cr is for images",
+    "--config.data.source=world:rign --config.model.family=points": r"'rign': did you mean ring\?.*grid",
+    "--config.data.source=world:ring": "config.data.source=world:ring does not fit config.model.family=dcgan",
+    "--config.model.family=points": "config.data.size=8 does not fit config.model.family=points",
+    "--config.augment=flip,cuotut": r"config.augment 'cuotut': did you mean cutout\?",
+    "--config.penalties.rr1=1": r"--config.penalties.rr1'?: did you mean .*--config.penalties.r1",
+    "--config.penalty_settings.transform=flop": r"config.penalty_settings.transform 'flop': did you mean flip\?",
+    "--config.margin=1": "config.loss=non_saturating has no margin: choose from",
+    "--config.margin=-2": "config.margin=-2.0 should be at least 0, or -1 for the published one",
+    "--config.unrolled_steps=2 --config.updates=simultaneous": "config.unrolled_steps=2 should be 0",
+    "--config.model.discriminator.minibatch_stddev=3": "(minibatch_stddev|groups of) ?=?3",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_TOGETHER)
+def test_settings_that_do_not_go_together_are_named_in_one_line(capsys, wrong):
+    assert train_tiny(Path("new"), *wrong.split(" ")) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""  # so nothing was compiled
+    (error,) = captured.err.splitlines()
+    assert re.search(f"^error: .*{WRONG_TOGETHER[wrong]}", error), error
+    assert contents(Path()) == {}
+
+
 @pytest.mark.parametrize(("batch", "advice"), [(7, "6 or 9"), (1, "make it 3"), (8, "6 or 9")])
 def test_a_batch_that_the_devices_do_not_divide(monkeypatch, capsys, batch, advice):
     monkeypatch.setattr(jax, "local_device_count", lambda: 3)
@@ -141,7 +188,7 @@ WRONG_FOLDERS = {
     "a list": (lambda path: with_config(path, "[]"), r"config.json.*object in braces, not \[\]"),
     "an unknown setting": (
         lambda path: with_config(path, '{"stepz": 1}'),
-        "config.json 'stepz': did you mean steps\\?",
+        r"config.json 'stepz': did you mean steps or sweep\?",
     ),
     "a wrong type": (lambda path: with_config(path, '{"steps": "x"}'), "config.json: steps='x' should be like 10000"),
     "a number for a group": (lambda path: with_config(path, '{"model": 3}'), "config.json: model.* braces, not 3"),
@@ -198,6 +245,10 @@ WRONG_OPTIONS = {
     "--truncation=low": "--truncation.*'low'",
     "--out=images.jpg": r"--out=images.jpg should end in \.png, in \.npz, or in /",
     "--step=5": "no checkpoint of step 5: there are 4, 8, 12",
+    "--labels=3": "--labels=3: this run is unconditional, so nothing can be asked of it: leave --labels out",
+    "--labels=all": "--labels=all: this run is unconditional",
+    "--member=1": "--member=1 should be from 0 to 0",
+    "--member=-1": "--member=-1 should be from 0 to 0",
     "--bogus=1": "--bogus=1",
     "stray": "stray",
 }

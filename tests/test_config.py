@@ -14,7 +14,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jaxgan import config as configuration
-from jaxgan import steps
+from jaxgan import experiment, regularizers, steps
+from jaxgan.data.sources import example_shape
 from jaxgan.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -122,6 +123,12 @@ NUMBERS += [(name, float("inf")) for name in ("penalties.r2", "optimizer.discrim
 NUMBERS += [(name, value) for name in configuration.SHARES for value in (-0.1, 1.1, float("nan"))]
 NUMBERS += [(name, value) for name in configuration.MOMENTS for value in (-0.1, 1.0)]
 NUMBERS += [("seed", -1), ("seed", 2**32), ("checkpoint.best_mode", "least"), ("data.workers", -2)]
+NUMBERS += [("margin", value) for value in (-2.0, -0.5, float("nan"), float("inf"))]
+NUMBERS += [("top_k.share", value) for value in (0.0, -0.1, 1.1, float("nan"))]
+NUMBERS += [("latent_optimisation.damping", value) for value in (0.0, -1.0, float("nan"), float("inf"))]
+NUMBERS += [
+    (f"model.{network}.dense", value) for network in configuration.NETWORKS for value in ((0,), (8, -1), (2.5,))
+]
 NUMBERS += [
     (name, value)
     for name in ("targets.real", "targets.fake")
@@ -149,6 +156,13 @@ def test_a_value_out_of_range_is_named(name, value):
         ("data.workers", -1),
         ("targets.real", (0.0, 1.0)),
         ("targets.fake", (0.3, 0.3)),
+        ("margin", -1.0),
+        ("margin", 0.0),
+        ("top_k.share", 1.0),
+        ("top_k.share", 1e-6),
+        ("latent_optimisation.damping", 1e-6),
+        ("model.generator.dense", ()),
+        ("model.discriminator.dense", (1, 300)),
     ],
 )
 def test_the_ends_of_a_range_are_in_it(name, value):
@@ -164,10 +178,124 @@ def test_every_number_has_a_range():
         *configuration.MOMENTS,
         "data.workers",
         "seed",
+        "margin",
+        "top_k.share",
+        "latent_optimisation.damping",
     }
     flat = configuration.flatten(configuration.default())
     numbers = {name for name, value in flat.items() if isinstance(value, int | float) and not isinstance(value, bool)}
     assert numbers == names
+
+
+CHANGED = {int: lambda v: v + 1, float: lambda v: v / 2 + 0.3, bool: lambda v: not v, str: lambda v: v + "x"}
+
+
+def test_every_setting_survives_json(tmp_path):
+    """Each with another value than its default."""
+    config = configuration.default()
+    flat = configuration.flatten(config)
+    other = {name: CHANGED[type(value)](value) for name, value in flat.items() if not isinstance(value, tuple)}
+    other |= {name: (*value, *value, "x") for name, value in flat.items() if isinstance(value, tuple)}
+    config.update_from_flattened_dict(other)
+    configuration.save(config, tmp_path / "config.json")
+    loaded = configuration.flatten(configuration.load(tmp_path / "config.json"))
+    assert loaded == other
+    assert {name: type(value) for name, value in loaded.items()} == {name: type(value) for name, value in flat.items()}
+    assert all(loaded[name] != value for name, value in flat.items())
+
+
+def test_every_penalty_has_a_weight_and_an_interval_and_no_other_name_does():
+    config = configuration.default()
+    assert set(config.penalties) == set(config.penalty_every) == set(regularizers.PENALTIES)
+    assert set(config.generator_penalties) == set(regularizers.GENERATOR_PENALTIES)
+    assert set(configuration.PENALTIES) == set(regularizers.PENALTIES)
+    assert not any(config.penalties.values())
+    assert not any(config.generator_penalties.values())
+
+
+@pytest.mark.parametrize(
+    ("entries", "names"),
+    [
+        ((), ()),
+        (("a", "b"), ("a", "b")),
+        (("a,b",), ("a", "b")),
+        (("a, b", " c "), ("a", "b", "c")),
+        (("", "a,,b,"), ("a", "b")),
+    ],
+)
+def test_names_are_listed_one_by_one_or_with_commas(entries, names):
+    assert configuration.listed(entries) == names
+
+
+# Populations
+
+R1, RATE = "penalties.r1", "optimizer.generator.learning_rate"
+SWEPT = {"population": 3, "seed": 5, "sweep": f" {R1} = 0.1, 1,1e1 ;ema_decay=0.9,0.99,0 ; "}
+
+
+def test_what_can_be_swept_is_a_decimal_setting_that_has_a_range():
+    flat = configuration.flatten(configuration.default())
+    assert len(set(configuration.SWEEPABLE)) == len(configuration.SWEEPABLE)
+    assert {type(flat.get(name)) for name in configuration.SWEEPABLE} == {float}
+
+
+def test_a_sweep_gives_each_member_its_own_values():
+    config = tiny_config(**SWEPT)
+    assert configuration.sweep(config) == {R1: (0.1, 1.0, 10.0), "ema_decay": (0.9, 0.99, 0.0)}
+    assert configuration.sweep(tiny_config(population=3)) == {}
+    assert configuration.values(config, R1) == (0.1, 1.0, 10.0)
+    assert configuration.values(config, "penalties.r2") == (0.0,)
+    assert configuration.values(tiny_config(penalties__r1=2.0), R1) == (2.0,)
+    configuration.validate(config)
+
+
+def test_each_member_is_an_experiment_of_its_own():
+    config = tiny_config(**SWEPT)
+    members = configuration.members(config)
+    for index, (r1, decay) in enumerate([(0.1, 0.9), (1.0, 0.99), (10.0, 0.0)]):
+        assert members[index] == tiny_config(seed=5 + index, penalties__r1=r1, ema_decay=decay)
+        assert configuration.members(members[index]) == [members[index]]
+    assert len(members) == 3
+    assert config == tiny_config(**SWEPT)  # which is left as it was
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("penalties.r3=1,2", r"no setting in config\.sweep 'penalties\.r3': did you mean penalties\.r"),
+        ("ema_dekay=1,2", r"no setting in config\.sweep 'ema_dekay': did you mean ema_decay"),
+        ("batch_size=1,2", r"no setting in config\.sweep 'batch_size'"),  # which is no weight
+        (
+            f"{R1}=1,2,3",
+            rf"config\.sweep='{R1}=1,2,3': {R1} has 3 values, and config\.population=2 members need as many",
+        ),
+        (f"{R1}=1", rf"{R1} has 1 values, and config\.population=2 members"),
+        (f"{R1}=1,two", rf"config\.sweep='{R1}=1,two': {R1} should be followed by = and numbers"),
+        (f"{R1}", rf"{R1} should be followed by = and numbers"),
+        (f"{R1}=1,", rf"{R1} should be followed by = and numbers"),
+        (f"{R1}=1,2; {R1}=3,4", rf"should have {R1} once"),
+        (f"{R1}=1,-2", r"config\.penalties\.r1=-2\.0 should be at least 0"),
+        (f"{RATE}=1,nan", r"config\.optimizer\.generator\.learning_rate=nan should be at least 0"),
+        ("ema_decay=1,1.5", r"config\.ema_decay=1\.5 should be from 0 to 1"),
+    ],
+)
+def test_a_wrong_sweep_is_answered(text, message):
+    with raises_user_error(UserError, match=message):
+        configuration.validate(tiny_config(population=2, sweep=text))
+
+
+def test_one_run_alone_has_nothing_to_sweep():
+    with raises_user_error(UserError, match=r"config\.population=1 should be larger"):
+        configuration.validate(tiny_config(sweep=f"{R1}=1"))
+
+
+def test_the_seeds_of_all_members_are_in_range():
+    configuration.validate(tiny_config(population=4, seed=2**32 - 4))
+    with raises_user_error(UserError, match=r"config\.seed=4294967293 should be from 0 to 4294967292"):
+        configuration.validate(tiny_config(population=4, seed=2**32 - 3))
+
+
+# Shipped experiments
 
 
 def shipped(path):
@@ -189,20 +317,22 @@ def test_every_shipped_experiment_is_valid_and_its_step_keeps_the_state_s_shape(
     configuration.validate(config)
     data = config.data
     assert data.load_size > data.size or (data.crop, data.load_size) == ("centre", 0)
-    gan = steps.build(config)
-    state = jax.eval_shape(lambda: steps.initial_state(config, gan))
-    images = jax.ShapeDtypeStruct((config.discriminator_steps, 4, data.size, data.size, data.channels), np.float32)
-    after, metrics = jax.eval_shape(functools.partial(steps.UPDATES[config.updates], gan), state, {"images": images})
+    gan = experiment.build(config, classes=10)
+    state = jax.eval_shape(lambda: experiment.initial_state(gan))
+    count = (config.discriminator_steps, 4)
+    images = jax.ShapeDtypeStruct((*count, *example_shape(data)), np.float32)
+    batch = {"images": images, "labels": jax.ShapeDtypeStruct(count, np.int32)}
+    after, metrics = jax.eval_shape(functools.partial(steps.UPDATES[config.updates], gan), state, batch)
     assert after == state
     assert {metric.shape for metric in metrics.values()} == {()}
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "folder"])  # from which the others take their settings
 def test_a_shipped_experiment_takes_a_step(name):
-    experiment = Experiment(shipped(CONFIGS[0].with_name(f"{name}.py")))
-    state, metrics = experiment.run(1)
+    shipped_one = Experiment(shipped(CONFIGS[0].with_name(f"{name}.py")))
+    state, metrics = shipped_one.run(1)
     assert int(state.step) == 1
     assert all(np.isfinite(value) for value in metrics.values())
     # A relativistic loss does not notice the last bias, so only the kernels are bound to change.
     kernels = lambda state: {path: leaf for path, leaf in leaves(state.networks).items() if "kernel" in path}  # noqa: E731
-    assert_all_changed(kernels(state), kernels(experiment.state))
+    assert_all_changed(kernels(state), kernels(shipped_one.state))

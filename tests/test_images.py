@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxgan.images import MOST_FRAMES, colours, grid, save_gif, save_png
+from jaxgan.images import FONT, MOST_FRAMES, colours, grid, save_gif, save_png
 
 
 def noise(*shape):
@@ -40,6 +40,49 @@ def test_images_need_not_be_square():
     canvas = grid(images, 2)
     assert canvas.shape == (48 + 4, 2 * 22 + 2, 3)
     np.testing.assert_array_equal(canvas[2:50:2, 24:44:2], images[1])
+
+
+NAMES = ["0", "airplane", "W" * 40, "gjpqy"]
+
+
+def strip_of(names, size: int = 48, columns: int = 2):
+    """What stands in front of the pictures, and those."""
+    images = noise(len(names) * columns, size, size, 3)
+    whole, plain = grid(images, columns, names), grid(images, columns)
+    width = whole.shape[1] - plain.shape[1]
+    assert whole.shape[0] == plain.shape[0]
+    np.testing.assert_array_equal(whole[:, width:], plain)
+    return whole[:, :width]
+
+
+@pytest.mark.parametrize("size", [28, 48, 64])
+@pytest.mark.parametrize("names", [NAMES, NAMES[:1], ["x"] * 3])
+def test_the_name_of_a_row_stands_beside_it_and_is_not_cut(names, size):
+    ink = (strip_of(names, size) < 255).any(-1)
+    assert not ink[:, : FONT // 4].any()
+    assert not ink[:, -FONT // 4 :].any()
+    pitch = size * -(-48 // size) + 2
+    for row, name in enumerate(names):
+        place = ink[2 + row * pitch : 2 + (row + 1) * pitch]
+        lines, columns = np.flatnonzero(place.any(1)), np.flatnonzero(place.any(0))
+        assert abs((lines[0] + lines[-1]) / 2 - pitch / 2) < FONT / 2, name  # in the middle of the row
+        assert len(lines) <= FONT + 4
+        assert ink.shape[1] - FONT <= columns[-1] < ink.shape[1]  # close to the pictures
+    assert not ink[:2].any()
+
+
+def test_the_strip_is_as_wide_as_the_longest_name():
+    widths = [strip_of(["x" * count, "x"]).shape[1] for count in (1, 10, 40)]
+    assert widths[0] < widths[1] < widths[2] < 40 * FONT
+    assert strip_of(["W" * 10, "x"]).shape[1] == strip_of(["x", "W" * 10]).shape[1]
+
+
+def test_each_row_has_its_own_name():
+    """Exchanged names are exchanged strips."""
+    one, other = strip_of(["ship", "frog"]), strip_of(["frog", "ship"])
+    np.testing.assert_array_equal(one[2:52], other[52:102])
+    np.testing.assert_array_equal(one[52:102], other[2:52])
+    assert (one[2:52] != one[52:102]).any()
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])

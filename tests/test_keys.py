@@ -74,3 +74,16 @@ def test_truncation_bounds_the_latents(truncation):
     density = np.exp(-(truncation**2) / 2) / np.sqrt(2 * np.pi)
     mass = float(jax.scipy.special.erf(truncation / np.sqrt(2)))
     np.testing.assert_allclose(rows.var(), 1 - 2 * truncation * density / mass, rtol=0.05)
+
+
+@pytest.mark.parametrize("shape", [(), (2, 2, 1)])
+def test_normal_numbers_belong_to_the_example_s_key(shape):
+    drawn = jax.jit(keys.normal, static_argnums=1)
+    own = keys.example_keys(keys.use_key(5, 7, "noise"), jnp.arange(12))
+    rows = np.asarray(drawn(own, shape))
+    assert rows.shape == (12, *shape)
+    assert len(np.unique(rows)) == rows.size
+    np.testing.assert_array_equal(drawn(own[jnp.asarray([7, 2])], shape), rows[[7, 2]])
+    many = np.asarray(drawn(keys.example_keys(keys.use_key(5, 7, "noise"), jnp.arange(20_000)), shape))
+    assert abs(many.mean()) < 4 / np.sqrt(many.size)
+    assert abs(many.var() - 1) < 4 * np.sqrt(2 / many.size)

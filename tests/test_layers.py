@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments import quick_jit
+from experiments import assert_same_bits, quick_jit, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -124,7 +124,8 @@ class Downsampled(layers.nn.Module):
 
     @layers.nn.compact
     def __call__(self, images):
-        return layers.DOWNSAMPLINGS[self.name_of](images, 5, use_bias=True)
+        layer, shrink = layers.DOWNSAMPLINGS[self.name_of](5, use_bias=True)
+        return shrink(layer(images))
 
 
 @pytest.mark.parametrize("size", [8, 14])
@@ -149,8 +150,8 @@ class Normed(layers.nn.Module):
     norm: str
 
     @layers.nn.compact
-    def __call__(self, features, train):
-        return layers.NORMS[self.norm](features, train, None)
+    def __call__(self, features, modulation=None, train=True):
+        return layers.NORMS[self.norm](features, modulation, train, None)
 
 
 @pytest.mark.parametrize("shape", [(64, 5), (16, 3, 3, 5)])
@@ -181,6 +182,247 @@ def test_no_norm_is_the_identity():
     out, variables = Normed("none").init_with_output(jax.random.key(1), features, train=True)
     np.testing.assert_array_equal(out, features)
     assert jax.tree.leaves(variables) == []
+
+
+@pytest.mark.parametrize("modulation", [None, jnp.ones((8, 2))])
+def test_without_a_norm_nothing_is_modulated(modulation):
+    features = jnp.ones((8, 3))
+    np.testing.assert_array_equal(Normed("none").apply({}, features, modulation), features)
+
+
+# A modulated norm
+
+CLASSES, COUNT = 3, 4  # and features
+LABELS = jnp.asarray([0, 2, 1, 2, 2, 0])
+ONE_HOT = jax.nn.one_hot(LABELS, CLASSES)
+PLACES = [(len(LABELS), COUNT), (len(LABELS), 3, 2, COUNT)]
+
+
+def initial(shape, modulation=None):
+    return Normed("batch").init(jax.random.key(1), jnp.zeros(shape), modulation)
+
+
+@functools.cache
+def modulated(shape):
+    """Features, and the variables of a modulated BatchNorm whose rows of scales and shifts are all different."""
+    features = 3 * jax.random.normal(jax.random.key(0), shape) + 7
+    variables = initial(shape, ONE_HOT)
+    rows = np.random.default_rng(0).normal(size=(2, CLASSES, COUNT)).astype(np.float32)
+    params = {f"Dense_{i}": {"kernel": jnp.asarray(rows[i])} for i in range(2)}
+    return features, variables, variables | {"params": params}
+
+
+@functools.partial(quick_jit, static_argnums=3)
+def normed(variables, features, modulation=None, train=True):
+    """What the norm makes of features, and its new statistics."""
+    out, new = Normed("batch").apply(variables, features, modulation, train, mutable=["batch_stats"])
+    return out, new["batch_stats"]
+
+
+@pytest.mark.parametrize("shape", PLACES)
+def test_at_first_a_modulated_norm_is_a_plain_one(shape):
+    features, variables, _ = modulated(shape)
+    plain = initial(shape)
+    assert set(plain["params"]) == {"BatchNorm_0"}
+    assert set(variables["params"]) == {"Dense_0", "Dense_1"}  # and neither a scale nor a bias for all classes
+    assert_same_bits(normed(variables, features, ONE_HOT), normed(plain, features))
+    np.testing.assert_array_equal(variables["params"]["Dense_0"]["kernel"], np.ones((CLASSES, COUNT)))
+    np.testing.assert_array_equal(variables["params"]["Dense_1"]["kernel"], np.zeros((CLASSES, COUNT)))
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("shape", PLACES)
+def test_each_example_is_scaled_and_shifted_by_the_row_of_its_class(shape, train):
+    features, _, variables = modulated(shape)
+    axes = tuple(range(len(shape) - 1))
+    x = np.float64(features)
+    mean, variance = (x.mean(axes), x.var(axes)) if train else (0, 1)  # running moments as they start
+    scales, shifts = (np.float64(variables["params"][f"Dense_{i}"]["kernel"])[LABELS] for i in range(2))
+    wide = (len(LABELS), *[1] * (len(shape) - 2), COUNT)
+    expected = (x - mean) / np.sqrt(variance + 1e-5) * scales.reshape(wide) + shifts.reshape(wide)
+    out, stats = normed(variables, features, ONE_HOT, train)
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+    # The statistics know of no classes.
+    assert_same_bits(stats, normed(initial(shape), features, None, train)[1])
+
+
+def test_the_row_of_a_class_is_its_own():
+    features, _, variables = modulated(PLACES[1])
+    before = normed(variables, features, ONE_HOT)[0]
+    for layer in ("Dense_0", "Dense_1"):
+        kernel = variables["params"][layer]["kernel"].at[2].add(1.0)
+        changed = variables | {"params": variables["params"] | {layer: {"kernel": kernel}}}
+        after = normed(changed, features, ONE_HOT)[0]
+        of_class = np.asarray(LABELS == 2)
+        np.testing.assert_array_equal(after[~of_class], before[~of_class])
+        assert (after[of_class] != before[of_class]).all()
+
+
+def test_a_mixed_modulation_lies_between_the_rows():
+    """Scales and shifts are linear in it."""
+    features, _, variables = modulated(PLACES[0])
+    one, other = (normed(variables, features, jnp.eye(CLASSES)[jnp.full(6, row)])[0] for row in (0, 1))
+    middle = normed(variables, features, jnp.tile(jnp.asarray([0.25, 0.75, 0.0]), (6, 1)))[0]
+    np.testing.assert_allclose(middle, 0.25 * one + 0.75 * other, rtol=1e-4, atol=1e-5)
+
+
+# The spread of a group
+
+
+stddev = quick_jit(layers.minibatch_stddev, static_argnums=1)
+
+
+def spreads(features, group):
+    return np.asarray(stddev(features, group))
+
+
+@pytest.mark.parametrize(("shape", "group"), [((6, 5), 3), ((6, 3, 2, 5), 1), ((6, 3, 2, 5), 2), ((6, 3, 2, 5), 6)])
+def test_each_example_is_told_the_spread_of_its_group(shape, group):
+    features = jax.random.normal(jax.random.key(0), shape)
+    out = spreads(features, group)
+    assert out.shape == (*shape[:-1], 6)
+    np.testing.assert_array_equal(out[..., :5], features)
+    for i in range(6):
+        first = i // group * group
+        spread = np.float64(features)[first : first + group].std(axis=0).mean()
+        np.testing.assert_allclose(out[i, ..., 5], np.full(shape[1:-1], spread), rtol=1e-4, atol=1.1e-4)
+
+
+def test_the_order_in_a_group_does_not_matter_and_neither_do_other_groups():
+    features = jax.random.normal(jax.random.key(0), (6, 4))
+    before = spreads(features, 3)
+    np.testing.assert_allclose(spreads(features[jnp.asarray([2, 0, 1, 3, 4, 5])], 3)[:, 4], before[:, 4], rtol=1e-5)
+    changed = spreads(features.at[4].add(10.0), 3)[:, 4]
+    np.testing.assert_array_equal(changed[:3], before[:3, 4])
+    assert (changed[3:] > before[3:, 4] + 1).all()
+
+
+def test_the_gradient_of_equal_examples_is_finite():
+    features = jnp.ones((4, 3))
+    assert spreads(features, 4)[:, 3].max() < 1e-3
+    slope = quick_jit(jax.grad(lambda x: layers.minibatch_stddev(x, 4)[:, 3].sum()))(features)
+    np.testing.assert_array_equal(slope, np.zeros((4, 3)))
+
+
+# Spectral normalisation
+
+WIDE = {"nn.Dense": (5, 7), "Conv": (4, 4, 2, 7), "ConvTranspose": (4, 4, 2, 7)}
+
+
+class Spectral(layers.nn.Module):
+    """A layer whose kernel is divided by its largest singular value, if that is asked for."""
+
+    kind: str
+    asked: bool = True
+
+    @layers.nn.compact
+    def __call__(self, inputs, train):
+        layer = layers.nn.Dense(7, use_bias=False) if self.kind == "nn.Dense" else getattr(layers, self.kind)(7)
+        return layers.normalised(layer, inputs, self.asked, train)
+
+
+@functools.partial(quick_jit, static_argnums=(0, 1, 4))
+def applied(kind: str, asked: bool, variables, inputs, train: bool = False):
+    """The output, and the collections that may change."""
+    return Spectral(kind, asked).apply(variables, inputs, train, mutable=["batch_stats"])
+
+
+@functools.cache
+def spectral(kind: str, scale: float = 1.0):
+    """(output, variables, effective kernel reshaped to a matrix) after many steps of power iteration on a kernel."""
+    shape = WIDE[kind]
+    inputs = jax.random.normal(jax.random.key(0), (3, 5) if len(shape) == 2 else (3, 4, 4, 2))
+    kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32) * np.float32(scale)
+    variables = Spectral(kind).init(jax.random.key(1), inputs, train=True)
+    name = f"{kind.removeprefix('nn.')}_0"
+    variables = {**variables, "params": {name: variables["params"][name] | {"kernel": jnp.asarray(kernel)}}}
+    for _ in range(100):
+        variables = {**variables, **applied(kind, True, variables, inputs, True)[1]}
+    return inputs, variables, kernel.reshape(-1, 7)
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_a_normalised_kernel_has_a_largest_singular_value_of_1(kind):
+    """Its layer's output is that of the kernel over numpy's singular value: joined are all axes but the last one."""
+    inputs, variables, matrix = spectral(kind)
+    (name, params), *_ = variables["params"].items()
+    largest = np.linalg.svd(np.float64(matrix), compute_uv=False)[0]
+    assert largest > 3
+    divided = {"params": {name: params | {"kernel": params["kernel"] / np.float32(largest)}}}
+    expected = applied(kind, False, divided, inputs)[0]
+    for train in (True, False):
+        out = applied(kind, True, variables, inputs, train)[0]
+        np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
+    # One that is normalised already stays.
+    out = applied(kind, True, variables | divided, inputs)[0]
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_one_step_of_power_iteration_by_hand():
+    """Miyato et al., 2018, algorithm 1; their W is flax's kernel transposed, so their v is the vector kept here."""
+    inputs, variables, matrix = spectral("nn.Dense")
+    first = Spectral("nn.Dense").init(jax.random.key(2), inputs, train=False)
+    variables = {**variables, "batch_stats": first["batch_stats"]}
+    start = next(np.float64(leaf) for leaf in jax.tree.leaves(variables["batch_stats"]) if leaf.ndim == 2)
+    unit = lambda vector: vector / np.linalg.norm(vector)  # noqa: E731
+    left = unit(matrix @ start[0])
+    right = unit(matrix.T @ left)
+    out, new = applied("nn.Dense", True, variables, inputs, True)
+    np.testing.assert_allclose(out, inputs @ matrix / (left @ matrix @ right), rtol=1e-4, atol=1e-5)
+    kept = next(leaf for leaf in jax.tree.leaves(new) if leaf.ndim == 2)
+    np.testing.assert_allclose(kept[0], right, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_the_scale_of_a_kernel_does_not_matter(kind):
+    (inputs, one, _), (_, other, _) = spectral(kind), spectral(kind, scale=10.0)
+    expected, out = (applied(kind, True, variables, inputs)[0] for variables in (one, other))
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_estimate_moves_in_training_alone():
+    inputs, _, _ = spectral("Conv")
+    variables = Spectral("Conv").init(jax.random.key(3), inputs, train=False)
+    for train in (True, False):
+        new = applied("Conv", True, variables, inputs, train)[1]
+        assert same(new["batch_stats"], variables["batch_stats"]) != train
+    plain = Spectral("Conv", asked=False).init(jax.random.key(3), inputs, train=False)
+    assert set(plain) == {"params"}
+    # Flax divides the first kernel too, and only its direction matters.
+    one, other = (tree["params"]["Conv_0"]["kernel"] for tree in (variables, plain))
+    np.testing.assert_allclose(one, other * (one / other).mean(), rtol=1e-4)
+
+
+# Initialisation
+
+
+@pytest.mark.parametrize("shape", [(6, 9), (9, 6), (4, 4, 3, 8), (1, 1, 3, 8)])
+def test_an_orthogonal_kernel_keeps_lengths(shape):
+    """Saxe et al., 2014: its columns, or if it is wider than high its rows, are orthonormal."""
+    kernel = np.asarray(layers.INITIALIZERS["orthogonal"](0.02)(jax.random.key(0), shape, jnp.float32))
+    assert kernel.shape == shape
+    matrix = np.float64(kernel.reshape(-1, shape[-1]))
+    small = matrix.T @ matrix if len(matrix) >= shape[-1] else matrix @ matrix.T
+    np.testing.assert_allclose(small, np.eye(len(small)), atol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "fans"), [((300, 200), 500), ((4, 4, 30, 40), 16 * 70)])
+def test_the_xavier_initializer_is_uniform_within_its_bounds(shape, fans):
+    """Glorot and Bengio, 2010, equation 16: U[-sqrt(6 / (fan in + fan out)), ...]."""
+    kernel = np.asarray(layers.INITIALIZERS["xavier"](0.02)(jax.random.key(0), shape, jnp.float32))
+    bound = np.sqrt(6 / fans)
+    assert 0.999 * bound < kernel.max() <= bound
+    assert -0.999 * bound > kernel.min() >= -bound
+    np.testing.assert_allclose(kernel.var(), bound**2 / 3, rtol=0.03)
+
+
+@pytest.mark.parametrize("name", layers.INITIALIZERS)
+def test_only_the_gaussian_initializer_minds_the_deviation(name):
+    shape = (4, 4, 2, 3)
+    one, other = (layers.INITIALIZERS[name](stddev)(jax.random.key(0), shape, jnp.float32) for stddev in (0.02, 0.04))
+    assert (one.shape, one.dtype) == (shape, jnp.float32)
+    np.testing.assert_allclose(other, 2 * one if name == "gaussian" else one, rtol=1e-5)
+    assert float(jnp.abs(one).min()) > 0
 
 
 def test_the_gaussian_initializer_is_the_papers():

@@ -12,6 +12,7 @@ import pytest
 from experiments import assert_same_bits, raises_user_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from two_devices import COMBINATIONS
 
 from jaxgan import parallel, steps
 from jaxgan.errors import UserError
@@ -29,7 +30,7 @@ def found(tmp_path_factory):
     result = subprocess.run(
         program,
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        timeout=240,
+        timeout=400,
         capture_output=True,
         text=True,
         check=False,
@@ -58,7 +59,7 @@ def test_an_example_is_given_the_same_bits_on_any_device(found, what):
         np.testing.assert_array_equal(np.concatenate(array), one[path])
 
 
-@pytest.mark.parametrize("updates", steps.UPDATES)
+@pytest.mark.parametrize("updates", [*steps.UPDATES, *COMBINATIONS])
 def test_the_devices_agree_to_the_bit(found, updates):
     """Parameters, BatchNorm's moments, the optimizers' and the average's state."""
     for path, array in branch(found, updates, "all").items():
@@ -76,6 +77,19 @@ def test_two_devices_compute_what_one_does(found, updates):
     for path, array in both.items():
         found_here = array if path.startswith(METRICS) else array[0]
         np.testing.assert_allclose(found_here, one[path], rtol=1e-3, atol=2e-5, err_msg=path)
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_what_looks_at_the_whole_batch_sees_that_of_all_devices(found, name):
+    """Parameters, averages, memories and metrics after three steps."""
+    one, both = branch(found, name, "one"), branch(found, name, "all")
+    assert one.keys() == both.keys()
+    for path, array in both.items():
+        found_here = array if path.startswith(METRICS) else array[0]
+        np.testing.assert_allclose(found_here, one[path], rtol=2e-3, atol=5e-5, err_msg=path)
+    metrics = {path for path in one if path.startswith(METRICS)}
+    weights = [key.split("__")[1] for key in COMBINATIONS[name] if key.startswith("penalties__")]
+    assert {f"{METRICS}['{weight}']" for weight in weights} < metrics
 
 
 def test_a_stream_gives_two_devices_what_resident_data_gives_them(found):

@@ -16,6 +16,7 @@ from jaxgan import keys
 from jaxgan.data import cache, order, pipeline, sources
 from jaxgan.data.cache import Undecoded
 from jaxgan.data.decode import Transform
+from jaxgan.data.worlds import TRAIN_EXAMPLES, TRAIN_SEED, WORLDS
 from jaxgan.errors import UserError
 
 law = settings(deadline=None, max_examples=30, derandomize=True)
@@ -386,6 +387,138 @@ def test_what_the_processes_load_is_the_global_batch(feeds, kind, processes):
         feed.close()
     joined = jax.tree.map(lambda *arrays: np.concatenate(arrays, axis=2), *batches)
     assert_equal(joined, loaded(feeds("resident", 2), 7, 2))
+
+
+# Populations: each member has an order of its own
+
+
+@law
+@given(
+    seed=st.integers(0, 2**32 - 4),
+    members=st.integers(1, 4),
+    repeats=st.integers(1, 3),
+    processes=st.sampled_from([1, 2]),
+    examples=st.integers(1, 40),
+    step=st.integers(0, 30),
+)
+def test_each_member_reads_what_it_would_read_alone(seed, members, repeats, processes, examples, step):
+    part = {"process": processes - 1, "processes": processes}
+    plan = pipeline.Order(seed, 4, repeats, examples, members=members, **part)
+    assert plan.per_step == ((members, repeats) if members > 1 else (repeats,))
+    assert plan.batch_axis == (3 if members > 1 else 2)
+    for member in range(members):
+        alone = pipeline.Order(seed + member, 4, repeats, examples, **part)
+        for repeat in range(repeats):
+            number = (step * members + member) * repeats + repeat
+            np.testing.assert_array_equal(plan.batch(number), alone.batch(step * repeats + repeat))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("part", [{}, {"process": 1, "processes": 2}])
+def test_members_lie_between_the_steps_and_their_batches(kind, part):
+    feed = make_feed(kind, 2, members=3, **part)
+    taken, batch = feed.take(3, 5), 4 // part.get("processes", 1)
+    feed.close()
+    for leaf in jax.tree.leaves(taken):
+        assert leaf.shape[:4] == (5, 3, 2, batch)
+        assert leaf.shape[feed.order.batch_axis] == batch
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), feed.like(5)) == jax.tree.map(lambda x: (x.shape, x.dtype), taken)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_member_takes_is_what_a_run_with_its_seed_takes(kind):
+    """The labels of a stream tell its examples."""
+    feed = make_feed(kind, 2, members=3)
+    taken = feed.take(4, 3)
+    feed.close()
+    found = taken if kind == "resident" else taken["labels"]
+    for member in range(3):
+        alone = pipeline.ResidentFeed(decoded(), pipeline.Order(3 + member, 4, 2, COUNT)).take(4, 3)
+        np.testing.assert_array_equal(found[:, member], alone)
+    if kind != "resident":
+        np.testing.assert_array_equal(taken["images"], decoded().images[found])
+
+
+@slow_law
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 3)), min_size=2, max_size=4), st.sampled_from(KINDS))
+def test_a_population_goes_on_in_the_middle(jumps, kind):
+    feed = make_feed(kind, 2, members=3)
+    whole = feed.take(0, 18)
+    for step, count in jumps:
+        for start in (step, step + count):  # a jump, and what follows
+            taken = feed.take(start, count)
+            jax.tree.map(lambda x, y, s=start, n=count: np.testing.assert_array_equal(x, y[s : s + n]), taken, whole)
+    feed.close()
+
+
+def test_the_feed_of_a_population():
+    config = tiny_config(data__split="train[:50]", discriminator_steps=2, seed=9, population=3)
+    examples = pipeline.open_examples(config)
+    for asked in ("resident", "streaming"):
+        config.data.feed = asked
+        feed = pipeline.feed(config, examples, 2**30, steps_per_dispatch=2)
+        assert feed.order == pipeline.Order(9, 8, 2, 50, members=3)
+        feed.close()
+    assert feed.ahead == 2 * 2 * 3 * 2  # two dispatches of two steps
+
+
+# Worlds
+
+
+def ring_config(**settings):
+    return tiny_config(**{"data__source": "world:ring", "model__family": "points"} | settings)
+
+
+@pytest.fixture(scope="module")
+def ring() -> cache.Examples:
+    return pipeline.open_examples(ring_config())
+
+
+def test_a_world_is_opened_as_points(ring):
+    points, labels = WORLDS["ring"].sample(TRAIN_SEED, TRAIN_EXAMPLES)
+    assert (len(ring), ring.shape, ring.classes) == (TRAIN_EXAMPLES, (2,), tuple("01234567"))
+    batch = ring.batch(np.arange(TRAIN_EXAMPLES))
+    assert_equal(batch, {"images": points, "labels": labels})
+
+
+def test_the_digest_of_a_world_is_that_of_its_points(ring):
+    assert ring.digest == cache.held(ring.images, ring.labels, ring.classes).digest
+    assert len(ring.digest) == 32
+    some = [
+        pipeline.open_examples(ring_config(data__split="train[:9]", data__source=f"world:{name}")) for name in WORLDS
+    ]
+    again = pipeline.open_examples(ring_config(data__split="train[:9]"))
+    assert again.digest in {one.digest for one in some}
+    assert len({ring.digest, *(one.digest for one in some)}) == 1 + len(WORLDS)
+
+
+def test_splits_and_classes_of_a_world(ring):
+    tenth = pipeline.open_examples(ring_config(data__split="train[:10%]"))
+    assert_equal(tenth.batch(np.arange(len(tenth))), ring.batch(np.arange(TRAIN_EXAMPLES // 10)))
+    few = pipeline.open_examples(ring_config(data__split="train[:10%]", data__classes=("6,2",)))
+    places = np.flatnonzero(np.isin(tenth.labels, (2, 6)))
+    assert few.classes == ("2", "6")
+    np.testing.assert_array_equal(few.images, tenth.images[places])
+    np.testing.assert_array_equal(few.labels, tenth.labels[places] // 4)  # 2 and 6 become 0 and 1
+
+
+@pytest.mark.parametrize("feed", ["resident", "streaming"])
+def test_the_points_of_a_world_reach_a_step_as_they_are(feed):
+    """Whatever is asked of images: neither cropped nor flipped nor moved to another range."""
+    config = ring_config(data__split="train[:50]", data__feed=feed, data__crop="random", data__flip=True)
+    examples = pipeline.open_examples(config)
+    made = pipeline.feed(config, examples, 2**30)
+    inputs = made.take(2, 1)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), made.like(1)) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), inputs
+    )
+    load = quick_jit(pipeline.loader(config, made))
+    batch = load(made.data, jax.tree.map(lambda x: x[0], inputs), np.uint32(0), np.int32(2))
+    made.close()
+    indices = order.batch_indices(0, 2, 8, 50)
+    assert_equal(jax.tree.map(np.asarray, batch), jax.tree.map(lambda x: x[None], examples.batch(indices)))
+    kind = "resident" if feed == "resident" else "streaming, no worker processes"
+    assert pipeline.summary(made) == f"50 points in 2 dimensions, 8 classes (0, 1, 2, 3, 4, 5, 6, 7); {kind}"
 
 
 # What each example draws

@@ -4,56 +4,116 @@ import functools
 
 import jax
 import numpy as np
-from experiments import Experiment, assert_all_changed, leaves, tiny_config
+from experiments import POINTS, Experiment, assert_all_changed, leaves, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxgan import steps
+from jaxgan import experiment, steps
+from jaxgan.augment import AUGMENTATIONS
 from jaxgan.data import pipeline
+from jaxgan.data.sources import example_shape
 from jaxgan.losses import LOSSES
+from jaxgan.models.conditioning import DISCRIMINATOR_SIDES, GENERATOR_SIDES
+from jaxgan.optimizers import OPTIMIZERS, SCHEDULES
+from jaxgan.regularizers import GENERATOR_PENALTIES, PENALTIES
+
+CLASSES = 3
+PAIRS = [("none", "none")]
+PAIRS += [(one, other) for one in GENERATOR_SIDES for other in DISCRIMINATOR_SIDES if "none" not in (one, other)]
+
+
+def some(draw, most: int, table) -> list[str]:
+    """A few names of a table."""
+    return draw(st.lists(st.sampled_from(sorted(table)), max_size=most, unique=True))
 
 
 @st.composite
 def experiments(draw):
-    """Settings that go together."""
-    choice = {
+    """Settings that go together, of images or of a world."""
+    pick = lambda *values: draw(st.sampled_from(values))  # noqa: E731
+    family, (told, judged) = pick("dcgan", "mlp", "points"), draw(st.sampled_from(PAIRS))
+    choice = {"data__channels": pick(1, 3)} if family != "points" else dict(POINTS)
+    choice |= {
         "loss": draw(st.sampled_from(sorted(LOSSES))),
         "updates": draw(st.sampled_from(sorted(steps.UPDATES))),
-        "joined_batches": draw(st.booleans()),
-        "ema_warmup": draw(st.booleans()),
-        "model__family": draw(st.sampled_from(["dcgan", "mlp"])),
-        "model__generator__norm": draw(st.sampled_from(["batch", "none"])),
-        "model__discriminator__norm": draw(st.sampled_from(["batch", "none"])),
-        "model__initializer": draw(st.sampled_from(["gaussian", "he"])),
-        "penalties__r1": draw(st.sampled_from([0.0, 1.0])),
-        "penalties__r2": draw(st.sampled_from([0.0, 0.5])),
-        "data__channels": draw(st.sampled_from([1, 3])),
-        "optimizer__generator__schedule": draw(st.sampled_from(["constant", "linear", "cosine"])),
+        "joined_batches": pick(False, True),
+        "ema_warmup": pick(False, True),
+        "ema_half_life": pick(0.0, 100.0),
+        "model__family": family,
+        "model__generator__norm": "batch" if told == "cbn" else pick("batch", "none"),
+        "model__initializer": pick("gaussian", "he"),
+        "conditioning__generator": told,
+        "conditioning__discriminator": judged,
+        "conditioning__embedding": pick(0, 2),
+        "packing": 1 if DISCRIMINATOR_SIDES[judged].projects or DISCRIMINATOR_SIDES[judged].recovers else pick(1, 2),
+        "model__discriminator__minibatch_stddev": pick(0, 2),
+        "feature_matching": pick(0.0, 1.0),
+        "top_k__share": pick(1.0, 0.5),
+        "instance_noise__stddev": pick(0.0, 0.1),
+        "latent_optimisation__rate": pick(0.0, 0.5),
     }
+    for network in ("generator", "discriminator"):
+        choice[f"optimizer__{network}__name"] = draw(st.sampled_from(sorted(OPTIMIZERS)))
+        choice[f"optimizer__{network}__schedule"] = draw(st.sampled_from(sorted(SCHEDULES)))
+        choice[f"optimizer__{network}__clip"] = pick(0.0, 1.0)
+        choice[f"model__{network}__spectral_norm"] = pick(False, True)
+    forbidden = ("cr", "bcr") if family == "points" else ()
+    for name in some(draw, 2, set(PENALTIES) - set(forbidden)):
+        choice |= {f"penalties__{name}": 0.1, f"penalty_every__{name}": pick(1, 2)}
+    for name in some(draw, 2, GENERATOR_PENALTIES):
+        choice[f"generator_penalties__{name}"] = 0.1
+    if family != "points":
+        choice["augment"] = tuple(some(draw, 2, AUGMENTATIONS))
+    mixed = any(f"penalties__{name}" in choice for name in experiment.BATCH_NORM_FORBIDDEN)
+    choice["model__discriminator__norm"] = "none" if mixed else pick("batch", "none")
     if choice["updates"] == "alternating":
         choice["discriminator_steps"] = draw(st.integers(1, 2))
+        choice["unrolled_steps"] = draw(st.integers(0, 1))
+    if not choice.get("unrolled_steps"):
+        choice["weight_clip"] = pick(0.0, 0.5)
+    if choice["feature_matching"]:
+        choice["adversarial"] = pick(1.0, 0.0)
     if LOSSES[choice["loss"]].takes_targets:
-        choice["targets__real"] = draw(st.sampled_from([(1.0, 1.0), (0.8, 1.0)]))
-        choice["targets__flip"] = draw(st.sampled_from([0.0, 0.05]))
+        choice |= {"targets__real": pick((1.0, 1.0), (0.8, 1.0)), "targets__flip": pick(0.0, 0.05)}
+    if LOSSES[choice["loss"]].takes_margin:
+        choice["margin"] = pick(-1.0, 0.5)
     return choice
 
 
 def metric_names(config) -> set[str]:
+    """What a training step of the configuration reports."""
     names = {f"{network}_{name}" for network in "gd" for name in ("loss", "grad_norm", "learning_rate")}
-    return names | {"d_real", "d_fake"} | {name for name, weight in config.penalties.items() if weight}
+    names |= {"d_real", "d_fake"} | {name for name, weight in config.penalties.items() if weight}
+    names |= {f"g_{name}" for name, weight in config.generator_penalties.items() if weight}
+    if config.feature_matching:
+        names.add("g_features")
+    if config.conditioning.discriminator in ("acgan", "infogan"):
+        names |= {"d_recovery", "g_recovery"}
+    return names
 
 
-@settings(deadline=None, max_examples=12, derandomize=True)
+def labelled(config) -> int:
+    """The classes of the data; some data have none."""
+    return 0 if config.conditioning.discriminator in ("none", "infogan") else CLASSES
+
+
+@settings(deadline=None, max_examples=8, derandomize=True)
 @given(experiments())
 def test_a_step_keeps_the_shape_of_the_state(choice):
     """Which a scan over steps and the reuse of the state's memory rely on."""
     config = tiny_config(**choice)
-    gan = steps.build(config)
-    state = jax.eval_shape(lambda: steps.initial_state(config, gan))
-    shape = (config.discriminator_steps, 8, 8, 8, config.data.channels)
-    images = jax.ShapeDtypeStruct(shape, np.uint8)
-    step = lambda state, images: steps.UPDATES[config.updates](gan, state, {"images": pipeline.to_float(images)})  # noqa: E731
-    new, metrics = jax.eval_shape(step, state, images)
+    assert list(experiment.conflicts(config)) == []
+    gan = experiment.build(config, labelled(config))
+    state = jax.eval_shape(lambda: experiment.initial_state(gan))
+    shape, world = (config.discriminator_steps, config.batch_size), config.model.family == "points"
+    images = jax.ShapeDtypeStruct((*shape, *example_shape(config.data)), np.float32 if world else np.uint8)
+    labels = jax.ShapeDtypeStruct(shape, np.int32)
+
+    def step(state, images, labels):
+        images = images if world else pipeline.to_float(images)
+        return steps.UPDATES[config.updates](gan, state, {"images": images, "labels": labels})
+
+    new, metrics = jax.eval_shape(step, state, images, labels)
     assert jax.tree.structure(new) == jax.tree.structure(state)
     kinds = functools.partial(jax.tree.map, lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type))
     assert kinds(new) == kinds(state)
@@ -64,7 +124,8 @@ def test_a_step_keeps_the_shape_of_the_state(choice):
 @settings(deadline=None, max_examples=2, derandomize=True)
 @given(experiments())
 def test_a_step_gives_finite_numbers_and_changes_both_networks(choice):
-    tiny = Experiment(tiny_config(**choice | {"model__initializer": "he"}))
+    config = tiny_config(**choice | {"model__initializer": "he"})
+    tiny = Experiment(config, classes=labelled(config))
     state, metrics = tiny.run(2)
     assert [name for name, value in metrics.items() if not np.isfinite(value)] == []
     assert [path for path, array in leaves(state).items() if not np.isfinite(array).all()] == []

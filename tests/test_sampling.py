@@ -4,11 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments import DCGAN, experiment
+from experiments import DCGAN, POINTS, experiment, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxgan import sampling
+from jaxgan import experiment as experiments
+from jaxgan import keys, sampling
+from jaxgan.models.conditioning import code
+from jaxgan.state import Variables
 
 LATENT = 4
 
@@ -29,6 +32,102 @@ def test_image_i_is_the_same_however_many_are_made(trained, count):
     assert len(np.unique(whole.reshape(70, -1), axis=0)) == 70
     assert whole.std(0).mean() > 10
     np.testing.assert_array_equal(sampling.generate(*trained, sampling.latents(0, count, LATENT)), whole[:count])
+
+
+# Conditions
+
+CLASSES = 3
+CBN = {"conditioning__generator": "cbn", "conditioning__discriminator": "projection"}
+INFOGAN = {"conditioning__generator": "concat", "conditioning__discriminator": "infogan"}
+
+
+def gan_of(classes: int = CLASSES, **settings):
+    return experiments.build(tiny_config(**settings), classes)
+
+
+def test_a_generator_is_asked_for_classes_or_categories_or_nothing():
+    """Labels that it does not know do not count; a code without categories leaves nothing to ask for."""
+    assert sampling.choices(gan_of()) == 0
+    assert sampling.choices(gan_of(**CBN)) == CLASSES
+    assert sampling.choices(gan_of(**INFOGAN)) == 10
+    assert sampling.choices(gan_of(**INFOGAN, conditioning__categories=4)) == 4
+    assert sampling.choices(gan_of(**INFOGAN, conditioning__categories=0)) == 0
+
+
+def test_unasked_labels_take_turns():
+    assert sampling.mixed_labels(gan_of(), 5) is None
+    labels = sampling.mixed_labels(gan_of(**CBN), 7)
+    assert (labels.tolist(), labels.dtype) == ([0, 1, 2, 0, 1, 2, 0], np.int32)
+    assert sampling.mixed_labels(gan_of(**INFOGAN, conditioning__categories=2), 3).tolist() == [0, 1, 0]
+    assert sampling.mixed_labels(gan_of(**INFOGAN, conditioning__categories=0), 3) is None
+
+
+def test_a_condition_is_the_label_or_a_code_or_nothing():
+    labels = np.int32([2, 0, 1, 1])
+    assert sampling.conditions(gan_of(), 0, 4, None) is None
+    np.testing.assert_array_equal(sampling.conditions(gan_of(**CBN), 0, 4, labels), np.eye(CLASSES)[labels])
+    gan = gan_of(**INFOGAN, conditioning__categories=CLASSES)
+    found = sampling.conditions(gan, 5, 4, labels)
+    assert found.shape == (4, CLASSES + 2)
+    np.testing.assert_array_equal(found[:, :CLASSES], np.eye(CLASSES)[labels])
+    own = keys.example_keys(keys.use_key(5, 0, "sample codes"), jnp.arange(4))
+    np.testing.assert_array_equal(found[2], code(own[2], CLASSES, 2, jnp.int32(1)))
+
+
+@pytest.mark.parametrize("categories", [0, CLASSES])
+def test_the_numbers_of_a_code_belong_to_the_seed_and_the_index(categories):
+    gan = gan_of(**INFOGAN, conditioning__categories=categories)
+    labels = np.arange(8, dtype=np.int32) % CLASSES if categories else None
+    whole = np.asarray(sampling.conditions(gan, 3, 8, labels))[:, categories:]
+    assert whole.shape == (8, 2)
+    assert len(np.unique(whole)) == whole.size
+    part = sampling.conditions(gan, 3, 5, labels if labels is None else 2 - labels[:5])
+    np.testing.assert_array_equal(part[:, categories:], whole[:5])
+    assert not np.isin(sampling.conditions(gan, 4, 8, labels)[:, categories:], whole).any()
+
+
+@pytest.fixture(scope="module")
+def told():
+    """A generator that is told what to draw, its scales and shifts moved off their start, and its variables."""
+    gan = gan_of(**CBN)
+    generator, inputs = gan.networks["generator"], experiments.example_inputs(gan)["generator"]
+    tree = dict(jax.jit(lambda key: generator.init(key, *inputs, True))(jax.random.key(0)))
+    params = tree.pop("params")
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: leaf + rng.normal(size=leaf.shape).astype(np.float32), params)
+    return gan, generator, Variables(params, tree)
+
+
+@pytest.mark.parametrize("count", [1, 5, 64, 65])
+def test_image_i_with_its_label_is_the_same_however_many_are_made(told, count):
+    gan, generator, variables = told
+    labels = sampling.mixed_labels(gan, 70)
+
+    def images(count, labels):
+        points = sampling.latents(0, count, LATENT)
+        return sampling.generate(generator, variables, points, sampling.conditions(gan, 0, count, labels))
+
+    whole = images(70, labels)
+    np.testing.assert_array_equal(images(count, labels[:count]), whole[:count])
+    others = images(count, (labels[:count] + 1) % CLASSES)
+    assert (others != whole[:count]).any((1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("count", [3, 65])
+def test_points_of_a_world_are_floats_that_nothing_clips(count):
+    tiny = experiment(**POINTS)
+    network, variables = tiny.gan.networks["generator"], tiny.state.networks["generator"].variables
+    far = variables.replace(params=jax.tree.map(lambda leaf: 10 * leaf, variables.params))
+    rows = sampling.latents(0, count, LATENT)
+    made = sampling.generate(network, far, rows)
+    assert (made.shape, made.dtype) == ((count, 2), np.float32)
+    assert np.abs(made).max() > 10
+    expected = network.apply(far.collections(), rows, None, train=False)
+    np.testing.assert_allclose(made, expected, rtol=1e-4, atol=1e-4)
+    assert len(np.unique(made % 1)) > count  # and are not rounded
+
+
+# Latents
 
 
 def test_latents_belong_to_the_seed_and_the_index():

@@ -15,6 +15,7 @@ from PIL import Image
 
 from jaxgan.data import pipeline, sources
 from jaxgan.data.sources import Arrays, Selection
+from jaxgan.data.worlds import WORLDS
 from jaxgan.errors import UserError
 
 law = settings(deadline=None, max_examples=60, derandomize=True)
@@ -310,6 +311,42 @@ def test_unknown_sources_are_answered(tmp_path):
         select("")
     with raises_user_error(UserError, match="config.data.source=digits:mnist should be digits alone"):
         select("digits:mnist")
+
+
+@pytest.mark.parametrize("ask", [sources.select, sources.world_of, sources.example_shape])
+@pytest.mark.parametrize(("place", "advice"), [("rnig", "did you mean ring"), ("", "choose from gaussian1d, grid")])
+def test_an_unknown_world_is_answered_with_the_nearest(place, advice, ask):
+    with raises_user_error(UserError, match=f"there is no config.data.source world '{place}': {advice}"):
+        ask(tiny_config(data__source=f"world:{place}").data)
+
+
+def test_the_shape_of_an_example_is_told_by_the_source():
+    shape = lambda source: sources.example_shape(tiny_config(data__source=source, data__channels=3).data)  # noqa: E731
+    assert shape("digits") == shape("folder:ring") == (8, 8, 3)
+    assert {name: shape(f"world:{name}") for name in WORLDS} == {name: (world.dim,) for name, world in WORLDS.items()}
+    assert sources.world_of(tiny_config().data) is None
+    assert sources.world_of(tiny_config(data__source="world:grid").data) is WORLDS["grid"]
+
+
+def test_a_world_is_a_source_of_points_labelled_by_mode():
+    chosen = select("world:grid", "train[:20]")
+    assert (chosen.name, chosen.classes, len(chosen)) == ("world:grid", WORLDS["grid"].names, 20)
+    assert chosen.in_arrays
+    points = np.stack([item.image for item in read_all(chosen)])
+    assert points.dtype == np.float32
+    centres = WORLDS["grid"].means[[item.label for item in read_all(chosen)]]
+    assert (np.abs(points - centres) < 6 * WORLDS["grid"].stddev).all()
+    assert len({select(f"world:{name}").content for name in WORLDS}) == len(WORLDS)
+
+
+def test_the_modes_of_a_world_are_chosen_by_name():
+    chosen = select("world:grid", "train[:2%]", ("4 4,-4 -4",))
+    assert chosen.classes == ("-4 -4", "4 4")
+    for item in read_all(chosen):
+        np.testing.assert_allclose(item.image, [8 * item.label - 4] * 2, atol=0.4)
+    assert {item.label for item in read_all(chosen)} == {0, 1}
+    with raises_user_error(UserError, match="there is no config.data.classes '9'"):
+        select("world:ring", classes=("9",))
 
 
 def overwrite(path: Path) -> None:

@@ -8,7 +8,7 @@ import optax
 import pytest
 from experiments import assert_all_changed, assert_close, assert_same_bits, experiment, leaves, quick_jit, same
 
-from jaxgan import steps
+from jaxgan import experiment as experiments
 from jaxgan.state import Variables, apply, create_state, update
 
 
@@ -33,7 +33,7 @@ def test_no_two_arrays_share_their_memory(tiny):
 
 def test_the_seed_decides_every_random_array(tiny):
     def make(seed):
-        inputs = steps.example_inputs(tiny.config)
+        inputs = experiments.example_inputs(tiny.gan)
         return quick_jit(lambda: create_state(seed, tiny.gan.networks, tiny.gan.optimizers, inputs))()
 
     one, again, other = make(0), make(0), make(2**32 - 1)
@@ -46,7 +46,7 @@ def test_the_seed_decides_every_random_array(tiny):
 
 
 def test_two_networks_of_one_architecture_start_differently():
-    inputs = jnp.zeros((1, 3))
+    inputs = (jnp.zeros((1, 3)),)
 
     class Module(nn.Module):
         @nn.compact
@@ -66,22 +66,24 @@ def test_apply_without_training_treats_each_example_alone_and_keeps_the_stats(ti
     state, _ = tiny.run(2)
     variables, network = state.networks["generator"].variables, tiny.gan.networks["generator"]
     latents = jax.random.normal(jax.random.key(0), (4, 4))
-    out, stats = apply(network, variables, latents, train=False)
+    out, stats = apply(network, variables, latents, None, train=False)
     assert_same_bits(stats, variables.stats)
-    alone, _ = apply(network, variables, latents[:1], train=False)
+    alone, _ = apply(network, variables, latents[:1], None, train=False)
     np.testing.assert_allclose(alone[0], out[0], rtol=1e-5, atol=1e-6)
 
 
 def test_apply_in_training_sees_the_whole_batch_and_moves_the_stats(tiny):
     variables, network = tiny.state.networks["generator"].variables, tiny.gan.networks["generator"]
     latents = jax.random.normal(jax.random.key(0), (4, 4))
-    out, stats = apply(network, variables, latents, train=True)
+    out, stats = apply(network, variables, latents, None, train=True)
     assert_all_changed(stats, variables.stats)
-    others, _ = apply(network, variables, latents.at[1:].multiply(3), train=True)
+    others, _ = apply(network, variables, latents.at[1:].multiply(3), None, train=True)
     assert not np.allclose(others[0], out[0], atol=1e-4)
     # flax's momentum of 0.9: the moments move a tenth of the way to those of the batch.
-    hidden = latents @ variables.params["Dense_0"]["kernel"]
-    np.testing.assert_allclose(stats["batch_stats"]["BatchNorm_0"]["mean"], 0.1 * hidden.mean(0), rtol=1e-4, atol=1e-6)
+    hidden = latents @ variables.params["body"]["Dense_0"]["kernel"]
+    np.testing.assert_allclose(
+        stats["batch_stats"]["body"]["BatchNorm_0"]["mean"], 0.1 * hidden.mean(0), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_collections_are_what_flax_takes(tiny):

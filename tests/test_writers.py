@@ -2,6 +2,7 @@
 
 import io
 import json
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -138,6 +139,47 @@ def test_a_log_step_tells_of_its_own_step_however_many_come_together(tmp_path, d
             assert run.record["d_loss"] == first + dispatch
     lines = writers.read_records(tmp_path / "metrics.jsonl")
     assert [(line["step"], line["d_loss"]) for line in lines] == [(step, float(step)) for step in (10, 20, 30, 40)]
+
+
+def test_scores_are_written_with_their_step_whatever_that_is(tmp_path, capsys):
+    scores = {"modes": 7.0, "high_quality": 0.25}
+    with log(tmp_path) as run:
+        run.write(0, metrics(0, 4))
+        run.write(4, metrics(4, 3), scores)  # between log steps
+        run.write(7, metrics(7, 3))
+        run.write(10, metrics(10, 10), {"modes": 8.0})
+    lines = writers.read_records(tmp_path / "metrics.jsonl")
+    assert [(line["step"], line["d_loss"]) for line in lines] == [(7, 7.0), (10, 10.0), (20, 20.0)]
+    assert [line.get("modes") for line in lines] == [7.0, None, 8.0]
+    assert [line.get("high_quality") for line in lines] == [0.25, None, None]
+    assert {**run.record} == pytest.approx({name: value for name, value in lines[2].items() if name in run.record})
+    assert set(run.record) == {*NAMES, "modes"}
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[:2] for line in shown] == [
+        [f"step {step}/100", f"d_loss {step}.000"] for step in (7, 10, 20)
+    ]
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.format == "PNG"
+
+
+def test_the_speed_is_that_since_the_last_record(tmp_path, monkeypatch):
+    times = iter([0.0, 2.0, 3.0])
+    with log(tmp_path) as run:
+        monkeypatch.setattr(writers, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+        run.since = (0, next(times))
+        run.write(0, metrics(0, 7), {"modes": 7.0})
+        run.write(7, metrics(7, 3))
+    lines = writers.read_records(tmp_path / "metrics.jsonl")
+    assert [line["steps_per_second"] for line in lines] == [3.5, 3.0]
+    assert [line["images_per_second"] for line in lines] == [28.0, 24.0]
+
+
+def test_scores_do_not_hide_a_number_that_is_not_finite(tmp_path):
+    with log(tmp_path) as run:
+        bad = metrics(0, 3)["g_loss"].at[1].set(np.nan)
+        with pytest.raises(UserError, match=r"^g_loss is nan at step 2: "):
+            run.write(0, metrics(0, 3, g_loss=bad), {"modes": 7.0})
+    assert writers.read_records(tmp_path / "metrics.jsonl") == []
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

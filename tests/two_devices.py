@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from experiments import leaves, tiny_config
 
-from jaxgan import keys, parallel, steps
+from jaxgan import experiment, keys, objectives, parallel, steps
 from jaxgan.data import pipeline
 from jaxgan.data.cache import Examples
 from jaxgan.errors import UserError
@@ -23,16 +23,49 @@ def made_up_feed(kind: type, config, side: int):
     return kind(Examples(*data, ()), pipeline.Order(0, config.batch_size, config.discriminator_steps, 30))
 
 
-def outcomes(updates: str, kind: type = pipeline.ResidentFeed) -> dict:
+# What looks beyond an example: at the mean of a batch, its largest or best, its deviation, or at its neighbours.
+SHALLOW = {"model__family": "dcgan", "data__size": 8}  # one hidden layer in each network
+COMBINATIONS = {
+    "one by one": SHALLOW
+    | {
+        "conditioning__generator": "cbn",
+        "conditioning__discriminator": "projection",
+        "loss": "relativistic_average",
+        "penalties__max_gradient": 0.1,
+        "penalties__dragan": 0.1,
+        "penalties__lecam": 0.1,
+        "penalty_every__dragan": 2,
+        "feature_matching": 1.0,
+        "top_k__share": 0.4,
+        "top_k__decay_steps": 2,
+        "augment": ("colour", "translation"),
+        "model__discriminator__norm": "none",
+    },
+    "in groups": SHALLOW
+    | {
+        "updates": "simultaneous",
+        "conditioning__generator": "concat",
+        "conditioning__discriminator": "concat",
+        "packing": 2,
+        "model__discriminator__minibatch_stddev": 2,
+        "instance_noise__stddev": 0.1,
+        "penalties__r1": 0.1,
+        "weight_clip": 0.2,
+        "ema_half_life": 20.0,
+    },
+}
+
+
+def outcomes(kind: type = pipeline.ResidentFeed, classes: int = 0, **settings) -> dict:
     """The state and every step's metrics, from one device and from all of them."""
-    config = tiny_config(updates=updates, targets__real=(0.7, 1.0))
+    config = tiny_config(**settings)
     feed = made_up_feed(kind, config, config.data.size)
     inputs = feed.take(0, STEPS)
     found = {}
     for devices, axis_name in (("one", None), ("all", parallel.axis_name())):
-        gan, load = steps.build(config, axis_name), pipeline.loader(config, feed, axis_name)
-        run = functools.partial(steps.train_steps, functools.partial(steps.UPDATES[updates], gan), load)
-        state = jax.jit(lambda gan=gan: steps.initial_state(config, gan))()
+        gan, load = experiment.build(config, classes, axis_name), pipeline.loader(config, feed, axis_name)
+        run = functools.partial(steps.train_steps, functools.partial(steps.UPDATES[config.updates], gan), load)
+        state = jax.jit(lambda gan=gan: experiment.initial_state(gan))()
         if axis_name is None:
             found[devices] = jax.jit(run)(state, dict(feed.data), inputs)
         else:
@@ -64,11 +97,15 @@ def draws() -> dict:
 
     def draw(positions, axis_name=None):
         positions = positions[0, 0]
-        gan = steps.build(tiny_config(targets__real=(0.7, 1.0)), axis_name)
-        state = steps.initial_state(tiny_config(), gan)
+        gan = experiment.build(tiny_config(targets__real=(0.7, 1.0)), axis_name=axis_name)
+        state = experiment.initial_state(gan)
         examples = keys.global_examples(positions.shape[-1], axis_name)
         latents = keys.draw_latents(keys.use_key(0, 0, "latents"), examples, 4)
-        return {"positions": positions, "latents": latents, "targets": steps.draw_targets(gan, state, len(positions))}
+        return {
+            "positions": positions,
+            "latents": latents,
+            "targets": objectives.draw_targets(gan, state, len(positions)),
+        }
 
     positions = jnp.arange(100, 108).reshape(1, 1, 8)
     mapped = jax.pmap(functools.partial(draw, axis_name=parallel.AXIS), axis_name=parallel.AXIS)
@@ -100,11 +137,14 @@ def shares() -> dict:
 
 
 def main(out: str) -> None:
-    found = {updates: outcomes(updates) for updates in steps.UPDATES} | {"draws": draws(), "copies": copies()}
+    smooth = {"targets__real": (0.7, 1.0)}
+    found = {updates: outcomes(updates=updates, **smooth) for updates in steps.UPDATES}
+    found |= {name: outcomes(classes=30, **settings) for name, settings in COMBINATIONS.items()}
+    found |= {"draws": draws(), "copies": copies()}
     found["shares"] = shares()
     for name, kind in (("resident", pipeline.ResidentFeed), ("streaming", pipeline.StreamingFeed)):
         found[f"{name} batches"] = batches(kind)
-    found["streaming"] = outcomes("alternating", pipeline.StreamingFeed)
+    found["streaming"] = outcomes(pipeline.StreamingFeed, **smooth)
     np.savez(out, refusal=refusal(), devices=jax.local_device_count(), **leaves(found))
 
 

@@ -50,7 +50,7 @@ def shuffle(seed: int, epochs: np.ndarray, places: np.ndarray, num_examples: int
     return found.astype(np.int32)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=1024)  # 16 MiB: each member of a population comes back to its own block
 def _block(seed: int, block: int, num_examples: int) -> np.ndarray:
     positions = np.arange(block * BLOCK, (block + 1) * BLOCK)
     return shuffle(seed, *np.divmod(positions, num_examples), num_examples)

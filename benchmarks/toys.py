@@ -1,0 +1,125 @@
+"""Trains the toy experiments, ten seeds of each in one program, and writes their exact scores into docs/toys.md.
+
+    python -m benchmarks.toys [--workdir runs/toys] [--published_steps 400000] [--published_seeds 10]
+
+The rows at PacGAN's setting take hours on a CPU: --published_steps makes them shorter, and the table then says so. A run
+that is there already is not trained again.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import sample
+from benchmarks import report
+from jaxgan import config as configuration
+from jaxgan import population, sampling
+from jaxgan.data.sources import world_of
+from jaxgan.metrics import mixtures
+
+SEEDS = 10
+SAMPLES = 2500  # as in the paper
+PAGE = Path(__file__).parent.parent / "docs" / "toys.md"
+PACKED = {"packing": 2, "batch_size": 200}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One experiment and what its paper found: modes, share of high quality in per cent, reverse KL."""
+
+    name: str
+    config: str
+    settings: dict[str, object]
+    published: str = ""
+
+
+ROWS = {
+    "ring": [
+        Row("RpGAN + R1 + R2", "ring", {}),
+        Row("GAN, PacGAN's setting", "pacgan", {}, "6.3 ± .5, 98.2, .45"),
+        Row("PacGAN2, its setting", "pacgan", PACKED, "7.9 ± .1, 95.6, .07"),
+    ],
+    "grid": [
+        Row("RpGAN + R1 + R2", "grid", {}),
+        Row("GAN, PacGAN's setting", "pacgan", {"data.source": "world:grid"}, "17.3 ± .8, 94.8, .70"),
+        Row("PacGAN2, its setting", "pacgan", PACKED | {"data.source": "world:grid"}, "23.8 ± .7, 91.3, .13"),
+    ],
+}
+
+
+def train(row: Row, workdir: Path, settings: dict[str, object]) -> float:
+    """Trains a population unless it is there already; returns the seconds that it took."""
+    stopwatch = workdir.with_suffix(".json")
+    if not stopwatch.exists():
+        options = [f"--config.{name}={value}" for name, value in (row.settings | settings).items()]
+        command = [sys.executable, "train.py", f"--config=configs/{row.config}.py", f"--workdir={workdir}", *options]
+        started = time.perf_counter()
+        subprocess.run(command, check=True, cwd=PAGE.parent.parent)
+        stopwatch.write_text(json.dumps(time.perf_counter() - started))
+    return json.loads(stopwatch.read_text())
+
+
+def member_scores(workdir: Path) -> dict[str, np.ndarray]:
+    """Each score of each member, by all of their own samples."""
+    config = configuration.load(workdir / "config.json")
+    world, found = world_of(config.data), []
+    for member, seed in enumerate(population.seeds(config)):
+        gan, variables, _ = sample.restore(workdir, None, False, member)
+        latents = sampling.latents(seed, SAMPLES, config.latent_dim)
+        drawn = sampling.generate(gan.networks["generator"], variables, latents)
+        found.append(mixtures.mode_scores(drawn, world.means, world.stddev))
+    return {name: np.float64([scores[name] for scores in found]) for name in found[0]}
+
+
+def cells(scores: dict[str, np.ndarray]) -> list[str]:
+    """Means with standard errors, and the worst seed's values."""
+    count = len(scores["modes"])
+    text = []
+    for name, factor, digits, worst in (
+        ("modes", 1, 1, min),
+        ("high_quality", 100, 2, min),
+        ("reverse_kl", 1, 4, max),
+    ):
+        values = factor * scores[name]
+        error = f" ± {values.std(ddof=1) / math.sqrt(count):.{digits}f}" if count > 1 else ""
+        text.append(f"{values.mean():.{digits}f}{error} ({worst(values):.{digits}f})")
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workdir", type=Path, default=Path("runs/toys"))
+    parser.add_argument("--published_steps", type=int, default=400_000)
+    parser.add_argument("--published_seeds", type=int, default=SEEDS)
+    options = parser.parse_args()
+    options.workdir.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for world, rows in ROWS.items():
+        for number, row in enumerate(rows):
+            settings = {"population": SEEDS}
+            if row.published:
+                settings = {"population": options.published_seeds, "steps": options.published_steps}
+            workdir = options.workdir.absolute() / f"{world}{number}"
+            seconds = train(row, workdir, settings)
+            scores, steps = member_scores(workdir), configuration.load(workdir / "config.json").steps
+            short = f", {steps / 400_000:.3g} of the published" if row.published and steps < 400_000 else ""
+            head = [world, row.name, f"{steps:,}{short}", str(len(scores["modes"])), f"{seconds / 60:.1f} min"]
+            lines.append([*head, *cells(scores), row.published])
+        modes = {"ring": 8, "grid": 25}[world]
+        perfect = mixtures.perfect_scores(modes, 2, SAMPLES)
+        values = [f"{perfect['modes']:.1f}", f"{100 * perfect['high_quality']:.2f}", f"{perfect['reverse_kl']:.4f}"]
+        lines.append([world, "a perfect sampler", "", "", "", *values, ""])
+    head = ["world", "experiment", "steps", "seeds", "all seeds took", "modes", "% high quality", "reverse KL", "paper"]
+    text = f"{report.table(head, lines)}\n\n{report.machine('jax', 'flax', 'optax')}"
+    report.replace(PAGE, "scores", f"`python -m benchmarks.toys {' '.join(sys.argv[1:])}`".replace(" `", "`"), text)
+
+
+if __name__ == "__main__":
+    main()

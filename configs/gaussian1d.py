@@ -1,0 +1,46 @@
+"""One Gaussian moved onto another: the smallest GAN there is, with both densities and the discriminator in one picture.
+
+Command:  python train.py --config=configs/gaussian1d.py --workdir=runs/gaussian1d
+          with --config.data.source=world:mixture1d onto a mixture of two
+Time:     TIME
+Expect:   EXPECT
+"""
+
+from ml_collections import ConfigDict
+
+from jaxgan.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.data.source = "world:gaussian1d"
+    config.latent_dim = 1
+    config.batch_size = 256
+
+    config.model.family = "points"
+    config.model.initializer = "he"
+    config.model.generator.width = 32
+    config.model.generator.depth = 2
+    config.model.generator.norm = "none"
+    config.model.discriminator.width = 32
+    config.model.discriminator.depth = 2
+    config.model.discriminator.norm = "none"
+
+    config.loss = "non_saturating"  # with which sigmoid(D) is the probability of being real
+    config.penalties.r1 = 0.1  # without a penalty the two circle around the optimum
+    config.penalties.r2 = 0.1
+    config.ema_decay = 0.99
+
+    config.steps = 4_000
+    for network in config.optimizer.values():
+        network.learning_rate = 3e-3
+        network.b1 = 0.0
+        network.b2 = 0.99
+        network.schedule = "cosine"
+        network.decay_steps = config.steps
+    config.log_every = 100
+    config.sample_every = 100
+    config.checkpoint_every = 1000
+    config.sample_grid = 2500
+    config.steps_per_dispatch = 100
+    return config

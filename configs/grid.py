@@ -1,0 +1,23 @@
+"""The grid of 25 Gaussians: configs/ring.py trained for longer.
+
+Command:  python train.py --config=configs/grid.py --workdir=runs/grid
+          with --config.population=10 for ten seeds at once
+Time:     TIME
+Expect:   EXPECT
+"""
+
+from ml_collections import ConfigDict
+
+from configs import ring
+
+
+def get_config() -> ConfigDict:
+    config = ring.get_config()
+    config.data.source = "world:grid"
+    config.steps = 24_000
+    for network in config.optimizer.values():
+        network.decay_steps = config.steps
+    config.log_every = 1000
+    config.sample_every = 1000
+    config.checkpoint_every = 4000
+    return config

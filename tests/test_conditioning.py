@@ -1,0 +1,262 @@
+"""Labels and codes in the networks: where they enter, what is judged, and how codes are drawn."""
+
+import functools
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from experiments import quick_jit, raises_user_error, tiny_config
+
+from jaxgan import experiment
+from jaxgan.errors import UserError
+from jaxgan.models.conditioning import DISCRIMINATOR_SIDES, Discriminator, Generator, code
+
+CLASSES, BATCH, FEATURES = 5, 6, 4
+ONE_HOT = jax.nn.one_hot(jnp.asarray([0, 3, 1, 1, 4, 2]), CLASSES)
+UNKNOWN = jax.nn.one_hot(jnp.full(BATCH, -1), CLASSES)
+
+
+class Seen(nn.Module):
+    """A body that hands out what it was given."""
+
+    @nn.compact
+    def __call__(self, inputs, *more):
+        self.sow("intermediates", "given", (inputs, *more[:-1]))
+        return inputs.reshape(len(inputs), -1)[:, :FEATURES]
+
+
+def given(network, inputs, condition, variables=None):
+    """(the variables of a network around `Seen`, what that was given)."""
+    variables = variables or {"params": network.init(jax.random.key(0), inputs, condition, True).get("params", {})}
+    _, seen = network.apply(variables, inputs, condition, True, mutable=["intermediates"])
+    return variables["params"], seen["intermediates"]["body"]["given"][0]
+
+
+@functools.cache
+def judge(side: str = "none", recovered: int = 0):
+    """(discriminator, its variables, compiled): features of its own choice, weights all different."""
+    network = Discriminator(Seen(), side, recovered=recovered, kernel_init=nn.initializers.normal(1.0))
+    examples = jax.random.normal(jax.random.key(1), (BATCH, FEATURES))
+    params = network.init(jax.random.key(0), examples, ONE_HOT, True)["params"]
+    params["Dense_0"]["bias"] += 0.7
+    return examples, params, quick_jit(lambda params, *args: network.apply({"params": params}, *args, True))
+
+
+# Joined
+
+
+@pytest.mark.parametrize("embedding", [0, 3])
+def test_a_joined_condition_follows_the_latents(embedding):
+    latents = jax.random.normal(jax.random.key(1), (BATCH, 2))
+    params, (joined, modulation) = given(Generator(Seen(), "concat", embedding), latents, ONE_HOT)
+    told = ONE_HOT @ params["embedding"]["kernel"] if embedding else ONE_HOT
+    assert set(params) == ({"embedding"} if embedding else set())
+    np.testing.assert_array_equal(joined[:, :2], latents)
+    np.testing.assert_allclose(joined[:, 2:], told, rtol=1e-6)
+    assert modulation is None
+
+
+@pytest.mark.parametrize("embedding", [0, 3])
+@pytest.mark.parametrize("shape", [(BATCH, 2), (BATCH, 4, 3, 2)])
+def test_a_joined_condition_is_the_same_at_every_pixel(shape, embedding):
+    examples = jax.random.normal(jax.random.key(1), shape)
+    params, (joined,) = given(Discriminator(Seen(), "concat", embedding), examples, ONE_HOT)
+    told = ONE_HOT @ params["embedding"]["kernel"] if embedding else ONE_HOT
+    assert joined.shape == (*shape[:-1], 2 + (embedding or CLASSES))
+    np.testing.assert_array_equal(joined[..., :2], examples)
+    for place in np.ndindex(shape[1:-1]):
+        np.testing.assert_allclose(joined[(slice(None), *place)][:, 2:], told, rtol=1e-6)
+
+
+def test_a_modulation_is_the_condition_and_nothing_is_joined():
+    latents = jax.random.normal(jax.random.key(1), (BATCH, 2))
+    for side, expected in (("none", None), ("cbn", ONE_HOT)):
+        params, (joined, modulation) = given(Generator(Seen(), side), latents, ONE_HOT)
+        assert params == {}
+        np.testing.assert_array_equal(joined, latents)
+        np.testing.assert_array_equal(modulation, expected)
+
+
+def shapes(family: str, network: str, **settings) -> dict[str, tuple[int, ...]]:
+    """{path: the shape of a parameter} of a network of a tiny experiment."""
+    source = "world:ring" if family == "points" else "digits"
+    gan = experiment.build(tiny_config(model__family=family, data__source=source, **settings), CLASSES)
+    inputs = experiment.example_inputs(gan)[network]
+    tree = jax.eval_shape(lambda: gan.networks[network].init(jax.random.key(0), *inputs, True))["params"]
+    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@pytest.mark.parametrize("embedding", [0, 3])
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+@pytest.mark.parametrize("family", ["mlp", "dcgan", "points"])
+def test_the_first_layer_grows_by_what_is_joined_and_no_other_one(family, network, embedding):
+    joins = dict.fromkeys(("conditioning__generator", "conditioning__discriminator"), "concat")
+    plain, joined = shapes(family, network), shapes(family, network, **joins, conditioning__embedding=embedding)
+    first = f"['body']['{'Conv_0' if (family, network) == ('dcgan', 'discriminator') else 'Dense_0'}']['kernel']"
+    changed = {path for path in plain | joined if plain.get(path) != joined.get(path)}
+    assert changed == {first} | ({"['embedding']['kernel']"} if embedding else set())
+    *window, inputs, features = plain[first]
+    places = 8 * 8 if (family, network) == ("mlp", "discriminator") else 1  # whose dense layer meets every pixel
+    assert joined[first] == (*window, inputs + places * (embedding or CLASSES), features)
+    assert joined.get("['embedding']['kernel']") == ((CLASSES, embedding) if embedding else None)
+
+
+# Judged
+
+
+def test_an_unconditional_logit_is_linear_in_the_features():
+    examples, params, run = judge()
+    judgement = run(params, examples, None)
+    expected = np.float64(examples) @ params["Dense_0"]["kernel"][:, 0] + params["Dense_0"]["bias"]
+    np.testing.assert_allclose(judgement.logits, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(judgement.features, examples)
+    assert judgement.recovered is None
+
+
+def test_a_projection_is_the_product_of_the_features_and_the_label_s_row():
+    """Miyato and Koyama, 2018, equation 3: y^T V f + psi(f)."""
+    examples, params, run = judge("projection")
+    assert {name: set(layer) for name, layer in params.items()} == {
+        "Dense_0": {"kernel", "bias"},
+        "Dense_1": {"kernel"},
+    }
+    rows = np.float64(params["Dense_1"]["kernel"])
+    assert rows.shape == (CLASSES, FEATURES)
+    alone = np.float64(examples) @ params["Dense_0"]["kernel"][:, 0] + params["Dense_0"]["bias"]
+    labels = ONE_HOT.argmax(1)
+    expected = [alone[i] + rows[labels[i]] @ np.float64(examples[i]) for i in range(BATCH)]
+    judgement = run(params, examples, ONE_HOT)
+    np.testing.assert_allclose(judgement.logits, expected, rtol=1e-5, atol=1e-5)
+    assert judgement.recovered is None
+
+
+def test_a_projection_is_linear_in_features_and_in_conditions():
+    examples, params, run = judge("projection")
+    bare = params | {"Dense_0": jax.tree.map(jnp.zeros_like, params["Dense_0"])}
+    logits = lambda examples, condition: run(bare, examples, condition).logits  # noqa: E731
+    other, told = examples[::-1] + 1, jnp.roll(ONE_HOT, 2, axis=0)
+    parts = [logits(examples, ONE_HOT), logits(other, ONE_HOT), logits(examples, told)]
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    close(logits(2 * examples - 3 * other, ONE_HOT), 2 * parts[0] - 3 * parts[1])
+    close(logits(examples, 2 * ONE_HOT - 3 * told), 2 * parts[0] - 3 * parts[2])
+
+
+def test_an_unknown_label_leaves_the_unconditional_logit():
+    np.testing.assert_array_equal(UNKNOWN, np.zeros((BATCH, CLASSES)))
+    examples, params, run = judge("projection")
+    np.testing.assert_array_equal(run(params, examples, UNKNOWN).logits, judge()[2](params, examples, None).logits)
+
+
+@pytest.mark.parametrize("side", DISCRIMINATOR_SIDES)
+def test_what_is_guessed_is_linear_in_the_features(side):
+    examples, params, run = judge(side, 7)
+    judgement = run(params, examples, ONE_HOT)
+    assert judgement.logits.shape == (BATCH,)
+    if not DISCRIMINATOR_SIDES[side].recovers:
+        assert judgement.recovered is None
+        return
+    layer = params["Dense_1"]
+    expected = np.float64(judgement.features) @ layer["kernel"] + layer["bias"]
+    assert judgement.recovered.shape == (BATCH, 7)
+    np.testing.assert_allclose(judgement.recovered, expected, rtol=1e-5, atol=1e-5)
+    # It is not told the condition that it has to guess.
+    np.testing.assert_array_equal(run(params, examples, jnp.roll(ONE_HOT, 1, axis=0)).recovered, judgement.recovered)
+
+
+def test_spectral_norm_is_for_the_judgement_too():
+    network = Discriminator(Seen(), "projection", spectral_norm=True)
+    examples, params, _ = judge("projection")
+    variables = network.init(jax.random.key(0), examples, ONE_HOT, True)
+    step = quick_jit(lambda v: network.apply(v, examples, ONE_HOT, True, mutable=["batch_stats"]))
+    variables = {**variables, "params": params}
+    for _ in range(100):
+        judgement, stats = step(variables)
+        variables |= stats
+    largest = {name: np.linalg.svd(layer["kernel"], compute_uv=False)[0] for name, layer in params.items()}
+    expected = examples @ params["Dense_0"]["kernel"][:, 0] / largest["Dense_0"] + params["Dense_0"]["bias"]
+    expected += ((ONE_HOT @ params["Dense_1"]["kernel"] / largest["Dense_1"]) * examples).sum(1)
+    np.testing.assert_allclose(judgement.logits, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sides", "size", "recovered"),
+    [
+        (("none", "none"), 0, None),
+        (("concat", "concat"), CLASSES, None),
+        (("cbn", "projection"), CLASSES, None),
+        (("cbn", "acgan"), CLASSES, CLASSES),
+        (("concat", "infogan"), 9, 9),
+    ],
+)
+def test_an_experiment_s_networks_are_told_and_guess_as_many_numbers(sides, size, recovered):
+    settings = {"conditioning__categories": 6, "conditioning__continuous": 3}
+    names = ("conditioning__generator", "conditioning__discriminator")
+    gan = experiment.build(tiny_config(**settings, **dict(zip(names, sides, strict=True))), CLASSES)
+    inputs = experiment.example_inputs(gan)
+    assert gan.condition_size == size
+    assert (inputs["generator"][1] is None) == (size == 0)
+    run = lambda name: gan.networks[name].init_with_output(jax.random.key(0), *inputs[name], True)[0]  # noqa: E731
+    assert jax.eval_shape(lambda: run("generator")).shape == (1, 8, 8, 1)
+    found = jax.eval_shape(lambda: run("discriminator")).recovered
+    assert (found.shape[1] if found else None) == recovered
+
+
+@pytest.mark.parametrize("side", ["generator", "discriminator"])
+def test_an_unknown_side_is_answered_with_the_nearest(side):
+    with raises_user_error(UserError, match=rf"config\.conditioning\.{side} 'conat': did you mean concat"):
+        experiment.build(tiny_config(**{f"conditioning__{side}": "conat"}), CLASSES)
+
+
+# Codes
+
+drawn = jax.jit(
+    lambda keys, categories, continuous: jax.vmap(lambda key: code(key, categories, continuous))(keys),
+    static_argnums=(1, 2),
+)
+MANY = 6000
+
+
+def chi_squared(counts) -> float:
+    """Of counts that should be equal; its mean is one less than there are of them."""
+    return float(((counts - np.mean(counts)) ** 2 / np.mean(counts)).sum())
+
+
+@functools.cache
+def codes(categories: int, continuous: int):
+    return np.asarray(drawn(jax.random.split(jax.random.key(0), MANY), categories, continuous))
+
+
+def test_every_category_is_as_likely():
+    parts = codes(6, 2)[:, :6]
+    np.testing.assert_array_equal(np.sort(parts, axis=1), np.broadcast_to([0, 0, 0, 0, 0, 1], parts.shape))
+    assert chi_squared(parts.sum(0)) < 20.5  # the 0.999 quantile for 5 degrees of freedom
+
+
+def test_the_numbers_of_a_code_are_uniform_between_minus_1_and_1_and_independent():
+    rows = codes(6, 2)
+    numbers = rows[:, 6:]
+    assert (np.abs(numbers) <= 1).all()
+    for column in numbers.T:
+        assert chi_squared(np.histogram(column, 10, (-1, 1))[0]) < 27.9  # 9 degrees of freedom
+    together = np.corrcoef(np.column_stack([rows[:, :5], numbers]).T)[:, 5:]
+    others = together[~np.eye(7, dtype=bool)[:, 5:]]
+    assert np.abs(others).max() < 4.5 / math.sqrt(MANY)
+    assert len(np.unique(numbers)) > 0.99 * numbers.size  # each key its own
+
+
+@pytest.mark.parametrize(("categories", "continuous"), [(0, 3), (4, 0), (1, 0), (6, 2)])
+def test_a_code_has_as_many_numbers_as_are_asked_for(categories, continuous):
+    rows = codes(categories, continuous)
+    assert rows.shape == (MANY, categories + continuous)
+    np.testing.assert_array_equal(rows[:, :categories].sum(1), np.full(MANY, categories > 0))
+
+
+def test_a_category_that_is_given_is_taken_and_changes_no_number():
+    keys = jax.random.split(jax.random.key(1), 4)
+    free = drawn(keys, 4, 2)
+    told = quick_jit(jax.vmap(lambda key, category: code(key, 4, 2, category)))(keys, jnp.asarray([3, 0, 1, 1]))
+    np.testing.assert_array_equal(told[:, :4], np.eye(4)[[3, 0, 1, 1]])
+    np.testing.assert_array_equal(told[:, 4:], free[:, 4:])
