@@ -160,7 +160,7 @@ def arrange(options: argparse.Namespace, labels: list[int]) -> None:
             raise UserError(f"--num={options.num} should be a multiple of the {len(labels)} labels")
         if options.columns not in (None, options.num // len(labels)):
             raise UserError(
-                f"--columns={options.columns} should be {options.num // len(labels)}, the images of a label, or left out"
+                f"--columns={options.columns} should be {options.num // len(labels)}, the images of a label, or absent"
             )
         options.columns = options.num // len(labels)
 

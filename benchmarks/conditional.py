@@ -20,7 +20,7 @@ from jaxgan import sampling
 
 SAMPLES = 1000
 PAGE = Path(__file__).parent.parent / "docs" / "conditional.md"
-WAYS = [("cbn", "projection"), ("concat", "concat"), ("concat", "projection"), ("cbn", "acgan")]
+WAYS = [("cbn", "projection"), ("concat", "concat"), ("cbn", "acgan")]
 
 
 def train(workdir: Path, generator: str, discriminator: str) -> float:

@@ -23,7 +23,7 @@ from configs import pacgan
 from jaxgan import experiment, parallel, population, steps
 from jaxgan.data import pipeline
 
-STEPS = 200  # in a turn
+STEPS = 20  # in a turn
 
 
 def torch_steps() -> Callable[[], None]:

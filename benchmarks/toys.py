@@ -2,8 +2,8 @@
 
     python -m benchmarks.toys [--workdir runs/toys] [--published_steps 400000] [--published_seeds 10]
 
-The rows at PacGAN's setting take hours on a CPU: --published_steps makes them shorter, and the table then says so. A run
-that is there already is not trained again.
+The rows at PacGAN's setting take hours on a CPU: --published_steps makes them shorter, and the table then says so. A
+run that is there already is not trained again.
 """
 
 import argparse

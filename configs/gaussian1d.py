@@ -27,17 +27,19 @@ def get_config() -> ConfigDict:
     config.model.discriminator.norm = "none"
 
     config.loss = "non_saturating"  # with which sigmoid(D) is the probability of being real
-    config.penalties.r1 = 0.1  # without a penalty the two circle around the optimum
-    config.penalties.r2 = 0.1
-    config.ema_decay = 0.99
+    config.penalties.r1 = 0.003  # a stronger one would forbid the slopes of p / (p + q)
+    config.penalties.r2 = 0.003
+    config.ema_decay = 0.998
+    config.ema_warmup = True
 
     config.steps = 4_000
     for network in config.optimizer.values():
-        network.learning_rate = 3e-3
         network.b1 = 0.0
         network.b2 = 0.99
         network.schedule = "cosine"
         network.decay_steps = config.steps
+    config.optimizer.generator.learning_rate = 1e-3
+    config.optimizer.discriminator.learning_rate = 5e-3  # which soon answers whatever the generator does
     config.log_every = 100
     config.sample_every = 100
     config.checkpoint_every = 1000

@@ -8,16 +8,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
+from experiments import quick_jit
 from PIL import Image
 from programs import contents, train_tiny
 
 import sample
-from jaxgan import images
+from jaxgan import config as configuration
+from jaxgan import experiment, images
+from jaxgan.checkpoint import Checkpoints
 
 NAMES = ["daisy", "red rose", "sweet, pea", "tulip"]
 CONDITIONAL = ["--config.conditioning.generator=cbn", "--config.conditioning.discriminator=projection"]
-INFOGAN = ["--config.conditioning.generator=concat", "--config.conditioning.discriminator=infogan"]
+CONDITIONAL += ["--config.model.initializer=he", "--config.optimizer.generator.learning_rate=0.1"]  # labels soon matter
 SHORT = ["--config.steps=2", "--config.sample_grid=8"]
+INFOGAN = {
+    "model.initializer": "he",
+    "conditioning.generator": "concat",
+    "conditioning.discriminator": "infogan",
+    "conditioning.categories": 5,
+    "conditioning.continuous": 1,
+}
 
 
 def untouched(workdir: Path):
@@ -42,10 +53,13 @@ def flowers(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def codes(tmp_path_factory):
-    """A short InfoGAN run with 5 categories and a number; nothing may change it."""
-    workdir = tmp_path_factory.mktemp("codes") / "run"
-    sizes = ["--config.conditioning.categories=5", "--config.conditioning.continuous=1"]
-    assert train_tiny(workdir, *INFOGAN, *SHORT, *sizes) == 0
+    """An InfoGAN with 5 categories and a number as it is before training; nothing may change it."""
+    workdir, config = tmp_path_factory.mktemp("codes"), tiny.get_config()
+    config.update_from_flattened_dict(INFOGAN)
+    configuration.save(config, workdir / "config.json")
+    gan = experiment.build(config)
+    with Checkpoints(workdir / "checkpoints", keep=1) as checkpoints:
+        checkpoints.save(1, quick_jit(lambda: experiment.initial_state(gan))(), {})
     yield from untouched(workdir)
 
 
@@ -106,10 +120,7 @@ def test_an_image_depends_on_its_seed_place_and_label_alone(run, request):
     own = {label: drawn(workdir, f"--labels={label}", "--num=12")[0] for label in set(labels)}
     for index, label in enumerate(labels):
         np.testing.assert_array_equal(in_turn[index], own[label][index])
-    for index in range(12):  # and on all three of them
-        assert len({pictures[index].tobytes() for pictures in own.values()}) == len(own)
-        assert len({pictures[index].tobytes() for pictures in (own[0], own[1])}) == 2
-    assert len({picture.tobytes() for picture in own[0]}) == 12
+    assert len({picture.tobytes() for pictures in own.values() for picture in pictures}) == 12 * len(own)
     together, labels = drawn(workdir, "--labels=2,0", "--num=6")
     assert labels == [2, 2, 2, 0, 0, 0]
     np.testing.assert_array_equal(together, np.concatenate([own[2][:3], own[0][3:6]]))
@@ -144,7 +155,11 @@ def test_a_grid_has_a_row_for_each_label_and_its_name(flowers):
 def test_a_folder_has_a_folder_for_each_label(flowers):
     pictures, _ = drawn(flowers, "--labels=sweet%2C pea".replace("%2C", ","), "--num=2")
     assert sampled(flowers, "--labels=sweet, pea", "--num=2", out="one/") == 0
-    assert {str(path) for path in contents(Path("one"))} == {"sweet, pea", "sweet, pea/000000.png", "sweet, pea/000001.png"}
+    assert {str(path) for path in contents(Path("one"))} == {
+        "sweet, pea",
+        "sweet, pea/000000.png",
+        "sweet, pea/000001.png",
+    }
     both, _ = drawn(flowers, "--labels=1,0", "--num=4")
     assert sampled(flowers, "--labels=red rose,0", "--num=4", out="two/") == 0
     files = {0: "red rose/000000.png", 1: "red rose/000001.png", 2: "daisy/000002.png", 3: "daisy/000003.png"}
@@ -174,7 +189,7 @@ WRONG = {
     "--labels=1,": r"there is no class '': choose from .*",
     "--labels=0,1,2 --num=8": r"--num=8 should be a multiple of the 3 labels",
     "--labels=0,1 --num=8 --columns=2": r"--columns=2 should be 4, the images of a label, or left out",
-    "--labels=0,1,2 --interpolate=1": r"--labels has 3 labels and --num=64 with --columns=8 makes 8 rows: there should .*",
+    "--labels=0,1,2 --interpolate=1": r"--labels has 3 labels and --num=64 with --columns=8 makes 8 rows: .*",
 }
 
 

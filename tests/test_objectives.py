@@ -52,6 +52,18 @@ def drawn(batch_size: int, step: int = 0, repeat: int = 0, **settings):
     return [np.asarray(targets) for targets in draw()]
 
 
+def test_the_targets_reach_the_loss():
+    gan = experiments.build(tiny_config(loss="least_squares", **SMOOTH))
+    real, fake = judgements(0)
+    value, metrics = objectives.discriminator_loss(gan, at_step(0), real, fake, None)
+    ones, zeros = drawn(8, loss="least_squares", **SMOOTH)
+    assert not np.isin(ones, (0, 1)).any()
+    np.testing.assert_allclose(value, (((real.logits - ones) ** 2 + (fake.logits - zeros) ** 2) / 2).mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["d_loss"], value)
+    np.testing.assert_allclose(metrics["d_real"], real.logits.mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["d_fake"], fake.logits.mean(), rtol=1e-5)
+
+
 def test_targets_fill_their_ranges():
     for targets, low, high in zip(drawn(4000, **SMOOTH), (0.7, 0.1), (0.9, 0.3), strict=True):
         assert low <= targets.min() < low + 0.01

@@ -26,7 +26,9 @@ def made(classes: int = 0, **settings):
 def of_seed(gan, variables, seed: int, count: int, labels=None) -> np.ndarray:
     """What the generator makes of a seed's first latents."""
     latents = sampling.latents(seed, count, gan.config.latent_dim)
-    return sampling.generate(gan.networks["generator"], variables, latents, sampling.conditions(gan, seed, count, labels))
+    return sampling.generate(
+        gan.networks["generator"], variables, latents, sampling.conditions(gan, seed, count, labels)
+    )
 
 
 # Grids
@@ -170,7 +172,13 @@ def test_samples_that_are_not_finite_leave_nothing_to_tell():
 
 
 def test_scores_as_a_line_of_text():
-    values = {"modes": 7.5, "modes_se": 0.25, "modes_perfect": 8.0, "high_quality": 0.98765, "high_quality_perfect": 1.0}
+    values = {
+        "modes": 7.5,
+        "modes_se": 0.25,
+        "modes_perfect": 8.0,
+        "high_quality": 0.98765,
+        "high_quality_perfect": 1.0,
+    }
     assert pictures.told(values) == "modes 7.5 ± 0.25 (perfect 8), high_quality 0.9877 (perfect 1)"
 
 

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 from experiments import POINTS, Experiment, assert_all_changed, leaves, tiny_config
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from jaxgan import experiment, steps
@@ -121,7 +121,7 @@ def test_a_step_keeps_the_shape_of_the_state(choice):
     assert all((value.shape, value.dtype) == ((), np.float32) for value in metrics.values())
 
 
-@settings(deadline=None, max_examples=2, derandomize=True)
+@settings(deadline=None, max_examples=2, derandomize=True, phases=[Phase.generate])  # to shrink is to compile for hours
 @given(experiments())
 def test_a_step_gives_finite_numbers_and_changes_both_networks(choice):
     config = tiny_config(**choice | {"model__initializer": "he"})
@@ -129,5 +129,8 @@ def test_a_step_gives_finite_numbers_and_changes_both_networks(choice):
     state, metrics = tiny.run(2)
     assert [name for name, value in metrics.items() if not np.isfinite(value)] == []
     assert [path for path, array in leaves(state).items() if not np.isfinite(array).all()] == []
-    kernels = lambda state: {path: leaf for path, leaf in leaves(state.networks).items() if "kernel" in path}  # noqa: E731
+    # Spectral normalisation keeps numbers of each kernel under names that hold its own; the head's is 1 for ever.
+    kernels = lambda state: {  # noqa: E731
+        path: leaf for path, leaf in leaves(state.networks).items() if path.endswith("['kernel']")
+    }
     assert_all_changed(kernels(state), kernels(tiny.state))

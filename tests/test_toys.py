@@ -94,7 +94,9 @@ def test_scores_are_those_of_the_points_that_sample_draws(name, run, tmp_path):
         found = {"wasserstein": np.abs(np.sort(points[:, 0]) - world.quantiles(len(points))).mean()}
     else:
         found = mixtures.mode_scores(points, world.means, world.stddev)
-    assert {score: last[score] for score in SCORES[name]} == pytest.approx({k: float(v) for k, v in found.items()}, 1e-4)
+    assert {score: last[score] for score in SCORES[name]} == pytest.approx(
+        {k: float(v) for k, v in found.items()}, 1e-4
+    )
 
 
 @BOTH
@@ -163,30 +165,26 @@ def test_sample_draws_points_and_a_picture_of_them(name, run, tmp_path, capsys):
 def test_points_are_no_folder_of_pictures(ring, tmp_path, capsys):
     assert sample.main([f"--workdir={ring}", f"--out={tmp_path / 'folder'}/", "--num=3"]) == 2
     (error,) = capsys.readouterr().err.splitlines()
-    assert error == (
-        f"error: --out={tmp_path / 'folder'}/ should end in .png or .npz, since world:ring has no images"
-    )
+    assert error == (f"error: --out={tmp_path / 'folder'}/ should end in .png or .npz, since world:ring has no images")
     assert list(tmp_path.iterdir()) == []
 
 
 # What theory says
 
 
-def test_a_generator_moves_to_the_target(line, tmp_path):
-    """From around 0 to a Gaussian around 4, most of the way in a tenth of the shipped steps."""
+def test_a_generator_moves_to_the_target(line):
+    """Half of the way at least, in a tenth of the shipped steps."""
     world, last = worlds.WORLDS["gaussian1d"], records(line)[-1]
     gan = experiment.build(configuration.load(line / "config.json"))
     state = quick_jit(lambda: experiment.initial_state(gan))()
     latents = jnp.asarray(np.random.default_rng(0).normal(size=(2500, 1)), jnp.float32)
     at_first, _ = steps.apply(gan.networks["generator"], state.ema["generator"], latents, None, train=False)
     before = float(mixtures.wasserstein(at_first[:, 0], world.quantiles(2500)))
-    assert before > 2
+    assert before > 0.5
     assert last["wasserstein"] < before / 2
-    assert drawn(line, tmp_path, "--num=2500").mean() > 2
 
 
-SPREAD, PLACE = 0.8, 3.2  # of the generator that the discriminator judges: it overlaps the Gaussian around 4
-SAME = (0.5, 4.0)
+(CENTRE,), STDDEV = worlds.WORLDS["gaussian1d"].means[0], worlds.WORLDS["gaussian1d"].stddev
 
 
 @functools.cache
@@ -202,7 +200,7 @@ def judge():
             "model__discriminator__width": 32,
             "model__discriminator__depth": 2,
             "optimizer__generator__learning_rate": 0.0,
-            "optimizer__discriminator__learning_rate": 2e-2,
+            "optimizer__discriminator__learning_rate": 1e-2,
             "optimizer__discriminator__b2": 0.99,
             "optimizer__discriminator__schedule": "cosine",
             "optimizer__discriminator__decay_steps": 1000,
@@ -235,7 +233,7 @@ def judged(scale: float, shift: float):
     """sigmoid(D(x)) along the line, beside both densities, after training against N(shift, scale^2)."""
     gan, taught = judge()
     state, losses = taught(jnp.float32(scale), jnp.float32(shift))
-    place = np.linspace(-2, 9, 1101)
+    place = np.linspace(CENTRE - 6, CENTRE + 5, 1101)
     latents = jnp.asarray([[-1.0], [0.0], [2.0]])
     made, _ = steps.apply(gan.networks["generator"], state.networks["generator"].variables, latents, None, train=True)
     np.testing.assert_allclose(made[:, 0], [shift - scale, shift, shift + 2 * scale], rtol=1e-5)  # it never moved
@@ -243,12 +241,12 @@ def judged(scale: float, shift: float):
     points = jnp.asarray(place, jnp.float32)[:, None]
     judgement, _ = steps.apply(gan.networks["discriminator"], variables, points, None, train=False)
     normal = lambda mean, stddev: np.exp(-(((place - mean) / stddev) ** 2) / 2) / (stddev * np.sqrt(2 * np.pi))  # noqa: E731
-    return np.asarray(jax.nn.sigmoid(judgement.logits)), normal(4, 0.5), normal(shift, scale), np.asarray(losses)
+    return np.asarray(jax.nn.sigmoid(judgement.logits)), normal(CENTRE, STDDEV), normal(shift, scale), np.asarray(losses)
 
 
 def test_the_best_discriminator_is_the_share_of_the_real_density():
     """Goodfellow et al., 2014, proposition 1; and the loss is that of the best answer."""
-    outputs, real, generated, losses = judged(SPREAD, PLACE)
+    outputs, real, generated, losses = judged(0.8, CENTRE - 0.8)  # the two overlap
     best = real / (real + generated)
     weights = (real + generated) / (real + generated).sum()
     assert (weights * abs(outputs - best)).sum() < 0.05
@@ -258,7 +256,7 @@ def test_the_best_discriminator_is_the_share_of_the_real_density():
 
 
 def test_a_discriminator_cannot_tell_a_distribution_from_itself():
-    outputs, real, generated, losses = judged(*SAME)
+    outputs, real, generated, losses = judged(STDDEV, CENTRE)
     np.testing.assert_allclose(real, generated)
     assert abs(outputs - 0.5)[real > 0.05].max() < 0.05
     assert losses[-200:].mean() == pytest.approx(2 * np.log(2), abs=0.02)

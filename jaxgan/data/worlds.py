@@ -103,6 +103,6 @@ def _grid(values: tuple[float, ...], stddev: float) -> World:
 WORLDS: Mapping[str, World] = {
     "ring": _ring(8, radius=1.0, stddev=0.01),
     "grid": _grid((-4.0, -2.0, 0.0, 2.0, 4.0), stddev=0.05),
-    "gaussian1d": World(((4.0,),), 0.5, ("4",)),  # for latents of mean 0 and variance 1: they must move and shrink
+    "gaussian1d": World(((1.0,),), 0.5, ("1",)),  # for latents of mean 0 and variance 1: they must move and shrink
     "mixture1d": World(((-2.0,), (2.0,)), 0.5, ("-2", "2")),
 }
