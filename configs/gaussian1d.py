@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
         network.b2 = 0.99
         network.schedule = "cosine"
         network.decay_steps = config.steps
-    config.optimizer.generator.learning_rate = 1e-3
+    config.optimizer.generator.learning_rate = 2e-3
     config.optimizer.discriminator.learning_rate = 5e-3  # which soon answers whatever the generator does
     config.log_every = 100
     config.sample_every = 100

@@ -142,6 +142,8 @@ def conflicts(config: ConfigDict) -> Iterator[str]:
     if not (any(configuration.values(config, "adversarial")) or config.feature_matching):
         yield "config.adversarial=0 leaves the generator nothing to learn: config.feature_matching should be above 0"
 
+    if config.ema_half_life and "ema_decay" in configuration.sweep(config):
+        yield "config.ema_half_life takes the place of ema_decay: leave one of them out"
     if config.updates == "simultaneous":
         if config.discriminator_steps != 1:
             steps = config.discriminator_steps
@@ -167,6 +169,11 @@ def conflicts(config: ConfigDict) -> Iterator[str]:
         yield (
             f"config.conditioning.generator={sides.generator} sets the scales and shifts of BatchNorm: "
             f"config.model.generator.norm={config.model.generator.norm} should be batch"
+        )
+    if sides.embedding and not (GENERATOR_SIDES[sides.generator].joins or judge.joins):
+        yield (
+            f"config.conditioning.embedding={sides.embedding} means nothing unless a side is concat: set "
+            "config.conditioning.generator=concat, or leave it at 0"
         )
     if judge.recovers == "codes" and not sides.categories + sides.continuous:
         yield (

@@ -161,7 +161,8 @@ class Log:
     def write(self, first_step: int, metrics: Mapping[str, jax.Array], scores: Record = MappingProxyType({})) -> None:
         """Takes every step's metrics of one dispatch, which began after `first_step`, and writes them at a log step.
 
-        Scores of what was drawn after the last of these steps are written with them, whatever the step.
+        Scores of what was drawn after the last of these steps are written with them, also between log steps where
+        samples are due.
 
         Raises:
             UserError: one of them is not finite.
@@ -178,7 +179,7 @@ class Log:
             )
         step = first_step + len(values["d_loss"])
         self.record = {name: float(array[-1]) for name, array in values.items()} | dict(scores)
-        if step % self.config.log_every == 0 or scores:
+        if step % self.config.log_every == 0 or (scores and step % self.config.sample_every == 0):
             now = time.perf_counter()
             rate = (step - self.since[0]) / (now - self.since[1])
             self.since = step, now

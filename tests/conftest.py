@@ -16,6 +16,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+# Programs this small cost more to compile than to run.
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]).strip()
+
 # Decoded images go to a folder of this session alone, never to the user's; programs started by tests inherit it.
 os.environ["JAXGAN_DATA_CACHE"] = tempfile.mkdtemp(prefix="jaxgan-data-")
 atexit.register(shutil.rmtree, os.environ["JAXGAN_DATA_CACHE"], ignore_errors=True)

@@ -111,7 +111,7 @@ WRONG = {
         lambda: None,
         "foldr:x",
         {},
-        r"there is no config.data.source 'foldr': did you mean folder\? choose from array, digits, folder, tfds, world",
+        r"there is no config.data.source 'foldr': did you mean folder\? choose from array, .*, world",
     ),
     "digits elsewhere": (lambda: None, "digits:x", {}, "config.data.source=digits:x should be digits alone: .*"),
     "images too small": (
@@ -232,7 +232,7 @@ WRONG = {
         lambda: None,
         "world:rign",
         {"model__family": "points"},
-        r"there is no config.data.source world 'rign': did you mean ring\? choose from gaussian1d, grid, mixture1d, ring",
+        r".* config.data.source world 'rign': did you mean ring\? choose from gaussian1d, grid, mixture1d, ring",
     ),
     "nothing looks for bad images": (
         lambda: draw("x"),

@@ -105,9 +105,9 @@ PLAIN = "--config.model.discriminator.norm=none"
 WRONG_TOGETHER = {
     "--config.population=0": "config.population=0 should be at least 1",
     "--config.population=2 --config.seed=4294967295": "config.seed=4294967295 should be from 0 to 4294967294",
-    "--config.population=2 --config.sweep=ema_decay=0.9,0.99,0.999": "ema_decay has 3 values, and config.population=2",
-    "--config.sweep=ema_decay=0.9,0.99": "ema_decay=0.9,0.99' is for a population: config.population=1 should be larger",
-    "--config.population=2 --config.sweep=ema_deacy=0.9,0.99": r"config.sweep 'ema_deacy': did you mean ema_decay",
+    "--config.population=2 --config.sweep=ema_decay=0.9,0.99,0.999": "ema_decay has 3 values, and .*=2",
+    "--config.sweep=ema_decay=0.9,0.99": "is for a population: config.population=1 should be larger",
+    "--config.population=2 --config.sweep=ema_deacy=0.9,0.99": r"'ema_deacy': did you mean ema_decay",
     "--config.population=2 --config.sweep=batch_size=8,16": "there is no setting in config.sweep 'batch_size'",
     "--config.population=2 --config.sweep=penalties.r1=1,many": "penalties.r1 should be followed by = and numbers",
     "--config.population=2 --config.sweep=penalties.r1": "penalties.r1 should be followed by = and numbers",

@@ -119,6 +119,16 @@ REFUSED = [
         "config.conditioning.continuous should be above 0",
         [{"conditioning__categories": 1}, {"conditioning__continuous": 1}, {"conditioning__discriminator": "acgan"}],
     ),
+    (
+        {"conditioning__generator": "cbn", "conditioning__discriminator": "acgan", "conditioning__embedding": 4},
+        "config.conditioning.embedding=4 means nothing unless a side is concat",
+        [{"conditioning__embedding": 0}, {"conditioning__generator": "concat"}],
+    ),
+    (
+        {"ema_half_life": 100.0, "sweep": "ema_decay=0.9,0.99", "population": 2},
+        "config.ema_half_life takes the place of ema_decay: leave one of them out",
+        [{"ema_half_life": 0.0}, {"sweep": ""}],
+    ),
     *(
         (
             TOLD | {"conditioning__discriminator": side, "packing": 2},

@@ -188,7 +188,7 @@ WRONG = {
     "--labels=": r"there is no class '': choose from .*",
     "--labels=1,": r"there is no class '': choose from .*",
     "--labels=0,1,2 --num=8": r"--num=8 should be a multiple of the 3 labels",
-    "--labels=0,1 --num=8 --columns=2": r"--columns=2 should be 4, the images of a label, or left out",
+    "--labels=0,1 --num=8 --columns=2": r"--columns=2 should be 4, the images of a label, or absent",
     "--labels=0,1,2 --interpolate=1": r"--labels has 3 labels and --num=64 with --columns=8 makes 8 rows: .*",
 }
 

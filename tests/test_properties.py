@@ -44,7 +44,7 @@ def experiments(draw):
         "model__initializer": pick("gaussian", "he"),
         "conditioning__generator": told,
         "conditioning__discriminator": judged,
-        "conditioning__embedding": pick(0, 2),
+        "conditioning__embedding": pick(0, 2) if "concat" in (told, judged) else 0,
         "packing": 1 if DISCRIMINATOR_SIDES[judged].projects or DISCRIMINATOR_SIDES[judged].recovers else pick(1, 2),
         "model__discriminator__minibatch_stddev": pick(0, 2),
         "feature_matching": pick(0.0, 1.0),

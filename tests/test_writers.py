@@ -141,11 +141,11 @@ def test_a_log_step_tells_of_its_own_step_however_many_come_together(tmp_path, d
     assert [(line["step"], line["d_loss"]) for line in lines] == [(step, float(step)) for step in (10, 20, 30, 40)]
 
 
-def test_scores_are_written_with_their_step_whatever_that_is(tmp_path, capsys):
+def test_scores_are_written_with_their_step_also_between_log_steps(tmp_path, capsys):
     scores = {"modes": 7.0, "high_quality": 0.25}
-    with log(tmp_path) as run:
-        run.write(0, metrics(0, 4))
-        run.write(4, metrics(4, 3), scores)  # between log steps
+    with log(tmp_path, sample_every=7) as run:
+        run.write(0, metrics(0, 4), {"modes": 4.0})  # where a run ended that was to go on: as if it had not
+        run.write(4, metrics(4, 3), scores)
         run.write(7, metrics(7, 3))
         run.write(10, metrics(10, 10), {"modes": 8.0})
     lines = writers.read_records(tmp_path / "metrics.jsonl")
@@ -164,7 +164,7 @@ def test_scores_are_written_with_their_step_whatever_that_is(tmp_path, capsys):
 
 def test_the_speed_is_that_since_the_last_record(tmp_path, monkeypatch):
     times = iter([0.0, 2.0, 3.0])
-    with log(tmp_path) as run:
+    with log(tmp_path, sample_every=7) as run:
         monkeypatch.setattr(writers, "time", SimpleNamespace(perf_counter=lambda: next(times)))
         run.since = (0, next(times))
         run.write(0, metrics(0, 7), {"modes": 7.0})
