@@ -171,20 +171,20 @@ def write(out: str, pictures: np.ndarray, columns: int | None, labels: np.ndarra
     Args:
         out: FILE.png, FILE.npz or FOLDER/.
         pictures: uint8 [N, H, W, C].
-        columns: images in a row of the grid.
+        columns: images in a row of the grid; those of a row have one label, if several labels were asked for.
         labels: of the images, if they have any.
-        names: of those labels that were asked for, in their order; empty if none were.
+        names: of all labels; empty if none were asked for.
     """
     path = Path(out)
     if out.endswith(".png"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        images.save_png(path, images.grid(pictures, columns, names))
+        several = names and len(set(labels)) > 1
+        images.save_png(path, images.grid(pictures, columns, [names[x] for x in labels[::columns]] if several else ()))
     elif out.endswith(".npz"):
         save_arrays(path, {"images": pictures} if labels is None else {"images": pictures, "labels": labels})
     else:
-        each = len(pictures) // max(len(names), 1)
         for index, picture in enumerate(pictures):
-            folder = path / names[index // each].replace(os.sep, "_") if names else path
+            folder = path / names[labels[index]].replace(os.sep, "_") if names else path
             folder.mkdir(parents=True, exist_ok=True)
             images.save_png(folder / f"{index:06d}.png", images.colours(picture))
 
@@ -225,8 +225,7 @@ def run(argv: list[str]) -> int:
         write_points(options.out, gan, drawn, f"{gan.config.data.source}, {options.num} samples")
         print(f"{len(drawn)} points: {options.out}")
         return 0
-    rows = [names[label] for label in asked]
-    write(options.out, drawn, options.columns, labels, rows)
+    write(options.out, drawn, options.columns, labels, names if asked else [])
     print(f"{len(drawn)} images: {options.out}")
     return 0
 

@@ -177,10 +177,10 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
     """Trains to `config.steps` from the newest checkpoint in `workdir` or the beginning; returns the exit code."""
     started = time.perf_counter()
     configuration.validate(config)
-    parallel.check_batch(config.batch_size, config.packing * (config.model.discriminator.minibatch_stddev or 1))
-    size = dispatch_size(config)
     take_step = steps.UPDATES[choose("config.updates", config.updates, steps.UPDATES)]
     experiment.check(config)
+    parallel.check_batch(config.batch_size, config.packing * (config.model.discriminator.minibatch_stddev or 1))
+    size = dispatch_size(config)
     check_folder(workdir, config)
     parallel.cache_compilations()
     examples = pipeline.open_examples(config)

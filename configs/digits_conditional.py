@@ -2,8 +2,8 @@
 
 Command:  python train.py --config=configs/digits_conditional.py --workdir=runs/digits_conditional
           python sample.py --workdir=runs/digits_conditional --labels=all --out=digits.png
-Time:     TIME
-Expect:   EXPECT
+Time:     5 minutes on 2 CPU cores that had other work to do as well
+Expect:   of 1,000 samples a classifier of real digits names 99% as asked, and is sure of 92% (docs/conditional.md)
 """
 
 from ml_collections import ConfigDict

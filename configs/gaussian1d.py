@@ -2,8 +2,9 @@
 
 Command:  python train.py --config=configs/gaussian1d.py --workdir=runs/gaussian1d
           with --config.data.source=world:mixture1d onto a mixture of two
-Time:     TIME
-Expect:   EXPECT
+Time:     half a minute on 2 CPU cores
+Expect:   a Wasserstein distance of .014 (.05 onto the mixture), where a perfect sampler has .013 (.04), and a
+          discriminator that says 1/2 wherever there are data (docs/toys.md)
 """
 
 from ml_collections import ConfigDict

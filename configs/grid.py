@@ -2,8 +2,8 @@
 
 Command:  python train.py --config=configs/grid.py --workdir=runs/grid
           with --config.population=10 for ten seeds at once
-Time:     TIME
-Expect:   EXPECT
+Time:     2 minutes on 2 CPU cores, 7 to 16 for ten seeds
+Expect:   all 25 modes in each of ten seeds, 96% of high quality (a perfect sampler: 98.9%), reverse KL .007 (.005)
 """
 
 from ml_collections import ConfigDict

