@@ -62,8 +62,7 @@ SETTINGS = {
     | {
         "updates": "simultaneous",
         "loss": "hinge",
-        "sweep": "margin=-1,0.5; ema_decay=0.5,0.9; weight_clip=0.1,0; adversarial=1,2; feature_matching=0,1;"
-        "instance_noise.stddev=0.1,0; latent_optimisation.rate=0,0.1; generator_penalties.zcr=0.1,0",
+        "sweep": "margin=-1,0.5; ema_decay=0.5,0.9; weight_clip=0.1,0; adversarial=1,2; feature_matching=0,1",
     },
 }
 
