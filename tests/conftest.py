@@ -13,6 +13,8 @@ import pytest
 
 # Before JAX is imported: what one test compiles no other one compiles again, and programs started by tests neither.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/jaxgan"))
+# Each worker has a cache of its own: JAX would read what another one has written half of.
+os.environ["JAX_COMPILATION_CACHE_DIR"] += "/" + os.environ.get("PYTEST_XDIST_WORKER", "alone")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
