@@ -23,7 +23,7 @@ from configs import pacgan
 from jaxgan import experiment, parallel, population, steps
 from jaxgan.data import pipeline
 
-STEPS = 20  # in a turn
+STEPS = 100  # in a turn, and in a dispatch, as the configuration has it
 
 
 def torch_steps() -> Callable[[], None]:

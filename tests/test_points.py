@@ -73,8 +73,7 @@ def test_a_unit_is_the_largest_of_its_pieces(maxout):
         kernel, bias = np.float64(params[layer]["kernel"]), np.float64(params[layer]["bias"])
         assert kernel.shape[1] == 3 * maxout
         units = [
-            [max(row @ kernel[:, k] + bias[k] for k in range(maxout * u, maxout * (u + 1))) for u in range(3)]
-            for row in hidden
+            [max(row @ kernel[:, k] + bias[k] for k in range(u, 3 * maxout, 3)) for u in range(3)] for row in hidden
         ]
         hidden = np.array(units)
     np.testing.assert_allclose(features, hidden, rtol=1e-4, atol=1e-5)

@@ -92,7 +92,7 @@ class Discriminator(nn.Module):
             hidden = layers.normalised(layer, hidden, self.spectral_norm, train)
             hidden = layers.NORMS[self.norm](hidden, None, train, self.axis_name)
             if self.maxout > 1:
-                hidden = hidden.reshape(len(hidden), self.width, self.maxout).max(axis=-1)
+                hidden = hidden.reshape(len(hidden), self.maxout, self.width).max(axis=1)
             else:
                 hidden = nn.leaky_relu(hidden, self.leak)
         return hidden
