@@ -152,6 +152,22 @@ def test_a_grid_has_a_row_for_each_label_and_its_name(flowers):
     assert first_ink[0] < first_ink[1]  # "red rose" is the longer of the two, and both end beside their rows
 
 
+def test_every_row_of_a_walk_has_the_name_of_its_label(flowers):
+    walk = ["--labels=1,3", "--num=12", "--columns=3", "--interpolate=1"]
+    pictures, _ = drawn(flowers, *walk)
+    assert sampled(flowers, *walk, out="walk.png") == 0
+    with Image.open("walk.png") as image:
+        names = ["red rose", "red rose", "tulip", "tulip"]
+        np.testing.assert_array_equal(np.asarray(image), images.grid(pictures, 3, names))
+
+
+def test_one_label_needs_no_names(flowers):
+    pictures, _ = drawn(flowers, "--labels=1", "--num=4")
+    assert sampled(flowers, "--labels=1", "--num=4", out="plain.png") == 0
+    with Image.open("plain.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), images.grid(pictures))
+
+
 def test_a_folder_has_a_folder_for_each_label(flowers):
     pictures, _ = drawn(flowers, "--labels=sweet%2C pea".replace("%2C", ","), "--num=2")
     assert sampled(flowers, "--labels=sweet, pea", "--num=2", out="one/") == 0
