@@ -2,86 +2,41 @@
 
     python -m benchmarks.toy_speed [--rounds 10] [--members 10]
 
-Both sides make a full step: an update of the discriminator and one of the generator by Adam, batch 100, latents and
-examples of the ring included. A second row is a population of so many members against one member: on a CPU it is to be
-about as many times slower, on a GPU hardly slower at all. The result is appended to benchmarks/RESULTS.md; PyTorch
-comes with `pip install -e '.[bench]'`.
+Both sides make a full step: an update of the discriminator and one of the generator by Adam, batch 100, latents
+included; jaxgan's gathers its examples of the ring as well. A second row is a population of so many members against one
+member: on a CPU it is to be about as many times slower, on a GPU hardly slower at all. The result is appended to
+benchmarks/RESULTS.md; PyTorch comes with `pip install -e '.[bench]'`.
 """
 
 import argparse
 import functools
-import itertools
 import statistics
 import sys
 import time
 from collections.abc import Callable
 
-import jax
-
-from benchmarks import report
+from benchmarks import own, report, workloads
 from configs import pacgan
-from jaxgan import experiment, parallel, population, steps
-from jaxgan.data import pipeline
+from jaxgan import parallel
 
 STEPS = 100  # in a turn, and in a dispatch, as the configuration has it
 
 
 def torch_steps() -> Callable[[], None]:
     """Makes STEPS steps by PyTorch, as its tutorials write a GAN."""
-    import torch  # noqa: PLC0415  (an extra)
-    from torch import nn  # noqa: PLC0415
+    from benchmarks import peer_torch  # noqa: PLC0415  (an extra)
 
-    class Maxout(nn.Module):
-        def __init__(self, inputs: int, outputs: int, pieces: int):
-            super().__init__()
-            self.linear, self.shape = nn.Linear(inputs, outputs * pieces), (outputs, pieces)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.linear(x).unflatten(1, self.shape).amax(2)
-
-    widths = [2, 400, 400, 400, 400]
-    hidden = [[nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU()] for a, b in itertools.pairwise(widths)]
-    generator = nn.Sequential(*itertools.chain(*hidden), nn.Linear(400, 2))
-    discriminator = nn.Sequential(Maxout(2, 200, 5), Maxout(200, 200, 5), Maxout(200, 200, 5), nn.Linear(200, 1))
-    optimizers = [torch.optim.Adam(net.parameters(), 1e-4, (0.8, 0.999)) for net in (generator, discriminator)]
-    loss, ones, zeros = nn.BCEWithLogitsLoss(), torch.ones(100, 1), torch.zeros(100, 1)
-    points = torch.from_numpy(pipeline.open_examples(pacgan.get_config()).images)
-
-    def run() -> None:
-        for _ in range(STEPS):
-            real = points[torch.randint(len(points), (100,))]
-            fake = generator(torch.randn(100, 2))
-            optimizers[1].zero_grad()
-            (loss(discriminator(real), ones) + loss(discriminator(fake.detach()), zeros)).backward()
-            optimizers[1].step()
-            optimizers[0].zero_grad()
-            loss(discriminator(generator(torch.randn(100, 2))), ones).backward()
-            optimizers[0].step()
-
-    return run
+    config = pacgan.get_config()
+    batches = workloads.batches(config, workloads.examples(config))
+    program = peer_torch.Program(config, batches, "float32", compiled=False, channels_last=False)
+    return functools.partial(program.run, STEPS)
 
 
 def jaxgan_steps(members: int) -> Callable[[], None]:
     """Makes STEPS steps of a population."""
     config = pacgan.get_config()
     config.population = members
-    examples = pipeline.open_examples(config)
-    gan = experiment.build(config, len(examples.classes))
-    feed = pipeline.feed(config, examples, parallel.memory())
-    run = functools.partial(
-        steps.train_steps, functools.partial(steps.alternating_step, gan), pipeline.loader(config, feed)
-    )
-    data = jax.device_put(dict(feed.data))
-    state = jax.jit(lambda: population.create(gan))()
-    compiled = jax.jit(run, donate_argnums=0).lower(state, data, feed.like(STEPS)).compile()
-    place = [0, state]
-
-    def turn() -> None:
-        place[1], metrics = compiled(place[1], data, feed.take(place[0], STEPS))
-        place[0] += STEPS
-        jax.block_until_ready(metrics)
-
-    return turn
+    return functools.partial(own.Program(config, workloads.examples(config), "float32").run, STEPS)
 
 
 def ratios(slow: Callable[[], None], fast: Callable[[], None], rounds: int) -> tuple[float, float, str]:

@@ -24,6 +24,7 @@ def default() -> ConfigDict:
     config.steps = 10_000  # training steps: one generator update each
     config.batch_size = 64  # examples in the global batch, over all devices
     config.latent_dim = 100
+    config.precision = "float32"  # or "bfloat16": what networks compute in; parameters and losses stay float32
 
     config.data = ConfigDict()
     config.data.source = "digits"  # or tfds:NAME, folder:PATH, array:PATH, world:NAME; see data/sources.py
@@ -57,6 +58,7 @@ def default() -> ConfigDict:
     config.model.discriminator.norm = "batch"
     config.model.discriminator.spectral_norm = False
     config.model.discriminator.minibatch_stddev = 0  # examples in a group whose spread each of them is told; 0: none
+    config.model.discriminator.dropout = 0.0  # share of the features that are dropped behind each halving
     config.model.discriminator.leak = 0.2  # LeakyReLU's slope for negative numbers
     config.model.discriminator.maxout = 1  # pieces of each unit of "points", the largest of which counts; 1: LeakyReLU
     config.model.discriminator.downsampling = "stride"  # layers.DOWNSAMPLINGS
@@ -118,6 +120,7 @@ def default() -> ConfigDict:
     config.latent_optimisation.damping = 5.0
 
     config.updates = "alternating"  # steps.UPDATES; "simultaneous" updates both networks from one forward pass
+    config.reuse_fakes = False  # an alternating generator learns from the fakes of the discriminator's last update
     config.discriminator_steps = 1  # updates of the discriminator for one of the generator
     config.ema_decay = 0.999  # of the generator's moving average, per step
     config.ema_half_life = 0.0  # of it in images, in the place of the decay; 0: as ema_decay says
@@ -196,6 +199,8 @@ def validate(config: ConfigDict) -> None:
         (("margin",), "at least 0, or -1 for the published one", lambda v: v == -1 or 0 <= v < math.inf),
         (("top_k.share", "latent_optimisation.damping"), "above 0", lambda v: 0 < v < math.inf),
         (("top_k.share",), "at most 1", lambda v: v <= 1),
+        (("model.discriminator.dropout",), "at least 0 and below 1", lambda v: 0 <= v < 1),
+        (("precision",), "float32 or bfloat16", lambda v: v in ("float32", "bfloat16")),
         (("seed",), f"from 0 to {most_seed}", lambda v: 0 <= v <= most_seed),
         (("checkpoint.best_mode",), "min or max", lambda v: v in ("min", "max")),
         (

@@ -145,6 +145,8 @@ def conflicts(config: ConfigDict) -> Iterator[str]:
     if config.ema_half_life and "ema_decay" in configuration.sweep(config):
         yield "config.ema_half_life takes the place of ema_decay: leave one of them out"
     if config.updates == "simultaneous":
+        if config.reuse_fakes:
+            yield "config.reuse_fakes=True should be False with config.updates=simultaneous: it makes fakes once anyway"
         if config.discriminator_steps != 1:
             steps = config.discriminator_steps
             yield f"config.discriminator_steps={steps} should be 1 with config.updates=simultaneous"

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from jaxgan import keys
 
@@ -89,11 +89,14 @@ def create_state(
     return GANState(step, seed, networks=states, ema=ema, memory=dict(memory), sweep=dict(sweep))
 
 
-def apply(network: nn.Module, variables: Variables, *inputs: Array | None, train: bool) -> tuple[Any, PyTree]:
-    """The network's output and its new stats, which are the old ones unless `train`."""
+def apply(
+    network: nn.Module, variables: Variables, *inputs: Array | None, train: bool, key: Key[Array, ""] | None = None
+) -> tuple[Any, PyTree]:
+    """The network's output and its new stats, which are the old ones unless `train`; dropout draws from the key."""
     if not train:
         return network.apply(variables.collections(), *inputs, train=False), variables.stats
-    return network.apply(variables.collections(), *inputs, train=True, mutable=list(variables.stats))
+    rngs = {} if key is None else {"dropout": key}
+    return network.apply(variables.collections(), *inputs, train=True, mutable=list(variables.stats), rngs=rngs)
 
 
 def update(

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from jaxgan import config as configuration
 from jaxgan import keys, population
@@ -42,6 +42,22 @@ class Draw(NamedTuple):
     repeat: int | Array
     latents: Float[Array, "batch latent"]
     condition: Condition
+
+
+class Made(NamedTuple):
+    """Fakes of one batch, and the way back to the generator.
+
+    Attributes:
+        drawn: what they were made of.
+        fake: [batch, ...].
+        stats: the generator's new ones.
+        pull: gradient by the fakes -> gradient by the generator's parameters.
+    """
+
+    drawn: Draw
+    fake: Array
+    stats: PyTree
+    pull: Callable[[Array], tuple[PyTree]]
 
 
 class Seen(NamedTuple):
@@ -91,12 +107,20 @@ def generate(gan: GAN, state: GANState, params: PyTree, drawn: Draw, nearby: boo
         def logits(latents: Array) -> Array:
             fake, _ = apply(network, variables, latents, drawn.condition, train=True)
             seen = Seen(pack(gan, fake), told(gan, drawn.condition))
-            return apply(gan.networks["discriminator"], critic, *seen, train=True)[0].logits.sum()
+            _, key = dropout_keys(gan, state, drawn)
+            return apply(gan.networks["discriminator"], critic, *seen, train=True, key=key)[0].logits.sum()
 
         slope = jax.grad(logits)(latents)
         rate, damping = (gan.setting(state, f"latent_optimisation.{name}") for name in ("rate", "damping"))
         latents += rate * slope / (damping + (slope**2).sum(axis=-1, keepdims=True))
     return apply(network, variables, latents, drawn.condition, train=True)
+
+
+def make(gan: GAN, state: GANState, drawn: Draw) -> Made:
+    """The fakes of one batch, ready to be learned from."""
+    params = state.networks["generator"].variables.params
+    fake, pull, stats = jax.vjp(lambda params: generate(gan, state, params, drawn), params, has_aux=True)
+    return Made(drawn, fake, stats, pull)
 
 
 def pack(gan: GAN, array: Float[Array, "batch *shape"]) -> Float[Array, "packs *packed"]:
@@ -144,16 +168,23 @@ def see(gan: GAN, state: GANState, examples: Examples, kind: str, drawn: Draw) -
     return Seen(pack(gan, examples), told(gan, drawn.condition))
 
 
-def discriminate(gan: GAN, variables: Variables, real: Seen, fake: Seen) -> tuple[Judgement, Judgement, PyTree]:
-    """The judgement of both batches and the discriminator's new stats."""
-    network = gan.networks["discriminator"]
+def dropout_keys(gan: GAN, state: GANState, drawn: Draw) -> Key[Array, "2"]:
+    """What the discriminator's dropout draws from: for real examples, and for fakes."""
+    return jax.random.split(keys.use_key(state.seed, state.step, f"{drawn.use} dropout", drawn.repeat))
+
+
+def discriminate(
+    gan: GAN, state: GANState, variables: Variables, real: Seen, fake: Seen, drawn: Draw
+) -> tuple[Judgement, Judgement, PyTree]:
+    """The judgement of both batches by a discriminator of those variables, and its new stats."""
+    network, (real_key, fake_key) = gan.networks["discriminator"], dropout_keys(gan, state, drawn)
     if gan.config.joined_batches:
         both = jax.tree.map(lambda *parts: jnp.concatenate(parts), real, fake)
-        judgement, stats = apply(network, variables, *both, train=True)
+        judgement, stats = apply(network, variables, *both, train=True, key=real_key)
         first, second = (jax.tree.map(lambda x, half=half: jnp.split(x, 2)[half], judgement) for half in (0, 1))
         return first, second, stats
-    first, stats = apply(network, variables, *real, train=True)
-    second, stats = apply(network, Variables(variables.params, stats), *fake, train=True)
+    first, stats = apply(network, variables, *real, train=True, key=real_key)
+    second, stats = apply(network, Variables(variables.params, stats), *fake, train=True, key=fake_key)
     return first, second, stats
 
 
@@ -177,8 +208,9 @@ def penalize(
     real, fake = seen
     names = configuration.listed(gan.config.penalty_settings.transform)
     params = lax.stop_gradient(state.networks["generator"].variables.params)
+    network, (key, _) = gan.networks["discriminator"], dropout_keys(gan, state, drawn)
     context = Context(
-        critic=lambda x: apply(gan.networks["discriminator"], variables, x, real.condition, train=True)[0].logits,
+        critic=lambda x: apply(network, variables, x, real.condition, train=True, key=key)[0].logits,
         real=real.examples,
         fake=fake.examples,
         real_logits=judged[0].logits,
@@ -228,7 +260,7 @@ def discriminator_gradients(
 
     def objective(params: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
         variables = Variables(params, network.variables.stats)
-        *judged, stats = discriminate(gan, variables, *seen)
+        *judged, stats = discriminate(gan, state, variables, *seen, drawn)
         value, metrics = discriminator_loss(gan, state, *judged, drawn.condition, drawn.repeat)
         penalty, penalties = penalize(gan, state, variables, seen, tuple(judged), drawn)
         return value + penalty, (stats, metrics | penalties)
@@ -236,7 +268,9 @@ def discriminator_gradients(
     return jax.grad(objective, has_aux=True)(network.variables.params)
 
 
-def discriminator_step(gan: GAN, state: GANState, batch: Batch, repeat: int | Array = 0) -> tuple[GANState, Metrics]:
+def discriminator_step(
+    gan: GAN, state: GANState, batch: Batch, repeat: int | Array = 0, made: Made | None = None
+) -> tuple[GANState, Metrics]:
     """One update of the discriminator. The generator stays as it is, and no gradient reaches it.
 
     Args:
@@ -244,17 +278,17 @@ def discriminator_step(gan: GAN, state: GANState, batch: Batch, repeat: int | Ar
         state: before the update.
         batch: real examples.
         repeat: counts the updates within one training step.
+        made: the fakes; its own ones if None.
 
     Returns:
         The state with another discriminator, and the metrics of this update.
     """
-    drawn = draw(gan, state, batch, "discriminator", repeat)
-    fake, _ = generate(gan, state, state.networks["generator"].variables.params, drawn)
-    gradients, (stats, metrics) = discriminator_gradients(gan, state, batch, lax.stop_gradient(fake), drawn)
+    made = made or make(gan, state, draw(gan, state, batch, "discriminator", repeat))
+    gradients, (stats, metrics) = discriminator_gradients(gan, state, batch, lax.stop_gradient(made.fake), made.drawn)
     return _updated(gan, state, "discriminator", gradients, stats, metrics)
 
 
-def generator_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
+def generator_step(gan: GAN, state: GANState, batch: Batch, made: Made | None = None) -> tuple[GANState, Metrics]:
     """One update of the generator and its moving average. The discriminator stays as it is; arguments as above.
 
     With unrolled steps the generator is judged by the discriminator that some updates on this batch would make, and
@@ -263,20 +297,20 @@ def generator_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState, M
     References:
         Metz et al., Unrolled Generative Adversarial Networks, 2017. https://arxiv.org/abs/1611.02163
     """
-    drawn = draw(gan, state, batch, "generator")
-    network = state.networks["generator"]
+    drawn, made_fake, stats, pull = made or make(gan, state, draw(gan, state, batch, "generator"))
     now = lax.stop_gradient(state)
 
-    def objective(params: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
-        fake, stats = generate(gan, now, params, drawn)
+    def objective(params: PyTree, fake: Examples) -> tuple[Array, Metrics]:
         critic = unrolled(gan, now, batch, fake, drawn).variables
         seen = see(gan, state, batch["images"], "real", drawn), see(gan, state, fake, "fake", drawn)
-        real_judgement, fake_judgement, _ = discriminate(gan, critic, *seen)
+        real_judgement, fake_judgement, _ = discriminate(gan, state, critic, *seen, drawn)
         value, metrics = generator_loss(gan, state, real_judgement, fake_judgement, drawn.condition)
         penalty, penalties = penalize_generator(gan, now, params, fake, drawn)
-        return value + penalty, (stats, metrics | penalties)
+        return value + penalty, metrics | penalties
 
-    gradients, (stats, metrics) = jax.grad(objective, has_aux=True)(network.variables.params)
+    params = state.networks["generator"].variables.params
+    (gradients, to_fakes), metrics = jax.grad(objective, argnums=(0, 1), has_aux=True)(params, made_fake)
+    gradients = jax.tree.map(jnp.add, gradients, *pull(to_fakes))
     state, metrics = _updated(gan, state, "generator", gradients, stats, metrics)
     return _averaged(gan, state), metrics
 
@@ -296,6 +330,8 @@ def unrolled(gan: GAN, state: GANState, batch: Batch, fake: Examples, drawn: Dra
 def alternating_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState, Metrics]:
     """`discriminator_steps` updates of the discriminator, each on its own real examples, then one of the generator.
 
+    With `reuse_fakes` the generator learns from the fakes of the discriminator's last update, which saves a pass.
+
     Args:
         gan: the experiment.
         state: before the step.
@@ -303,8 +339,9 @@ def alternating_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState,
     """
     for repeat in range(gan.config.discriminator_steps):
         part = {name: array[repeat] for name, array in batch.items()}
-        state, d_metrics = discriminator_step(gan, state, part, repeat)
-    state, g_metrics = generator_step(gan, state, part)
+        made = make(gan, state, draw(gan, state, part, "discriminator", repeat))
+        state, d_metrics = discriminator_step(gan, state, part, repeat, made)
+    state, g_metrics = generator_step(gan, state, part, made if gan.config.reuse_fakes else None)
     return _finished(gan, state, d_metrics | g_metrics)
 
 
@@ -323,7 +360,7 @@ def simultaneous_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState
         return (fake, see(gan, state, fake, "fake", drawn)), stats
 
     def forward_discriminator(params: PyTree, fake: Seen) -> tuple[tuple[Judgement, Judgement], PyTree]:
-        *judged, stats = discriminate(gan, Variables(params, discriminator.stats), real, fake)
+        *judged, stats = discriminate(gan, state, Variables(params, discriminator.stats), real, fake, drawn)
         return tuple(judged), stats
 
     (fake, seen), pull_generator, g_stats = jax.vjp(forward_generator, generator.params, has_aux=True)
@@ -334,7 +371,7 @@ def simultaneous_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState
 
     def d_penalty(params: PyTree) -> tuple[Array, Metrics]:
         variables, cut = Variables(params, discriminator.stats), lax.stop_gradient((real, seen))
-        return penalize(gan, state, variables, cut, discriminate(gan, variables, *cut)[:2], drawn)
+        return penalize(gan, state, variables, cut, discriminate(gan, state, variables, *cut, drawn)[:2], drawn)
 
     def g_penalty(params: PyTree) -> tuple[Array, Metrics]:
         return penalize_generator(gan, state, params, generate(gan, state, params, drawn)[0], drawn)

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxgan.config import default
 from jaxgan.errors import UserError, choose
-from jaxgan.models import conditioning, dcgan, layers, mlp, points
+from jaxgan.models import conditioning, dcgan, layers, mlp, points, tutorial
 
 
 class Family(NamedTuple):
@@ -28,6 +30,7 @@ class Family(NamedTuple):
 
 MODELS = {
     "dcgan": Family(dcgan.Generator, dcgan.Discriminator, dcgan.advice),
+    "tutorial": Family(tutorial.Generator, tutorial.Discriminator, tutorial.advice),
     "mlp": Family(mlp.Generator, mlp.Discriminator, mlp.advice),
     "points": Family(points.Generator, points.Discriminator, points.advice),
 }
@@ -79,6 +82,10 @@ def _settings(config: ConfigDict, network: str, module: type[nn.Module]) -> dict
     known = {field.name for field in dataclasses.fields(module)}
     choose("config.model.initializer", config.model.initializer, layers.INITIALIZERS)
     settings = {"initializer": config.model.initializer, "init_stddev": config.model.init_stddev}
+    if "dtype" in known:
+        settings["dtype"] = jnp.dtype(config.precision)
+    if "batch_last" in known:
+        settings["batch_last"] = jax.default_backend() == "cpu"
     for name, value in config.model[network].items():
         if name in known:
             settings[name] = value

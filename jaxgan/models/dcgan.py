@@ -6,6 +6,8 @@ References:
 """
 
 import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxgan.models import layers
@@ -45,6 +47,8 @@ class Generator(nn.Module):
         spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
+        batch_last: how the features of convolutions are laid out, as in `layers`.
+        dtype: of the features; parameters, statistics and what comes out are float32.
     """
 
     size: int
@@ -56,6 +60,8 @@ class Generator(nn.Module):
     initializer: str = "gaussian"
     init_stddev: float = 0.02
     axis_name: str | None = None
+    batch_last: bool = False
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(
@@ -63,23 +69,27 @@ class Generator(nn.Module):
     ) -> layers.Images:
         kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
         options = {"use_bias": self.norm == "none", "kernel_init": kernel_init}
+        layout = {"batch_last": self.batch_last}
         count = stages(self.size)
         base, deepest = self.size // 2**count, features(self.width, count - 1)
 
         def through(layer: nn.Module, hidden: Array) -> Array:
             return layers.normalised(layer, hidden, self.spectral_norm, train)
 
-        def activate(hidden: Array) -> Array:
-            return nn.relu(layers.NORMS[self.norm](hidden, modulation, train, self.axis_name))
+        def activate(hidden: Array, **layout) -> Array:
+            return nn.relu(layers.NORMS[self.norm](hidden, modulation, train, self.axis_name, **layout))
 
-        hidden = latents
+        hidden = latents.astype(self.dtype)
         for width in self.dense:
-            hidden = activate(through(nn.Dense(width, **options), hidden))
-        hidden = through(nn.Dense(base * base * deepest, **options), hidden)
-        hidden = activate(hidden.reshape(-1, base, base, deepest))
+            hidden = activate(through(layers.Dense(width, **options), hidden))
+        hidden = through(layers.Dense(base * base * deepest, **options), hidden)
+        hidden = layers.turned(hidden.reshape(-1, base, base, deepest), self.batch_last)
+        hidden = activate(hidden, **layout)
         for stage in reversed(range(count - 1)):
-            hidden = activate(through(layers.ConvTranspose(features(self.width, stage), **options), hidden))
-        return nn.tanh(through(layers.ConvTranspose(self.channels, kernel_init=kernel_init), hidden))
+            layer = layers.ConvTranspose(features(self.width, stage), **options, **layout)
+            hidden = activate(through(layer, hidden), **layout)
+        images = through(layers.ConvTranspose(self.channels, kernel_init=kernel_init, **layout), hidden)
+        return nn.tanh(layers.turned(images, self.batch_last).astype(jnp.float32))
 
 
 class Discriminator(nn.Module):
@@ -91,10 +101,13 @@ class Discriminator(nn.Module):
         norm: a name of `layers.NORMS`, before every activation but the first.
         spectral_norm: whether the kernels are divided by their largest singular value.
         minibatch_stddev: size of the groups whose spread is told behind the convolutions; 0 for none.
+        dropout: share of the features that are dropped behind each halving while training.
         leak: the slope of LeakyReLU for negative numbers.
         downsampling: a name of `layers.DOWNSAMPLINGS`.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
+        batch_last: how the features of convolutions are laid out, as in `layers`.
+        dtype: of the features; parameters, statistics and what comes out are float32.
     """
 
     width: int = 64
@@ -102,11 +115,14 @@ class Discriminator(nn.Module):
     norm: str = "batch"
     spectral_norm: bool = False
     minibatch_stddev: int = 0
+    dropout: float = 0.0
     leak: float = 0.2
     downsampling: str = "stride"
     initializer: str = "gaussian"
     init_stddev: float = 0.02
     axis_name: str | None = None
+    batch_last: bool = False
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, images: layers.Images, train: bool) -> Float[Array, "batch features"]:
@@ -115,19 +131,23 @@ class Discriminator(nn.Module):
         def through(layer: nn.Module, hidden: Array) -> Array:
             return layers.normalised(layer, hidden, self.spectral_norm, train)
 
-        def activate(hidden: Array, norm: str) -> Array:
-            return nn.leaky_relu(layers.NORMS[norm](hidden, None, train, self.axis_name), self.leak)
+        def activate(hidden: Array, norm: str, **layout) -> Array:
+            return nn.leaky_relu(layers.NORMS[norm](hidden, None, train, self.axis_name, **layout), self.leak)
 
-        hidden = images
+        layout = {"batch_last": self.batch_last}
+        hidden = layers.turned(images.astype(self.dtype), self.batch_last)
         for stage in range(stages(images.shape[1])):
             norm = self.norm if stage else "none"
-            options = {"use_bias": norm == "none", "kernel_init": kernel_init}
+            options = {"use_bias": norm == "none", "kernel_init": kernel_init, **layout}
             layer, shrink = layers.DOWNSAMPLINGS[self.downsampling](features(self.width, stage), **options)
-            hidden = activate(shrink(through(layer, hidden)), norm)
+            hidden = activate(shrink(through(layer, hidden)), norm, **layout)
+            if train and self.dropout:
+                hidden = layers.dropout(hidden, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
+        hidden = layers.turned(hidden, self.batch_last)
         if self.minibatch_stddev:
             hidden = layers.minibatch_stddev(hidden, self.minibatch_stddev)
         hidden = hidden.reshape(hidden.shape[0], -1)
         for width in self.dense:
-            layer = nn.Dense(width, use_bias=self.norm == "none", kernel_init=kernel_init)
+            layer = layers.Dense(width, use_bias=self.norm == "none", kernel_init=kernel_init)
             hidden = activate(through(layer, hidden), self.norm)
-        return hidden
+        return hidden.astype(jnp.float32)

@@ -1,15 +1,22 @@
-"""Layers that the model families share: convolutions with a stride, normalisation, initialisation."""
+"""Layers that the model families share: convolutions with a stride, normalisation, initialisation.
+
+What convolutions make of images is laid out [batch, rows, columns, features], or, where `batch_last`, [features, rows,
+columns, batch], which is what a CPU multiplies fast. Parameters and results do not depend on it.
+"""
 
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
+
+from jaxgan import keys
+from jaxgan.models import convolutions
+from jaxgan.models.convolutions import Features
 
 Images = Float[Array, "batch height width channel"]
-Features = Float[Array, "batch rows columns features"]  # what convolutions make of images
-Kernel = Float[Array, "kernel kernel in out"]
 Modulation = Float[Array, "batch condition"] | None
 
 INITIALIZERS = {
@@ -20,80 +27,26 @@ INITIALIZERS = {
 }
 
 
-def stock_conv(images: Images, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
-    """A convolution with the same stride and padding in both directions: (n + sum(padding) - kernel) // stride + 1."""
-    return lax.conv_general_dilated(
-        images, kernel, (stride, stride), (padding, padding), dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+class Dense(nn.Module):
+    """A fully connected layer, which multiplies in the type of its inputs.
 
-
-def stock_conv_transpose(images: Images, kernel: Kernel, stride: int) -> Features:
-    """A transposed convolution that multiplies height and width by the stride."""
-    return lax.conv_transpose(images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def patches(images: Images, size: int, stride: int, padding: tuple[int, int]) -> Features:
-    """The windows that a convolution sees, laid along the channels as (row, column, channel)."""
-    images = jnp.pad(images, ((0, 0), padding, padding, (0, 0)))
-    rows, columns = ((n - size) // stride + 1 for n in images.shape[1:3])
-    taps = [
-        images[:, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
-        for i in range(size)
-        for j in range(size)
-    ]
-    return jnp.concatenate(taps, axis=-1)
-
-
-def product_conv(images: Images, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
-    """`stock_conv` as one matrix product over patches, so that its derivatives of any order are matrix products too."""
-    size = kernel.shape[0]
-    return patches(images, size, stride, padding) @ kernel.reshape(-1, kernel.shape[-1])
-
-
-def product_conv_transpose(images: Images, kernel: Kernel, stride: int) -> Features:
-    """`stock_conv_transpose` as one matrix product at the input's resolution.
-
-    An output pixel meets only every `stride`-th tap of the kernel, and pixels of one phase (row and column modulo the
-    stride) all meet the same ones. So the kernel splits into one small kernel per phase, their outputs are computed
-    side by side as channels, and interleaved.
+    Attributes:
+        features: numbers out.
+        use_bias: off where a normalisation follows.
+        kernel_init: the kernel's initialiser.
     """
-    size, _, inputs, outputs = kernel.shape
-    batch, height, width, _ = images.shape
-    # "SAME" puts `before` zeros in front of the dilated input: output y meets input q at tap q * stride - y + before.
-    # Starting `crop` pixels early, phase p at position i meets input i + j - margin at tap j * stride + stride - 1 - p.
-    before = size - 1 if stride > size - 1 else (size + stride - 1) // 2
-    crop = (stride - 1 - before) % stride
-    margin = (before + crop) // stride
-    taps = -(-size // stride)
-    grow = taps * stride - size
-    kernel = jnp.pad(kernel, ((0, grow), (0, grow), (0, 0), (0, 0)))
-    kernel = kernel.reshape(taps, stride, taps, stride, inputs, outputs)[:, ::-1, :, ::-1]
-    kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(taps**2 * inputs, stride**2 * outputs)
-    phases = patches(images, taps, 1, (margin, taps - 1 - margin + (crop > 0))) @ kernel
-    rows, columns = phases.shape[1:3]
-    pixels = phases.reshape(batch, rows, columns, stride, stride, outputs).transpose(0, 1, 3, 2, 4, 5)
-    pixels = pixels.reshape(batch, rows * stride, columns * stride, outputs)
-    return pixels[:, crop : crop + height * stride, crop : crop + width * stride]
 
+    features: int
+    use_bias: bool = True
+    kernel_init: Callable = nn.initializers.lecun_normal()
 
-def conv(images: Images, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
-    """A convolution in the form that is fastest on the platform it is compiled for."""
-    return lax.platform_dependent(
-        images,
-        kernel,
-        cpu=lambda x, k: product_conv(x, k, stride, padding),
-        default=lambda x, k: stock_conv(x, k, stride, padding),
-    )
-
-
-def conv_transpose(images: Images, kernel: Kernel, stride: int) -> Features:
-    """A transposed convolution in the form that is fastest on the platform it is compiled for."""
-    return lax.platform_dependent(
-        images,
-        kernel,
-        cpu=lambda x, k: product_conv_transpose(x, k, stride),
-        default=lambda x, k: stock_conv_transpose(x, k, stride),
-    )
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "batch in"]) -> Float[Array, "batch out"]:
+        kernel = self.param("kernel", self.kernel_init, (inputs.shape[-1], self.features))
+        out = lax.dot(inputs, kernel.astype(inputs.dtype), preferred_element_type=jnp.float32).astype(inputs.dtype)
+        if not self.use_bias:
+            return out
+        return out + self.param("bias", nn.initializers.zeros, (self.features,)).astype(out.dtype)
 
 
 class Conv(nn.Module):
@@ -104,6 +57,7 @@ class Conv(nn.Module):
         size, stride, padding: of the window, the same for rows and columns.
         use_bias: off where a normalisation follows.
         kernel_init: the kernel's initialiser.
+        batch_last: the layout of what comes in and goes out.
     """
 
     features: int
@@ -112,12 +66,14 @@ class Conv(nn.Module):
     padding: tuple[int, int] = (1, 1)
     use_bias: bool = True
     kernel_init: Callable = nn.initializers.lecun_normal()
+    batch_last: bool = False
 
     @nn.compact
-    def __call__(self, images: Images) -> Features:
-        shape = (self.size, self.size, images.shape[-1], self.features)
-        out = conv(images, self.param("kernel", self.kernel_init, shape), self.stride, self.padding)
-        return out + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else out
+    def __call__(self, inputs: Features) -> Features:
+        shape = (self.size, self.size, inputs.shape[0 if self.batch_last else -1], self.features)
+        convolve = convolutions.conv if self.batch_last else convolutions.stock_conv
+        out = convolve(inputs, self.param("kernel", self.kernel_init, shape), self.stride, self.padding)
+        return _with_bias(self, out)
 
 
 class ConvTranspose(nn.Module):
@@ -128,15 +84,30 @@ class ConvTranspose(nn.Module):
     stride: int = 2
     use_bias: bool = True
     kernel_init: Callable = nn.initializers.lecun_normal()
+    batch_last: bool = False
 
     @nn.compact
-    def __call__(self, images: Images) -> Features:
-        shape = (self.size, self.size, images.shape[-1], self.features)
-        out = conv_transpose(images, self.param("kernel", self.kernel_init, shape), self.stride)
-        return out + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else out
+    def __call__(self, inputs: Features) -> Features:
+        shape = (self.size, self.size, inputs.shape[0 if self.batch_last else -1], self.features)
+        convolve = convolutions.conv_transpose if self.batch_last else convolutions.stock_conv_transpose
+        return _with_bias(self, convolve(inputs, self.param("kernel", self.kernel_init, shape), self.stride))
 
 
-def batch_norm(features: Array, modulation: Modulation, train: bool, axis_name: str | None) -> Array:
+def _with_bias(layer: Conv | ConvTranspose, out: Features) -> Features:
+    if not layer.use_bias:
+        return out
+    bias = layer.param("bias", nn.initializers.zeros, (layer.features,)).astype(out.dtype)
+    return out + (bias[:, None, None, None] if layer.batch_last else bias)
+
+
+def turned(features: Features, batch_last: bool) -> Features:
+    """[batch, rows, columns, features] laid out batch last, or the other way round; as it is unless `batch_last`."""
+    return features.transpose(3, 1, 2, 0) if batch_last else features
+
+
+def batch_norm(
+    features: Array, modulation: Modulation, train: bool, axis_name: str | None, batch_last: bool = False
+) -> Array:
     """BatchNorm over the global batch: with an axis name, its statistics are averaged over that axis's devices.
 
     With a modulation its scales and shifts are linear in that: of a one-hot one, each class has its own.
@@ -145,22 +116,43 @@ def batch_norm(features: Array, modulation: Modulation, train: bool, axis_name: 
         Ioffe and Szegedy, Batch Normalization, 2015. https://arxiv.org/abs/1502.03167
         de Vries et al., Modulating early visual processing by language, 2017, equation 6. https://arxiv.org/abs/1707.00683
     """
-    own = modulation is None
-    options = {"momentum": 0.9, "use_scale": own, "use_bias": own, "axis_name": axis_name}
-    features = nn.BatchNorm(use_running_average=not train, **options)(features)
+    own, axis = modulation is None, 0 if batch_last else -1
+    options = {"momentum": 0.9, "use_scale": own, "use_bias": own, "axis_name": axis_name, "dtype": features.dtype}
+    features = nn.BatchNorm(use_running_average=not train, axis=axis, **options)(features)
     if own:
         return features
-    count = features.shape[-1]
-    wide = (len(features), *[1] * (features.ndim - 2), count)
-    scale = nn.Dense(count, use_bias=False, kernel_init=nn.initializers.ones)(modulation).reshape(wide)
-    shift = nn.Dense(count, use_bias=False, kernel_init=nn.initializers.zeros)(modulation).reshape(wide)
-    return features * scale + shift
+    count = features.shape[axis]
+
+    def of_each(kernel_init: Callable) -> Array:
+        values = nn.Dense(count, use_bias=False, kernel_init=kernel_init)(modulation)
+        wide = values.reshape(len(values), *[1] * (features.ndim - 2), count)
+        return turned(wide, batch_last).astype(features.dtype)
+
+    return features * of_each(nn.initializers.ones) + of_each(nn.initializers.zeros)
 
 
-def no_norm(features: Array, modulation: Modulation, train: bool, axis_name: str | None) -> Array:
+def no_norm(
+    features: Array, modulation: Modulation, train: bool, axis_name: str | None, batch_last: bool = False
+) -> Array:
     """The identity."""
-    del modulation, train, axis_name
+    del modulation, train, axis_name, batch_last
     return features
+
+
+def dropout(features: Array, key: Key[Array, ""], rate: float, axis_name: str | None, batch_last: bool) -> Array:
+    """The features of [batch, rows, columns, features], or batch last, of which a share is 0 and the others grow.
+
+    Which ones are dropped belongs to the example's index in the global batch.
+
+    References:
+        Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
+    """
+    axis = features.ndim - 1 if batch_last else 0
+    examples = keys.global_examples(features.shape[axis], axis_name)
+    shape = (*features.shape[:axis], *features.shape[axis + 1 :])
+    own = keys.example_keys(key, examples)
+    bits = jax.vmap(lambda key: jax.random.bits(key, shape, jnp.uint16), out_axes=axis)(own)
+    return jnp.where(bits >= round(rate * 2**16), features / (1 - rate), 0).astype(features.dtype)
 
 
 NORMS = {"batch": batch_norm, "none": no_norm}

@@ -6,6 +6,8 @@ References:
 """
 
 import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxgan.models import layers
@@ -28,6 +30,7 @@ class Generator(nn.Module):
         spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
+        dtype: of the features; parameters, statistics and what comes out are float32.
     """
 
     dim: int
@@ -38,19 +41,20 @@ class Generator(nn.Module):
     initializer: str = "xavier"
     init_stddev: float = 0.02
     axis_name: str | None = None
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, latents: Float[Array, "batch latent"], modulation: layers.Modulation, train: bool) -> Points:
         def dense(features: int, inputs: Array, use_bias: bool) -> Array:
             kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
-            layer = nn.Dense(features, use_bias=use_bias, kernel_init=kernel_init)
+            layer = layers.Dense(features, use_bias=use_bias, kernel_init=kernel_init)
             return layers.normalised(layer, inputs, self.spectral_norm, train)
 
-        hidden = latents
+        hidden = latents.astype(self.dtype)
         for _ in range(self.depth):
             hidden = dense(self.width, hidden, use_bias=self.norm == "none")
             hidden = nn.relu(layers.NORMS[self.norm](hidden, modulation, train, self.axis_name))
-        return dense(self.dim, hidden, use_bias=True)
+        return dense(self.dim, hidden, use_bias=True).astype(jnp.float32)
 
 
 class Discriminator(nn.Module):
@@ -65,6 +69,7 @@ class Discriminator(nn.Module):
         leak: the slope of LeakyReLU for negative numbers.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
+        dtype: of the features; parameters, statistics and what comes out are float32.
 
     References:
         Goodfellow et al., Maxout Networks, 2013. https://arxiv.org/abs/1302.4389
@@ -80,19 +85,20 @@ class Discriminator(nn.Module):
     initializer: str = "xavier"
     init_stddev: float = 0.02
     axis_name: str | None = None
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, points: Points, train: bool) -> Float[Array, "batch features"]:
         kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
-        hidden = points
+        hidden = points.astype(self.dtype)
         for index in range(self.depth):
             if index == self.depth - 1 and self.minibatch_stddev:
                 hidden = layers.minibatch_stddev(hidden, self.minibatch_stddev)
-            layer = nn.Dense(self.width * self.maxout, use_bias=self.norm == "none", kernel_init=kernel_init)
+            layer = layers.Dense(self.width * self.maxout, use_bias=self.norm == "none", kernel_init=kernel_init)
             hidden = layers.normalised(layer, hidden, self.spectral_norm, train)
             hidden = layers.NORMS[self.norm](hidden, None, train, self.axis_name)
             if self.maxout > 1:
                 hidden = hidden.reshape(len(hidden), self.maxout, self.width).max(axis=1)
             else:
                 hidden = nn.leaky_relu(hidden, self.leak)
-        return hidden
+        return hidden.astype(jnp.float32)

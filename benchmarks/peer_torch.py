@@ -1,0 +1,216 @@
+"""The training step in PyTorch, as its users write it well: eager or compiled, NCHW or channels last.
+
+Adam is the fused one. The discriminator's gradients are not computed where the generator alone learns. The moving
+average is `torch.optim.swa_utils`'. With R1 or R2 the discriminator's own update
+runs eagerly even where the rest is compiled, since PyTorch's compiler does not differentiate twice.
+"""
+
+import itertools
+
+import numpy as np
+import torch
+from ml_collections import ConfigDict
+from torch import Tensor, nn
+from torch._functorch import config as functorch_config
+from torch.nn.functional import softplus
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from benchmarks import workloads
+from benchmarks.turns import best_seconds
+from benchmarks.workloads import Layer
+
+GPU = torch.cuda.is_available()
+DEVICE = "cuda" if GPU else "cpu"
+
+
+class Maxout(nn.Module):
+    """The largest of so many pieces of each unit."""
+
+    def __init__(self, pieces: int):
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden.unflatten(1, (self.pieces, -1)).amax(1)
+
+
+def module(layer: Layer, before: Layer | None) -> nn.Module:
+    """The layer in PyTorch, where another one comes before it."""
+    match layer:
+        case workloads.Dense(inputs, features, bias):
+            return nn.Linear(inputs, features, bias)
+        case workloads.Conv(inputs, features, size, stride, bias):
+            return nn.Conv2d(inputs, features, size, stride, (size - 1) // 2, bias=bias)
+        case workloads.ConvTranspose(inputs, features, size, stride, bias):
+            padding = (size - 1) // 2
+            grow = stride + 2 * padding - size
+            return nn.ConvTranspose2d(inputs, features, size, stride, padding, grow, bias=bias)
+        case workloads.BatchNorm(features):
+            return (nn.BatchNorm1d if isinstance(before, workloads.Dense) else nn.BatchNorm2d)(features)
+        case workloads.LeakyReLU(slope):
+            return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+        case workloads.Tanh():
+            return nn.Tanh()
+        case workloads.Dropout(rate):
+            return nn.Dropout(rate)
+        case workloads.Maxout(pieces):
+            return Maxout(pieces)
+        case workloads.Reshape(size, channels):
+            return nn.Unflatten(1, (channels, size, size))
+        case workloads.Flatten():
+            return nn.Flatten()
+    raise TypeError(layer)
+
+
+def networks(config: ConfigDict) -> dict[str, nn.Module]:
+    """Both networks of a workload."""
+    found = {}
+    for name, layers in workloads.layers(config).items():
+        found[name] = nn.Sequential(*itertools.starmap(module, zip(layers, [None, *layers], strict=False)))
+    return found
+
+
+LOSSES = {  # real logits, fake logits -> the discriminator's loss, the generator's
+    "non_saturating": (
+        lambda real, fake: softplus(-real).mean() + softplus(fake).mean(),
+        lambda real, fake: softplus(-fake).mean(),
+    ),
+    "relativistic": (
+        lambda real, fake: softplus(fake - real).mean(),
+        lambda real, fake: softplus(real - fake).mean(),
+    ),
+}
+
+
+class Program:
+    """The workload in training.
+
+    Args:
+        config: the workload.
+        real: its batches, [count, batch, ...], channels last.
+        precision: "bfloat16" is autocast's; "tf32" lets a GPU round the inputs of float32 products.
+        compiled: whether both networks go through torch.compile, on a GPU with CUDA graphs.
+        channels_last: whether images and kernels lie so in memory.
+    """
+
+    def __init__(self, config: ConfigDict, real: np.ndarray, precision: str, compiled: bool, channels_last: bool):
+        use_precision(precision)
+        torch.manual_seed(0)
+        self.config, self.dispatch = config, 1
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        own = {name: network.to(DEVICE, memory_format=layout) for name, network in networks(config).items()}
+        self.parameters = {name: list(network.parameters()) for name, network in own.items()}
+        self.optimizers = {
+            name: torch.optim.Adam(
+                self.parameters[name], settings.learning_rate, (settings.b1, settings.b2), fused=True
+            )
+            for name, settings in config.optimizer.items()
+        }
+        self.averaged = own["generator"]
+        if config.ema_decay:
+            self.average = AveragedModel(self.averaged, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        mode = "reduce-overhead" if GPU else "default"
+        compiled_or_not = {
+            name: torch.compile(network, mode=mode) if compiled else network for name, network in own.items()
+        }
+        self.generator, self.discriminator = compiled_or_not["generator"], compiled_or_not["discriminator"]
+        self.penalties = config.penalties.r1, config.penalties.r2
+        self.critic = own["discriminator"] if any(self.penalties) else self.discriminator
+        self.d_loss, self.g_loss = LOSSES[config.loss]
+        self.autocast = torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16")
+        batches = torch.from_numpy(real)
+        if batches.ndim == 5:
+            batches = batches.movedim(-1, 2)
+        self.batches = itertools.cycle([batch.contiguous(memory_format=layout).to(DEVICE) for batch in batches])
+        self.records = compiled and GPU
+        if config.updates == "simultaneous":
+            functorch_config.donated_buffer = False  # a graph is kept for its second backward pass
+        self.step = self.simultaneous if config.updates == "simultaneous" else self.alternating
+        how = [f"torch.compile ({mode})" if compiled else "eager", "channels last" if channels_last else "NCHW"]
+        how += ["discriminator's update eager"] if compiled and any(self.penalties) else []
+        self.settings = ", ".join(
+            [f"PyTorch {torch.__version__}", *how, "fused Adam", f"{torch.get_num_threads()} threads"]
+        )
+
+    def run(self, steps: int) -> None:
+        """Makes so many steps and waits for the last."""
+        for _ in range(steps):
+            if self.records:
+                torch.compiler.cudagraph_mark_step_begin()
+            self.step(next(self.batches))
+            if self.config.ema_decay:
+                self.average.update_parameters(self.averaged)
+        if GPU:
+            torch.cuda.synchronize()
+
+    def fakes(self) -> Tensor:
+        """A batch of them, of new latents."""
+        return self.generator(torch.randn(self.config.batch_size, self.config.latent_dim, device=DEVICE))
+
+    def alternating(self, real: Tensor) -> None:
+        """The discriminator's update, then the generator's by the new discriminator."""
+        with self.autocast, torch.set_grad_enabled(self.config.reuse_fakes):
+            fake = self.fakes()
+        with self.autocast:
+            real_logits, real_penalty = self.judge(real, self.penalties[0])
+            fake_logits, fake_penalty = self.judge(fake.detach(), self.penalties[1])
+        self.update("discriminator", self.d_loss(real_logits, fake_logits) + real_penalty + fake_penalty)
+        self.discriminator.requires_grad_(False)
+        with self.autocast:
+            fake = fake if self.config.reuse_fakes else self.fakes()
+            real_logits = None  # which most generators' losses have no use for
+            if self.config.loss == "relativistic":
+                real_logits = self.discriminator(real).float()
+            fake_logits = self.discriminator(fake).float()
+        self.update("generator", self.g_loss(real_logits, fake_logits))
+        self.discriminator.requires_grad_(True)
+
+    def simultaneous(self, real: Tensor) -> None:
+        """Both updates from one forward pass, with two backward passes."""
+        with self.autocast:
+            fake = self.fakes()
+            logits = self.discriminator(real).float(), self.discriminator(fake).float()
+        for name, loss in (("discriminator", self.d_loss(*logits)), ("generator", self.g_loss(*logits))):
+            self.optimizers[name].zero_grad(set_to_none=True)
+            loss.backward(inputs=self.parameters[name], retain_graph=name == "discriminator")
+        for optimizer in self.optimizers.values():  # whose parameters both backward passes had to find as they were
+            optimizer.step()
+
+    def judge(self, examples: Tensor, weight: float) -> tuple[Tensor, Tensor | float]:
+        """Logits, and the weighted penalty on their gradients by the examples."""
+        if not weight:
+            return self.critic(examples).float(), 0.0
+        examples = examples.detach().requires_grad_()
+        logits = self.critic(examples).float()
+        (slopes,) = torch.autograd.grad(logits.sum(), examples, create_graph=True)
+        return logits, 0.5 * weight * slopes.square().sum() / len(examples)
+
+    def update(self, name: str, loss: Tensor) -> None:
+        """One step of a network's Adam."""
+        self.optimizers[name].zero_grad(set_to_none=True)
+        loss.backward(inputs=self.parameters[name])
+        self.optimizers[name].step()
+
+
+def use_precision(precision: str) -> None:
+    """Sets what a GPU may round the inputs of float32 products to."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def device_peak() -> int | None:
+    """The most bytes of a GPU's memory that were in use; None on a CPU."""
+    return torch.cuda.max_memory_allocated() if GPU else None
+
+
+def product_seconds(size: int, precision: str) -> float:
+    """The time that a product of two square matrices takes, the best of several."""
+    use_precision(precision)
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    left, right = torch.randn(2, size, size, device=DEVICE).to(dtype)
+
+    def run() -> None:
+        left @ right
+        if GPU:
+            torch.cuda.synchronize()
+
+    return best_seconds(run)

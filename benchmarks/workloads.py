@@ -1,0 +1,278 @@
+"""What the benchmark of the training step measures: experiments, and their networks as data for every framework.
+
+A workload is a configuration and nothing else. jaxgan reads it as `train.py` does. Its peers read the layers that
+`layers` lists and a few settings: the loss, the order of updates, Adam's, R1 and R2, the generator's moving average.
+So no architecture is written down twice; a test holds the parameters of all against jaxgan's. The peers' learning rates
+and averages know no schedule, which takes no time worth mentioning.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs import digits, pacgan
+from jaxgan.config import default
+from jaxgan.data import cache, pipeline
+from jaxgan.data.cache import Examples
+from jaxgan.data.sources import example_shape
+from jaxgan.models import dcgan
+
+NOISE = "noise"  # the source of made-up images: a step takes as long whatever it is shown
+IMAGES = 1_024  # of them
+BATCHES = 8  # that a peer has ready, and takes in turn
+
+# Experiments
+
+
+def images(size: int, channels: int, width: int) -> ConfigDict:
+    """PyTorch's DCGAN example: alternating updates, and the fakes of the discriminator's serve the generator's too."""
+    config = default()
+    config.data.update(source=NOISE, size=size, channels=channels)
+    for network in config.model.generator, config.model.discriminator:
+        network.width = width
+    config.reuse_fakes = True
+    config.ema_decay = 0.0
+    return config
+
+
+def r1() -> ConfigDict:
+    """`dcgan64` with R1 in every step.
+
+    The discriminator has no BatchNorm: with it a logit depends on the whole batch, and its gradient by its own example
+    is no longer what R1 is about.
+    """
+    config = images(64, 3, 64)
+    config.model.discriminator.norm = "none"
+    config.penalties.r1 = 1.0
+    return config
+
+
+def tutorial28() -> ConfigDict:
+    """The DCGAN of TensorFlow's tutorial: dropout in the discriminator, both updates from one forward pass.
+
+    References:
+        https://www.tensorflow.org/tutorials/generative/dcgan
+    """
+    config = images(28, 1, 64)
+    config.model.family = "tutorial"
+    config.model.discriminator.update(norm="none", leak=0.3, dropout=0.3)
+    config.batch_size = 256
+    config.updates = "simultaneous"
+    config.reuse_fakes = False  # there is but one batch of fakes in a simultaneous step
+    for network in config.optimizer.values():
+        network.update(learning_rate=1e-4, b1=0.9)
+    return config
+
+
+WORKLOADS: dict[str, Callable[[], ConfigDict]] = {
+    "dcgan64": lambda: images(64, 3, 64),
+    "dcgan32": lambda: images(32, 1, 32),
+    "tutorial28": tutorial28,
+    "digits": digits.get_config,
+    "toy": pacgan.get_config,
+    "r1": r1,
+}
+GPU_BATCHES = {"dcgan64": (128, 1024), "r1": (128,)}  # where a GPU has too little to do with the configuration's
+
+
+def tiny(config: ConfigDict) -> ConfigDict:
+    """The same experiment with a small batch and narrow layers."""
+    config = resized(config, 8)
+    for network in config.model.generator, config.model.discriminator:
+        network.width = 4
+        network.dense = tuple(8 * (number + 1) for number in range(len(network.dense)))
+    return config
+
+
+def variants(name: str, platform: str) -> list[ConfigDict]:
+    """The workload with every batch size at which it is measured on a platform."""
+    config = WORKLOADS[name]()
+    if platform == "cpu" or name not in GPU_BATCHES:
+        return [config]
+    return [resized(config, size) for size in GPU_BATCHES[name]]
+
+
+def resized(config: ConfigDict, batch_size: int) -> ConfigDict:
+    """The same experiment with another batch size."""
+    config = config.copy_and_resolve_references()
+    config.batch_size = batch_size
+    return config
+
+
+def examples(config: ConfigDict) -> Examples:
+    """The data set of the experiment, in memory."""
+    if config.data.source != NOISE:
+        return pipeline.open_examples(config)
+    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, *example_shape(config.data)), np.uint8)
+    return cache.held(pixels, np.zeros(IMAGES, np.int32), ())
+
+
+def batches(config: ConfigDict, data: Examples) -> np.ndarray:
+    """Batches as a network sees them: float32 [BATCHES, batch, ...], channels last."""
+    count = BATCHES * config.batch_size
+    chosen = data.images[np.random.default_rng(0).integers(0, len(data), count)]
+    if chosen.dtype == np.uint8:
+        chosen = np.float32(chosen) / 127.5 - 1
+    return chosen.reshape(BATCHES, config.batch_size, *data.shape)
+
+
+# Networks
+
+
+class Dense(NamedTuple):
+    """inputs -> features."""
+
+    inputs: int
+    features: int
+    bias: bool
+
+
+class Conv(NamedTuple):
+    """A convolution whose output is the input's size over the stride, rounded up."""
+
+    inputs: int
+    features: int
+    size: int
+    stride: int
+    bias: bool
+
+
+class ConvTranspose(NamedTuple):
+    """A transposed convolution whose output is the input's size times the stride."""
+
+    inputs: int
+    features: int
+    size: int
+    stride: int
+    bias: bool
+
+
+class BatchNorm(NamedTuple):
+    """With scales and shifts; a moving average keeps 0.9 of the old statistics."""
+
+    features: int
+
+
+class LeakyReLU(NamedTuple):
+    """A slope of 0 makes it ReLU."""
+
+    slope: float
+
+
+class Tanh(NamedTuple):
+    """The activation of pixels."""
+
+
+class Dropout(NamedTuple):
+    """The rate is the share that is dropped."""
+
+    rate: float
+
+
+class Maxout(NamedTuple):
+    """[batch, pieces * units] -> [batch, units], the largest piece of each unit."""
+
+    pieces: int
+
+
+class Reshape(NamedTuple):
+    """[batch, size * size * channels] -> a square of so many channels."""
+
+    size: int
+    channels: int
+
+
+class Flatten(NamedTuple):
+    """Everything but the batch in one dimension."""
+
+
+Layer = Dense | Conv | ConvTranspose | BatchNorm | LeakyReLU | Tanh | Dropout | Maxout | Reshape | Flatten
+
+
+def layers(config: ConfigDict) -> dict[str, list[Layer]]:
+    """The layers of both networks, in the order in which they run; the discriminator ends in one logit."""
+    return FAMILIES[config.model.family](config)
+
+
+def dcgan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
+    """Those of `jaxgan.models.dcgan`."""
+    size, count = config.data.size, dcgan.stages(config.data.size)
+    base = size // 2**count
+
+    net, norm = config.model.generator, config.model.generator.norm
+    plain, inputs = norm == "none", config.latent_dim
+    generator = []
+    for width in net.dense:
+        generator += [Dense(inputs, width, plain), *_activated(width, norm, 0.0)]
+        inputs = width
+    channels = dcgan.features(net.width, count - 1)
+    generator += [Dense(inputs, base**2 * channels, plain), Reshape(base, channels), *_activated(channels, norm, 0.0)]
+    for stage in reversed(range(count - 1)):
+        inputs, channels = channels, dcgan.features(net.width, stage)
+        generator += [ConvTranspose(inputs, channels, 4, 2, plain), *_activated(channels, norm, 0.0)]
+    generator += [ConvTranspose(channels, config.data.channels, 4, 2, True), Tanh()]
+
+    net, channels = config.model.discriminator, config.data.channels
+    discriminator = []
+    for stage in range(count):
+        norm = net.norm if stage else "none"
+        inputs, channels = channels, dcgan.features(net.width, stage)
+        discriminator += [Conv(inputs, channels, 4, 2, norm == "none"), *_activated(channels, norm, net.leak)]
+    discriminator.append(Flatten())
+    inputs = base**2 * channels
+    for width in net.dense:
+        discriminator += [Dense(inputs, width, net.norm == "none"), *_activated(width, net.norm, net.leak)]
+        inputs = width
+    return {"generator": generator, "discriminator": [*discriminator, Dense(inputs, 1, True)]}
+
+
+def tutorial_layers(config: ConfigDict) -> dict[str, list[Layer]]:
+    """Those of `jaxgan.models.tutorial`."""
+    width, leak, base = config.model.generator.width, 0.3, config.data.size // 4
+    channels = 4 * width
+    generator = [Dense(config.latent_dim, base**2 * channels, False), *_activated(base**2 * channels, "batch", leak)]
+    generator.append(Reshape(base, channels))
+    for features, stride in ((2 * width, 1), (width, 2)):
+        generator += [ConvTranspose(channels, features, 5, stride, False), *_activated(features, "batch", leak)]
+        channels = features
+    generator += [ConvTranspose(channels, config.data.channels, 5, 2, False), Tanh()]
+
+    net, channels = config.model.discriminator, config.data.channels
+    discriminator = []
+    for features in (net.width, 2 * net.width):
+        discriminator += [Conv(channels, features, 5, 2, True), LeakyReLU(net.leak), Dropout(net.dropout)]
+        channels = features
+    return {"generator": generator, "discriminator": [*discriminator, Flatten(), Dense(base**2 * channels, 1, True)]}
+
+
+def points_layers(config: ConfigDict) -> dict[str, list[Layer]]:
+    """Those of `jaxgan.models.points`."""
+    (dim,) = example_shape(config.data)
+    net, inputs = config.model.generator, config.latent_dim
+    generator = []
+    for _ in range(net.depth):
+        generator += [Dense(inputs, net.width, net.norm == "none"), *_activated(net.width, net.norm, 0.0)]
+        inputs = net.width
+    generator.append(Dense(inputs, dim, True))
+
+    net, inputs = config.model.discriminator, dim
+    discriminator = []
+    for _ in range(net.depth):
+        units = net.width * net.maxout
+        discriminator += [Dense(inputs, units, net.norm == "none"), *_normalised(units, net.norm)]
+        discriminator.append(Maxout(net.maxout) if net.maxout > 1 else LeakyReLU(net.leak))
+        inputs = net.width
+    return {"generator": generator, "discriminator": [*discriminator, Dense(inputs, 1, True)]}
+
+
+FAMILIES = {"dcgan": dcgan_layers, "tutorial": tutorial_layers, "points": points_layers}
+
+
+def _normalised(features: int, norm: str) -> list[Layer]:
+    return [BatchNorm(features)] if norm == "batch" else []
+
+
+def _activated(features: int, norm: str, slope: float) -> list[Layer]:
+    return [*_normalised(features, norm), LeakyReLU(slope)]

@@ -1,0 +1,375 @@
+"""Convolutions in two layouts: the stock ones, and products of matrices that a CPU multiplies near its peak.
+
+The stock ones take [batch, rows, columns, features]. XLA's CPU code for their gradients by the kernel is up to 30 times
+slower than need be, and its matrix products are fast only where the contracted axis is the left side's last one. So
+for a CPU all features are laid out batch last, [features, rows, columns, batch]. Then each of the three products that
+training needs (the convolution, its gradient by the images, its gradient by the kernel) is a product with a matrix that
+is made from the images by copies and sums of long runs of memory.
+
+Those three are linear in each argument, and the derivatives of each are the other two. That is what their `custom_vjp`s
+say, so derivatives of any order are as fast. Kernels are [size, size, in, out] in both layouts, and the products add
+in float32 whatever the images' type is.
+
+A convolution with a stride is one of stride 1 on blocks of stride x stride pixels, by a kernel of few taps. Of 2 or 3
+or 5 taps, float32 ones go by Winograd's algorithm: a tile of 4 x 4 outputs of 2 x 2 taps takes 25 products in the place
+of 64. Half-precision numbers would lose digits in its sums, and where a CPU has matrix units for them it is not the
+products that take the time: their windows are laid side by side instead.
+
+References:
+    Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016, section 4. https://arxiv.org/abs/1509.09308
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+Features = Float[Array, "_ _ _ _"]  # [batch, rows, columns, features], or batch last
+Kernel = Float[Array, "size size in out"]
+
+
+def stock_conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
+    """A convolution of [batch, rows, columns, in]: out of n rows come (n + sum(padding) - size) // stride + 1."""
+    kernel = kernel.astype(images.dtype)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(images, kernel, (stride, stride), (padding, padding), dimension_numbers=numbers)
+
+
+def stock_conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
+    """A transposed convolution of [batch, rows, columns, in] that multiplies rows and columns by the stride."""
+    kernel = kernel.astype(images.dtype)
+    return lax.conv_transpose(images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+class Shape(NamedTuple):
+    """What a convolution of square images is besides its numbers.
+
+    Attributes:
+        size, stride, padding: of the window.
+        rows: of the images, which have as many columns.
+    """
+
+    size: int
+    stride: int
+    padding: tuple[int, int]
+    rows: int
+
+    @property
+    def count(self) -> int:
+        """Rows that come out."""
+        return (self.rows + sum(self.padding) - self.size) // self.stride + 1
+
+    @property
+    def taps(self) -> int:
+        """Blocks that a window spans in a row."""
+        return -(-self.size // self.stride)
+
+    @property
+    def tiled(self) -> int:
+        """Outputs in a row of a tile in Winograd's algorithm, 0 where it does not pay; few outputs leave tiles empty."""
+        return min(TILED.get(self.taps, 0), 4 if self.count > 4 else 2)
+
+    @property
+    def tile(self) -> "Tile":
+        """Winograd's matrices."""
+        return tile(self.tiled, self.taps)
+
+
+def conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
+    """`stock_conv`, batch last."""
+    return _conv(images, kernel, Shape(len(kernel), stride, padding, images.shape[1]))
+
+
+def conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
+    """`stock_conv_transpose`, batch last."""
+    size = len(kernel)
+    # "SAME" puts `before` zeros in front of the dilated images.
+    before = size - 1 if stride > size - 1 else (size + stride - 1) // 2
+    padding = (size - 1 - before, max(before + 1 - stride, 0))
+    shape = Shape(size, stride, padding, images.shape[1] * stride)
+    return _spread(images, kernel[::-1, ::-1].swapaxes(2, 3), shape)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
+    outputs = _algorithm(images, kernel, shape).conv(images, kernel.astype(images.dtype), shape)
+    return outputs.astype(images.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+    """The gradient of `_conv` by its images, of its outputs' gradient."""
+    return _algorithm(outputs, kernel, shape).spread(outputs, kernel.astype(outputs.dtype), shape)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
+    """The gradient of `_conv` by its kernel, of the images and its outputs' gradient; float32 in any case."""
+    kernel = jax.ShapeDtypeStruct((shape.size, shape.size, len(images), len(outputs)), jnp.float32)
+    return _algorithm(images, kernel, shape).correlate(images, outputs.astype(images.dtype), shape)
+
+
+def _saving(function: Callable) -> Callable:
+    return lambda one, other, shape: (function(one, other, shape), (one, other))
+
+
+_conv.defvjp(
+    _saving(_conv),
+    lambda shape, saved, outputs: (_spread(outputs, saved[1], shape), _correlate(saved[0], outputs, shape)),
+)
+_spread.defvjp(
+    _saving(_spread),
+    lambda shape, saved, images: (_conv(images, saved[1], shape), _correlate(images, saved[0], shape)),
+)
+_correlate.defvjp(
+    _saving(_correlate),
+    lambda shape, saved, kernel: (_spread(saved[1], kernel, shape), _conv(saved[0], kernel, shape)),
+)
+
+
+# By windows, laid side by side
+
+
+def _windows_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
+    taps = kernel.transpose(3, 0, 1, 2).reshape(kernel.shape[3], -1)
+    return _product(taps, _windows(images, shape))
+
+
+def _windows_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+    """A pixel of the padded images meets only every `stride`-th tap of the kernel, and the pixels of one phase (row and
+    column modulo the stride) all meet the same ones. So each phase is a small convolution of stride 1. All of them see
+    the same windows, and their results are computed side by side as features.
+    """
+    _, _, inputs, features = kernel.shape
+    first, last = (pixel // shape.stride for pixel in (shape.padding[0], shape.padding[0] + shape.rows - 1))
+    seen = Shape(shape.taps, 1, (shape.taps - 1 - first, last - shape.count + 1), shape.count)
+    phases = _kernel_blocks(kernel, shape)[::-1, ::-1].transpose(2, 0, 1, 3).reshape(shape.stride**2 * inputs, -1)
+    return _pixels(_product(phases, _windows(outputs, seen)).astype(outputs.dtype), shape, first)
+
+
+def _windows_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
+    seen = _windows(images, shape)
+    kernel = _product(seen.reshape(len(seen), -1), outputs.reshape(len(outputs), -1), axis=-1)
+    return kernel.reshape(shape.size, shape.size, len(images), len(outputs))
+
+
+def _windows(images: Features, shape: Shape) -> Features:
+    """What a convolution sees, tap by tap: [size * size * features, rows, columns, batch]."""
+    size, stride, count = shape.size, shape.stride, shape.count
+    bits, restore = _as_bits(images)
+    blocks = _blocks(bits, shape, count + shape.taps - 1)
+    # Without the barrier XLA takes strided slices of the images after all, which are slow.
+    blocks = lax.optimization_barrier(blocks).reshape(stride, stride, len(images), *blocks.shape[1:])
+    taps = [
+        blocks[i % stride, j % stride, :, i // stride : i // stride + count, j // stride : j // stride + count]
+        for i in range(size)
+        for j in range(size)
+    ]
+    return restore(jnp.concatenate(taps))
+
+
+def _as_bits(array: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """Half-precision numbers as integers, and the way back: XLA's CPU code would move them about as float32."""
+    if array.dtype == jnp.float32:
+        return array, lambda moved: moved
+    return lax.bitcast_convert_type(array, jnp.uint16), lambda moved: lax.bitcast_convert_type(moved, array.dtype)
+
+
+# By Winograd's algorithm
+
+
+class Tile(NamedTuple):
+    """The matrices of a row of outputs, named as in the paper: outputs = A^T ((G kernel) * (B^T images)).
+
+    Attributes:
+        images: B^T, from the blocks under a tile to points.
+        kernel: G, from taps to points.
+        outputs: A^T, from points to outputs.
+    """
+
+    images: np.ndarray
+    kernel: np.ndarray
+    outputs: np.ndarray
+
+
+TILED = {2: 4, 3: 4, 5: 2}  # outputs in a row of a tile, by taps
+POINTS = (0, 1, -1, 2, -2)  # the simpler a point, the smaller the rounding errors
+
+
+@functools.cache
+def tile(outputs: int, taps: int) -> Tile:
+    """The Cook-Toom algorithm: a convolution as the product of two polynomials, by their values at points.
+
+    The last point is infinity, where the value is the leading coefficient.
+    """
+    finite = POINTS[: outputs + taps - 2]
+    others = [np.polynomial.polynomial.polyfromroots(np.delete(finite, i)) for i in range(len(finite))]
+    scales = [np.polynomial.polynomial.polyval(point, other) for point, other in zip(finite, others, strict=True)]
+
+    def values(count: int) -> np.ndarray:
+        last = np.zeros((1, count))
+        last[0, -1] = 1
+        return np.concatenate([np.vander(finite, count, increasing=True), last])
+
+    images = np.zeros((len(finite) + 1, len(finite) + 1))
+    images[:-1, :-1] = others
+    images[-1] = np.polynomial.polynomial.polyfromroots(finite)
+    kernel = values(taps)
+    kernel[:-1] /= np.expand_dims(scales, 1)
+    return Tile(images, kernel, values(outputs).T)
+
+
+def _winograd_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
+    # The barrier keeps XLA from multiplying by the transpose of another matrix, which is slow.
+    points = lax.optimization_barrier(jnp.swapaxes(_kernel_points(kernel, shape), 1, 2))
+    return _outputs(_product(points, _image_points(images, shape)), shape)
+
+
+def _winograd_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+    return _images(_product(_kernel_points(kernel, shape), _output_points(outputs, shape)), shape)
+
+
+def _winograd_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
+    one, other = _image_points(images, shape), _output_points(outputs, shape)
+    points = _product(one.reshape(*one.shape[:2], -1), other.reshape(*other.shape[:2], -1), axis=-1)
+    return _kernel(points, shape, len(images))
+
+
+def _kernel_points(kernel: Kernel, shape: Shape) -> Float[Array, "points blocked out"]:
+    matrix, points = shape.tile.kernel, _kernel_blocks(kernel, shape)
+    for _ in range(2):
+        points = jnp.stack([_sum(row, points) for row in matrix], axis=1)
+    return points.reshape(-1, *points.shape[2:])
+
+
+def _kernel(points: Float[Array, "points blocked out"], shape: Shape, inputs: int) -> Kernel:
+    """The transpose of `_kernel_points`."""
+    columns = shape.tile.kernel.T
+    blocks = points.reshape(columns.shape[1], columns.shape[1], *points.shape[1:])
+    for _ in range(2):
+        blocks = jnp.stack([_sum(column, blocks) for column in columns], axis=1)
+    taps, stride, size = shape.taps, shape.stride, shape.size
+    pixels = blocks.reshape(taps, taps, stride, stride, inputs, -1).transpose(0, 2, 1, 3, 4, 5)
+    return pixels.reshape(taps * stride, taps * stride, inputs, -1)[:size, :size]
+
+
+def _image_points(images: Features, shape: Shape) -> Float[Array, "points blocked tiles tiles batch"]:
+    matrix, step = shape.tile.images, shape.tiled
+    blocks = -(-shape.count // step) * step
+    points = _blocks(images, shape, blocks + shape.taps - 1)
+    for axis in (-2, -3):
+        parts = [lax.slice_in_dim(points, i, i + blocks - step + 1, step, axis) for i in range(len(matrix))]
+        points = jnp.stack([_sum(row, parts) for row in matrix])
+    return points.reshape(-1, *points.shape[2:])
+
+
+def _images(points: Float[Array, "points blocked tiles tiles batch"], shape: Shape) -> Features:
+    """The transpose of `_image_points`: tiles overlap, and what they say of one block is added up."""
+    columns, step = shape.tile.images.T, shape.tiled
+    blocks = points.reshape(len(columns), len(columns), *points.shape[1:])
+    most = (len(columns) - 1) // step  # tiles on that a tile reaches
+    for axis in (-3, -2):
+        own: list[Array] = []
+        for i, column in enumerate(columns):
+            around = [(0, 0)] * (blocks.ndim - 1)
+            around[axis] = (i // step, most - i // step)
+            term = jnp.pad(_sum(column, blocks), around)
+            if i < step:
+                own.append(term)
+            else:
+                own[i % step] += term
+        blocks = _alternating(own, axis)
+    return _pixels(blocks, shape, 0)
+
+
+def _output_points(outputs: Features, shape: Shape) -> Float[Array, "points out tiles tiles batch"]:
+    columns, step = shape.tile.outputs.T, shape.tiled
+    more = (0, -shape.count % step)
+    points = jnp.pad(outputs, ((0, 0), more, more, (0, 0)))
+    for axis in (-2, -3):
+        parts = [lax.slice_in_dim(points, i, None, step, axis) for i in range(step)]
+        points = jnp.stack([_sum(column, parts) for column in columns])
+    return points.reshape(-1, *points.shape[2:])
+
+
+def _outputs(points: Float[Array, "points out tiles tiles batch"], shape: Shape) -> Features:
+    """The transpose of `_output_points`."""
+    matrix = shape.tile.outputs
+    outputs = points.reshape(matrix.shape[1], matrix.shape[1], *points.shape[1:])
+    for axis in (-3, -2):
+        outputs = _alternating([_sum(row, outputs) for row in matrix], axis)
+    return outputs[:, : shape.count, : shape.count]
+
+
+def _sum(coefficients: np.ndarray, parts: Sequence[Array] | Array) -> Array:
+    """A sum of few parts, of which many coefficients are 0, 1 or -1."""
+    (first, part), *others = [
+        (number, part) for number, part in zip(coefficients.tolist(), parts, strict=True) if number
+    ]
+    total = part if first == 1 else first * part
+    for number, part in others:
+        total = total + part if number == 1 else total - part if number == -1 else total + number * part
+    return total
+
+
+def _alternating(parts: Sequence[Array], axis: int) -> Array:
+    """Arrays interleaved along an axis, which is counted from the last one."""
+    joined = jnp.stack(parts, axis=axis)
+    shape = list(parts[0].shape)
+    shape[axis] *= len(parts)
+    return joined.reshape(shape)
+
+
+# What both share
+
+
+def _algorithm(array: Array, kernel: Kernel, shape: Shape) -> SimpleNamespace:
+    """The faster way for such images; where there are few features, Winograd's sums take longer than they save."""
+    suits = shape.tiled and array.dtype == jnp.float32 and min(kernel.shape[2:]) >= 16
+    return WINOGRAD if suits else WINDOWS
+
+
+WINDOWS = SimpleNamespace(conv=_windows_conv, spread=_windows_spread, correlate=_windows_correlate)
+WINOGRAD = SimpleNamespace(conv=_winograd_conv, spread=_winograd_spread, correlate=_winograd_correlate)
+
+
+def _blocks(images: Array, shape: Shape, count: int) -> Array:
+    """The first blocks of padded images, so many in each direction: [stride * stride * features, count, count, batch]."""
+    features, rows, _, batch = images.shape
+    before, stride = shape.padding[0], shape.stride
+    more = (before, count * stride - rows - before, 0)  # below zero, where a last row is seen by nobody
+    images = lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), more, more, (0, 0, 0)))
+    blocks = images.reshape(features, count, stride, count, stride, batch)
+    return blocks.transpose(2, 4, 0, 1, 3, 5).reshape(stride**2 * features, count, count, batch)
+
+
+def _pixels(blocks: Array, shape: Shape, first: int) -> Array:
+    """The images whose padded blocks these are, from block number `first` of each row and column on."""
+    bits, restore = _as_bits(blocks)
+    stride, (_, count, _, batch) = shape.stride, blocks.shape
+    pixels = bits.reshape(stride, stride, -1, count, count, batch).transpose(2, 3, 0, 4, 1, 5)
+    pixels = pixels.reshape(-1, count * stride, count * stride, batch)
+    kept = slice(shape.padding[0] - first * stride, shape.padding[0] - first * stride + shape.rows)
+    return restore(pixels[:, kept, kept])
+
+
+def _kernel_blocks(kernel: Kernel, shape: Shape) -> Float[Array, "taps taps blocked out"]:
+    """The kernel that blocks see, with zeros where a window ends within a block."""
+    taps, stride, (size, _, inputs, features) = shape.taps, shape.stride, kernel.shape
+    grow = (0, taps * stride - size)
+    kernel = jnp.pad(kernel, (grow, grow, (0, 0), (0, 0))).reshape(taps, stride, taps, stride, inputs, features)
+    return kernel.transpose(0, 2, 1, 3, 4, 5).reshape(taps, taps, stride**2 * inputs, features)
+
+
+def _product(left: Array, right: Array, axis: int | None = None) -> Float[Array, "..."]:
+    """A matrix times an array along that axis of it, by default its first, or many such products; added in float32."""
+    many = tuple(range(left.ndim - 2))
+    axis = len(many) if axis is None else right.ndim + axis
+    numbers = (((left.ndim - 1,), (axis,)), (many, many))
+    return lax.dot_general(left, right, numbers, preferred_element_type=jnp.float32)

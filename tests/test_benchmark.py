@@ -1,0 +1,245 @@
+"""The benchmark of the training step: its peers train the same networks, its arithmetic is right, and it measures."""
+
+import math
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+sys.path.append(str(Path(__file__).parent.parent))  # benchmarks are no part of the package
+
+from benchmarks import flops, peer_flax, report, train_step, turns, workloads
+from benchmarks.turns import Child, ChildError, Ready
+from jaxgan import experiment
+
+NAMES = [*workloads.WORKLOADS]
+
+
+def tiny(name):
+    return workloads.tiny(workloads.WORKLOADS[name]())
+
+
+def size(tree) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def own_sizes(config) -> dict[str, int]:
+    """The parameters of jaxgan's networks."""
+    state = jax.eval_shape(lambda: experiment.initial_state(experiment.build(config)))
+    return {name: size(network.variables.params) for name, network in state.networks.items()}
+
+
+# The same networks
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_plain_flax_has_as_many_parameters(name):
+    state, _ = peer_flax.step_shapes(peer_flax.Trainer(tiny(name)))
+    assert {network: size(params) for network, params in state.params.items()} == own_sizes(tiny(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pytorch_has_as_many_parameters(name):
+    torch = pytest.importorskip("torch", reason="PyTorch is in the extra bench")
+    from benchmarks import peer_torch  # noqa: PLC0415
+
+    with torch.device("meta"):
+        networks = peer_torch.networks(tiny(name))
+    sizes = {key: sum(map(torch.numel, network.parameters())) for key, network in networks.items()}
+    assert sizes == own_sizes(tiny(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tensorflow_has_as_many_parameters(name):
+    pytest.importorskip("tensorflow", reason="TensorFlow is in the extra bench")
+    from benchmarks import peer_tensorflow  # noqa: PLC0415
+
+    networks = peer_tensorflow.networks(tiny(name))
+    sizes = {key: size(network.trainable_variables) for key, network in networks.items()}
+    assert sizes == own_sizes(tiny(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_peers_are_shown_what_their_networks_take(name):
+    config = tiny(name)
+    batches = workloads.batches(config, workloads.examples(config))
+    _, real = peer_flax.step_shapes(peer_flax.Trainer(config))
+    assert (batches.shape[1:], batches.dtype) == (real.shape, real.dtype)
+    if batches.ndim == 5:
+        assert (batches.min(), batches.max()) == (-1, 1)
+
+
+# FLOPs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_count_is_that_of_xla(name):
+    trainer = peer_flax.Trainer(tiny(name))
+    by_xla = jax.jit(trainer.step).lower(*peer_flax.step_shapes(trainer)).cost_analysis()["flops"]
+    assert peer_flax.step_flops(tiny(name)) == pytest.approx(by_xla, rel=0.1)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("holes", [(1, 1), (2, 1), (1, 2), (3, 2)])
+@pytest.mark.parametrize("padding", [(0, 0), (1, 2), (4, 4)])
+def test_convolutions_are_counted_tap_by_tap(stride, holes, padding):
+    def convolution(images, kernel):
+        return lax.conv_general_dilated(images, kernel, (stride,), (padding,), holes[:1], holes[1:])
+
+    # Of ones the convolution itself counts the pairs that meet.
+    pairs = convolution(jnp.ones((1, 1, 9)), jnp.ones((1, 1, 4))).sum()
+    assert flops.count(convolution, jnp.ones((2, 3, 9)), jnp.ones((5, 3, 4))) == 2 * 2 * 3 * 5 * int(pairs)
+
+
+def test_products_are_counted():
+    assert flops.count(jnp.matmul, jnp.ones((7, 2, 3)), jnp.ones((7, 3, 5))) == 2 * 7 * 2 * 3 * 5
+
+
+def test_a_loop_counts_as_often_as_it_runs():
+    matrix = jnp.ones((4, 4))
+    once = flops.count(lambda x: x @ x, matrix)
+    assert flops.count(lambda x: lax.scan(lambda x, _: (x @ x, None), x, length=9)[0], matrix) == 9 * once
+
+
+def test_of_branches_the_dearest_counts():
+    matrix = jnp.ones((4, 4))
+    branches = [lambda x: x, lambda x: x @ x @ x, lambda x: x @ x]
+    dearest = flops.count(branches[1], matrix)
+    choice = flops.count(lambda x: lax.switch(jnp.int32(0), branches, x), matrix)
+    assert dearest <= choice <= dearest + 4  # the choice itself
+
+
+def test_what_is_not_used_counts_nothing():
+    matrix = jnp.ones((4, 4))
+
+    def wasteful(x):
+        used, _ = jax.vjp(lambda x: x @ x, x)
+        return used
+
+    assert flops.count(wasteful, matrix) == flops.count(lambda x: x @ x, matrix)
+
+
+def test_reductions_count_what_they_take_away():
+    assert flops.count(lambda x: x.sum(), jnp.ones((6, 5))) == 29
+
+
+# Turns
+
+
+class Scripted:
+    """A child whose turns take given seconds for each step; None stands for its death."""
+
+    def __init__(self, *seconds):
+        self.seconds = list(seconds)
+
+    def ask(self, request, steps):
+        assert request == "turn"
+        seconds = self.seconds.pop(0)
+        if seconds is None:
+            raise ChildError("died")
+        return seconds * steps
+
+
+def ready(step_seconds: float, dispatch: int = 1) -> Ready:
+    return Ready(0.0, step_seconds, dispatch, "")
+
+
+def test_the_first_round_does_not_count_and_who_fails_does_not_stop_the_others():
+    children = {"one": Scripted(9.0, 1.0, 2.0, 3.0), "two": Scripted(9.0, 1.0, None)}
+    found = turns.take_turns(children, {"one": ready(0.1), "two": ready(0.1)}, 3)
+    assert found == {"one": pytest.approx([1.0, 2.0, 3.0]), "two": "died"}
+
+
+@pytest.mark.parametrize(
+    ("children", "steps"),
+    [
+        ([ready(0.1), ready(0.01)], 10),  # a second of the slowest
+        ([ready(7.0), ready(0.01)], 1),
+        ([ready(0.001, dispatch=300), ready(0.0001)], 900),  # a multiple of the dispatch
+        ([ready(7.0), ready(0.01, dispatch=50)], 50),
+    ],
+)
+def test_a_turn_is_a_second_of_the_slowest(children, steps):
+    assert turns.steps_in_turn(children) == steps
+
+
+def test_ratios_are_medians_of_rounds():
+    assert turns.quartiles([2.0, 8.0, 6.0], [1.0, 2.0, 2.0]) == (2.0, 3.0, 4.0)
+    assert turns.ratio([2.0, 8.0, 6.0], [1.0, 2.0, 2.0]) == "3.00 (2.00 to 4.00)"
+
+
+def test_exponent_is_that_of_a_power():
+    counts = [1, 2, 4, 8]
+    assert train_step.exponent([3 * count**0.5 for count in counts], counts) == pytest.approx((0.5, 0.5**0.5))
+    assert train_step.exponent([1, 2, 12, 24], counts)[1] == pytest.approx(3)
+
+
+def test_a_child_tells_its_errors_and_its_death():
+    with Child("turns") as child:
+        assert child.ask("call", "ratio", [2.0, 2.0], [1.0, 1.0]) == "2.00 (2.00 to 2.00)"
+        with pytest.raises(ChildError, match=r"^ZeroDivisionError: .*division by zero$"):
+            child.ask("call", "ratio", [2.0, 2.0], [0.0, 1.0])
+        assert child.ask("call", "ratio", [3.0, 3.0], [1.0, 1.0]) == "3.00 (3.00 to 3.00)"
+        child.process.kill()
+        with pytest.raises(ChildError, match=r"^died with exit code -9$"):
+            child.ask("call", "ratio", [2.0, 2.0], [1.0, 1.0])
+
+
+# The program
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workloads", "dcgan46"], "error: there is no workload 'dcgan46': did you mean dcgan64?"),
+        (["--systems", "jaxgna"], "error: there is no system 'jaxgna': did you mean jaxgan?"),
+        (["--rounds", "1"], "error: --rounds=1 should be at least 2"),
+        (["--fast"], "error: unrecognized arguments: --fast"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, message, capsys):
+    assert train_step.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert error.count("\n") == 1
+
+
+def test_a_peer_that_is_missing_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(train_step, "installed", lambda module: module != "peer_torch")
+    chosen = train_step.selected(["jaxgan", "torch"], train_step.systems("cpu"))
+    assert list(chosen) == ["jaxgan"]
+    assert "torch is left out" in capsys.readouterr().err
+
+
+def test_a_failed_system_is_in_the_table_with_its_reason():
+    chosen = {name: train_step.systems("cpu")[name] for name in ("jaxgan", "flax", "torch")}
+    found = {
+        "jaxgan": train_step.Measured(Ready(1.0, 0.5, 1, ""), [0.5, 0.5, 0.5], 2**20),
+        "flax": train_step.Measured(Ready(2.0, 1.0, 1, ""), [1.0, 1.5, 2.0], 2**21),
+    }
+    rows = train_step.rows(chosen, found, {"torch": "died"}, 64, 10**9, {"float32": 4e9})
+    assert rows == [
+        ["jaxgan, float32", "128", "", "1.0", "1", "2", "50%"],
+        ["plain Flax, float32", "42.7", "3.00 (2.00 to 4.00)", "2.0", "2", "0.667", "17%"],
+        ["PyTorch, eager, float32", "failed: died", *[""] * 5],
+    ]
+    best = "jaxgan, float32: 3.00 (2.00 to 4.00) times plain Flax, float32, the best peer"
+    assert train_step.verdicts(chosen, found) == [f"{best} in float32.", f"{best} of all."]
+
+
+def test_the_program_appends_a_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(turns, "TURN", 0.01)
+    monkeypatch.setattr(train_step, "peaks", lambda *arguments: {"float32": 1e9})
+    arguments = ["--tiny", "--workloads", "toy", "--systems", "jaxgan,flax", "--rounds", "2"]
+    assert train_step.main(arguments) == 0, capsys.readouterr().err
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert f"python -m benchmarks.train_step {' '.join(arguments)}" in text
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    assert cells[0] == train_step.HEAD
+    assert [row[0] for row in cells[2:]] == ["jaxgan, float32", "plain Flax, float32"]
+    assert all(float(row[1].replace(",", "")) > 0 for row in cells[2:])
+    assert "times plain Flax, float32, the best peer of all." in text
