@@ -31,8 +31,8 @@ def check_batch(batch_size: int, group: int = 1) -> None:
 
 
 def default_steps_per_dispatch() -> int:
-    """Accelerators lose time between dispatches; a CPU does not, and one step at a time is quick to interrupt."""
-    return 1 if jax.default_backend() == "cpu" else 50
+    """Accelerators lose time between dispatches. A CPU has to ask for its memory anew, and is quick to interrupt."""
+    return 5 if jax.default_backend() == "cpu" else 50
 
 
 def cache_compilations() -> None:

@@ -33,6 +33,8 @@ from jaxtyping import Array, Float
 Features = Float[Array, "_ _ _ _"]  # [batch, rows, columns, features], or batch last
 Kernel = Float[Array, "size size in out"]
 
+FEW = 16  # features, below which sums over many pixels take longer than they save
+
 
 def stock_conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
     """A convolution of [batch, rows, columns, in]: out of n rows come (n + sum(padding) - size) // stride + 1."""
@@ -72,7 +74,7 @@ class Shape(NamedTuple):
 
     @property
     def tiled(self) -> int:
-        """Outputs in a row of a tile in Winograd's algorithm, 0 where it does not pay; few outputs leave tiles empty."""
+        """Outputs in a row of a tile of Winograd's, 0 where it does not pay; few outputs would leave tiles empty."""
         return min(TILED.get(self.taps, 0), 4 if self.count > 4 else 2)
 
     @property
@@ -142,11 +144,18 @@ def _windows_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
 
 
 def _windows_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
-    """A pixel of the padded images meets only every `stride`-th tap of the kernel, and the pixels of one phase (row and
+    """Few features are added up where windows overlap. Many come from windows of the outputs.
+
+    A pixel of the padded images meets only every `stride`-th tap of the kernel, and the pixels of one phase (row and
     column modulo the stride) all meet the same ones. So each phase is a small convolution of stride 1. All of them see
     the same windows, and their results are computed side by side as features.
     """
-    _, _, inputs, features = kernel.shape
+    inputs = kernel.shape[2]
+    if inputs < FEW:
+        taps = _product(kernel.reshape(-1, kernel.shape[3]), outputs)
+        images = jax.ShapeDtypeStruct((inputs, shape.rows, shape.rows, outputs.shape[3]), taps.dtype)
+        (images,) = jax.linear_transpose(lambda images: _windows(images, shape), images)(taps)
+        return images.astype(outputs.dtype)
     first, last = (pixel // shape.stride for pixel in (shape.padding[0], shape.padding[0] + shape.rows - 1))
     seen = Shape(shape.taps, 1, (shape.taps - 1 - first, last - shape.count + 1), shape.count)
     phases = _kernel_blocks(kernel, shape)[::-1, ::-1].transpose(2, 0, 1, 3).reshape(shape.stride**2 * inputs, -1)
@@ -198,8 +207,8 @@ class Tile(NamedTuple):
     outputs: np.ndarray
 
 
-TILED = {2: 4, 3: 4, 5: 2}  # outputs in a row of a tile, by taps
-POINTS = (0, 1, -1, 2, -2)  # the simpler a point, the smaller the rounding errors
+TILED = {2: 4, 3: 4, 5: 4}  # outputs in a row of a tile, by taps
+POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)  # the simpler a point, the smaller the rounding errors
 
 
 @functools.cache
@@ -232,7 +241,8 @@ def _winograd_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
 
 
 def _winograd_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
-    return _images(_product(_kernel_points(kernel, shape), _output_points(outputs, shape)), shape)
+    images = _images(_product(_kernel_points(kernel, shape), _output_points(outputs, shape)), shape)
+    return images.astype(outputs.dtype)
 
 
 def _winograd_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
@@ -242,7 +252,7 @@ def _winograd_correlate(images: Features, outputs: Features, shape: Shape) -> Ke
 
 
 def _kernel_points(kernel: Kernel, shape: Shape) -> Float[Array, "points blocked out"]:
-    matrix, points = shape.tile.kernel, _kernel_blocks(kernel, shape)
+    matrix, points = shape.tile.kernel, _kernel_blocks(kernel.astype(jnp.float32), shape)
     for _ in range(2):
         points = jnp.stack([_sum(row, points) for row in matrix], axis=1)
     return points.reshape(-1, *points.shape[2:])
@@ -262,7 +272,7 @@ def _kernel(points: Float[Array, "points blocked out"], shape: Shape, inputs: in
 def _image_points(images: Features, shape: Shape) -> Float[Array, "points blocked tiles tiles batch"]:
     matrix, step = shape.tile.images, shape.tiled
     blocks = -(-shape.count // step) * step
-    points = _blocks(images, shape, blocks + shape.taps - 1)
+    points = _blocks(images.astype(jnp.float32), shape, blocks + shape.taps - 1)
     for axis in (-2, -3):
         parts = [lax.slice_in_dim(points, i, i + blocks - step + 1, step, axis) for i in range(len(matrix))]
         points = jnp.stack([_sum(row, parts) for row in matrix])
@@ -291,7 +301,7 @@ def _images(points: Float[Array, "points blocked tiles tiles batch"], shape: Sha
 def _output_points(outputs: Features, shape: Shape) -> Float[Array, "points out tiles tiles batch"]:
     columns, step = shape.tile.outputs.T, shape.tiled
     more = (0, -shape.count % step)
-    points = jnp.pad(outputs, ((0, 0), more, more, (0, 0)))
+    points = jnp.pad(outputs.astype(jnp.float32), ((0, 0), more, more, (0, 0)))
     for axis in (-2, -3):
         parts = [lax.slice_in_dim(points, i, None, step, axis) for i in range(step)]
         points = jnp.stack([_sum(column, parts) for column in columns])
@@ -331,7 +341,7 @@ def _alternating(parts: Sequence[Array], axis: int) -> Array:
 
 def _algorithm(array: Array, kernel: Kernel, shape: Shape) -> SimpleNamespace:
     """The faster way for such images; where there are few features, Winograd's sums take longer than they save."""
-    suits = shape.tiled and array.dtype == jnp.float32 and min(kernel.shape[2:]) >= 16
+    suits = shape.tiled and (array.dtype == jnp.float32 or shape.taps > 3) and min(kernel.shape[2:]) >= FEW
     return WINOGRAD if suits else WINDOWS
 
 
@@ -340,7 +350,7 @@ WINOGRAD = SimpleNamespace(conv=_winograd_conv, spread=_winograd_spread, correla
 
 
 def _blocks(images: Array, shape: Shape, count: int) -> Array:
-    """The first blocks of padded images, so many in each direction: [stride * stride * features, count, count, batch]."""
+    """The first blocks of padded images, [stride * stride * features, count, count, batch]."""
     features, rows, _, batch = images.shape
     before, stride = shape.padding[0], shape.stride
     more = (before, count * stride - rows - before, 0)  # below zero, where a last row is seen by nobody

@@ -68,26 +68,24 @@ class Generator(nn.Module):
         self, latents: Float[Array, "batch latent"], modulation: layers.Modulation, train: bool
     ) -> layers.Images:
         kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
-        options = {"use_bias": self.norm == "none", "kernel_init": kernel_init}
         layout = {"batch_last": self.batch_last}
+        options = {"use_bias": self.norm == "none", "kernel_init": kernel_init, **layout}
         count = stages(self.size)
         base, deepest = self.size // 2**count, features(self.width, count - 1)
 
         def through(layer: nn.Module, hidden: Array) -> Array:
             return layers.normalised(layer, hidden, self.spectral_norm, train)
 
-        def activate(hidden: Array, **layout) -> Array:
+        def activate(hidden: Array) -> Array:
             return nn.relu(layers.NORMS[self.norm](hidden, modulation, train, self.axis_name, **layout))
 
-        hidden = latents.astype(self.dtype)
+        hidden = layers.turned(latents.astype(self.dtype), self.batch_last)
         for width in self.dense:
             hidden = activate(through(layers.Dense(width, **options), hidden))
         hidden = through(layers.Dense(base * base * deepest, **options), hidden)
-        hidden = layers.turned(hidden.reshape(-1, base, base, deepest), self.batch_last)
-        hidden = activate(hidden, **layout)
+        hidden = activate(layers.squared(hidden, base, self.batch_last))
         for stage in reversed(range(count - 1)):
-            layer = layers.ConvTranspose(features(self.width, stage), **options, **layout)
-            hidden = activate(through(layer, hidden), **layout)
+            hidden = activate(through(layers.ConvTranspose(features(self.width, stage), **options), hidden))
         images = through(layers.ConvTranspose(self.channels, kernel_init=kernel_init, **layout), hidden)
         return nn.tanh(layers.turned(images, self.batch_last).astype(jnp.float32))
 
@@ -131,23 +129,24 @@ class Discriminator(nn.Module):
         def through(layer: nn.Module, hidden: Array) -> Array:
             return layers.normalised(layer, hidden, self.spectral_norm, train)
 
-        def activate(hidden: Array, norm: str, **layout) -> Array:
+        layout = {"batch_last": self.batch_last}
+
+        def activate(hidden: Array, norm: str) -> Array:
             return nn.leaky_relu(layers.NORMS[norm](hidden, None, train, self.axis_name, **layout), self.leak)
 
-        layout = {"batch_last": self.batch_last}
         hidden = layers.turned(images.astype(self.dtype), self.batch_last)
         for stage in range(stages(images.shape[1])):
             norm = self.norm if stage else "none"
             options = {"use_bias": norm == "none", "kernel_init": kernel_init, **layout}
             layer, shrink = layers.DOWNSAMPLINGS[self.downsampling](features(self.width, stage), **options)
-            hidden = activate(shrink(through(layer, hidden)), norm, **layout)
+            hidden = activate(shrink(through(layer, hidden)), norm)
             if train and self.dropout:
                 hidden = layers.dropout(hidden, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
-        hidden = layers.turned(hidden, self.batch_last)
         if self.minibatch_stddev:
-            hidden = layers.minibatch_stddev(hidden, self.minibatch_stddev)
-        hidden = hidden.reshape(hidden.shape[0], -1)
+            spread = layers.minibatch_stddev(layers.turned(hidden, self.batch_last), self.minibatch_stddev)
+            hidden = layers.turned(spread, self.batch_last)
+        hidden = layers.flattened(hidden, self.batch_last)
         for width in self.dense:
-            layer = layers.Dense(width, use_bias=self.norm == "none", kernel_init=kernel_init)
+            layer = layers.Dense(width, use_bias=self.norm == "none", kernel_init=kernel_init, **layout)
             hidden = activate(through(layer, hidden), self.norm)
-        return hidden.astype(jnp.float32)
+        return layers.turned(hidden, self.batch_last).astype(jnp.float32)

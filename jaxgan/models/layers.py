@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, UInt32
 
 from jaxgan import keys
 from jaxgan.models import convolutions
@@ -34,19 +34,25 @@ class Dense(nn.Module):
         features: numbers out.
         use_bias: off where a normalisation follows.
         kernel_init: the kernel's initialiser.
+        batch_last: whether [in, batch] comes in and [out, batch] goes out.
     """
 
     features: int
     use_bias: bool = True
     kernel_init: Callable = nn.initializers.lecun_normal()
+    batch_last: bool = False
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "batch in"]) -> Float[Array, "batch out"]:
-        kernel = self.param("kernel", self.kernel_init, (inputs.shape[-1], self.features))
-        out = lax.dot(inputs, kernel.astype(inputs.dtype), preferred_element_type=jnp.float32).astype(inputs.dtype)
-        if not self.use_bias:
-            return out
-        return out + self.param("bias", nn.initializers.zeros, (self.features,)).astype(out.dtype)
+    def __call__(self, inputs: Float[Array, "..."]) -> Float[Array, "..."]:
+        kernel = self.param("kernel", self.kernel_init, (inputs.shape[0 if self.batch_last else -1], self.features))
+        kernel = kernel.astype(inputs.dtype)
+        sides = (
+            (kernel, inputs, (((0,), (0,)), ((), ())))
+            if self.batch_last
+            else (inputs, kernel, (((1,), (0,)), ((), ())))
+        )
+        out = lax.dot_general(*sides, preferred_element_type=jnp.float32).astype(inputs.dtype)
+        return _with_bias(self, out)
 
 
 class Conv(nn.Module):
@@ -93,16 +99,30 @@ class ConvTranspose(nn.Module):
         return _with_bias(self, convolve(inputs, self.param("kernel", self.kernel_init, shape), self.stride))
 
 
-def _with_bias(layer: Conv | ConvTranspose, out: Features) -> Features:
+def _with_bias(layer: Dense | Conv | ConvTranspose, out: Array) -> Array:
     if not layer.use_bias:
         return out
     bias = layer.param("bias", nn.initializers.zeros, (layer.features,)).astype(out.dtype)
-    return out + (bias[:, None, None, None] if layer.batch_last else bias)
+    return out + (bias.reshape(-1, *[1] * (out.ndim - 1)) if layer.batch_last else bias)
 
 
-def turned(features: Features, batch_last: bool) -> Features:
-    """[batch, rows, columns, features] laid out batch last, or the other way round; as it is unless `batch_last`."""
-    return features.transpose(3, 1, 2, 0) if batch_last else features
+def turned(features: Array, batch_last: bool) -> Array:
+    """[batch, ..., features] laid out batch last, or the other way round; as it is unless `batch_last`."""
+    return jnp.swapaxes(features, 0, -1) if batch_last else features
+
+
+def squared(features: Array, size: int, batch_last: bool) -> Features:
+    """[batch, size * size * features] as [batch, size, size, features], both of them batch last or not."""
+    if not batch_last:
+        return features.reshape(len(features), size, size, -1)
+    return features.reshape(size, size, -1, features.shape[-1]).transpose(2, 0, 1, 3)
+
+
+def flattened(features: Features, batch_last: bool) -> Array:
+    """The other way round."""
+    if not batch_last:
+        return features.reshape(len(features), -1)
+    return features.transpose(1, 2, 0, 3).reshape(-1, features.shape[-1])
 
 
 def batch_norm(
@@ -148,11 +168,20 @@ def dropout(features: Array, key: Key[Array, ""], rate: float, axis_name: str | 
         Srivastava et al., Dropout: A Simple Way to Prevent Neural Networks from Overfitting, 2014.
     """
     axis = features.ndim - 1 if batch_last else 0
-    examples = keys.global_examples(features.shape[axis], axis_name)
-    shape = (*features.shape[:axis], *features.shape[axis + 1 :])
-    own = keys.example_keys(key, examples)
-    bits = jax.vmap(lambda key: jax.random.bits(key, shape, jnp.uint16), out_axes=axis)(own)
-    return jnp.where(bits >= round(rate * 2**16), features / (1 - rate), 0).astype(features.dtype)
+    own = keys.example_keys(key, keys.global_examples(features.shape[axis], axis_name))
+    shape = tuple(-1 if other == axis else 1 for other in range(features.ndim))
+    first, second = jax.random.key_data(own).T.reshape(2, *shape)
+    count = features.size // features.shape[axis]
+    places = jnp.arange(count, dtype=jnp.uint32).reshape([n for other, n in enumerate(features.shape) if other != axis])
+    bits = _scrambled(_scrambled(jnp.expand_dims(places, axis) + first) ^ second)
+    return jnp.where(bits >= round(rate * 2**32), features / (1 - rate), 0).astype(features.dtype)
+
+
+def _scrambled(bits: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
+    """MurmurHash3's final mix: good enough for masks, and a tenth of the work of the generator behind the keys."""
+    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
+    bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
+    return bits ^ (bits >> 16)
 
 
 NORMS = {"batch": batch_norm, "none": no_norm}

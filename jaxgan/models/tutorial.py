@@ -51,23 +51,23 @@ class Generator(nn.Module):
     def __call__(
         self, latents: Float[Array, "batch latent"], modulation: layers.Modulation, train: bool
     ) -> layers.Images:
-        options = {"use_bias": False, "kernel_init": layers.INITIALIZERS[self.initializer](self.init_stddev)}
         layout = {"batch_last": self.batch_last}
+        options = {"use_bias": False, "kernel_init": layers.INITIALIZERS[self.initializer](self.init_stddev), **layout}
 
         def through(layer: nn.Module, hidden: Array) -> Array:
             return layers.normalised(layer, hidden, self.spectral_norm, train)
 
-        def activate(hidden: Array, **layout) -> Array:
-            hidden = layers.NORMS[self.norm](hidden, modulation, train, self.axis_name, **layout)
-            return nn.leaky_relu(hidden, LEAK)
+        def activate(hidden: Array) -> Array:
+            return nn.leaky_relu(layers.NORMS[self.norm](hidden, modulation, train, self.axis_name, **layout), LEAK)
 
-        base, deepest = self.size // 4, 4 * self.width
-        hidden = through(layers.Dense(base * base * deepest, **options), latents.astype(self.dtype))
-        hidden = layers.turned(activate(hidden).reshape(-1, base, base, deepest), self.batch_last)
+        base = self.size // 4
+        hidden = layers.turned(latents.astype(self.dtype), self.batch_last)
+        hidden = activate(through(layers.Dense(base * base * 4 * self.width, **options), hidden))
+        hidden = layers.squared(hidden, base, self.batch_last)
         for features, stride in ((2 * self.width, 1), (self.width, 2)):
-            layer = layers.ConvTranspose(features, size=5, stride=stride, **options, **layout)
-            hidden = activate(through(layer, hidden), **layout)
-        images = through(layers.ConvTranspose(self.channels, size=5, **options, **layout), hidden)
+            layer = layers.ConvTranspose(features, size=5, stride=stride, **options)
+            hidden = activate(through(layer, hidden))
+        images = through(layers.ConvTranspose(self.channels, size=5, **options), hidden)
         return nn.tanh(layers.turned(images, self.batch_last).astype(jnp.float32))
 
 
@@ -106,5 +106,4 @@ class Discriminator(nn.Module):
             hidden = nn.leaky_relu(layers.NORMS[norm](hidden, None, train, self.axis_name, **layout), self.leak)
             if train and self.dropout:
                 hidden = layers.dropout(hidden, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
-        hidden = layers.turned(hidden, self.batch_last)
-        return hidden.reshape(hidden.shape[0], -1).astype(jnp.float32)
+        return layers.turned(layers.flattened(hidden, self.batch_last), self.batch_last).astype(jnp.float32)
