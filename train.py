@@ -1,11 +1,12 @@
 """Trains a GAN.
 
-    python train.py --config=configs/digits.py --workdir=runs/digits [--config.key=value ...] [--dry_run]
+    python train.py --config=configs/digits.py --workdir=runs/digits [--config.key=value ...] [--dry_run] [--profile]
 
 --config       the experiment: a Python file with get_config(); configs/digits.py if not given
 --config.key   changes one setting; jaxgan/config.py lists and explains them all
 --workdir      the run folder; runs/ and the name of the configuration if not given
 --dry_run      builds everything, compiles a step, tells what it costs, and writes no run folder
+--profile      traces a few dispatches into WORKDIR/profile, for TensorBoard and ui.perfetto.dev
 
 The same command goes on with a run that was stopped; a larger --config.steps continues a finished one.
 """
@@ -20,6 +21,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 from absl import flags
@@ -53,12 +55,21 @@ def load_config(path: str) -> ConfigDict:
     return config
 
 
-def parse(argv: list[str]) -> tuple[ConfigDict, Path, bool]:
-    """The configuration, the run folder, and whether this is a dry run."""
+class Options(NamedTuple):
+    """What the command asks for besides the configuration."""
+
+    workdir: Path
+    dry_run: bool = False
+    profile: bool = False
+
+
+def parse(argv: list[str]) -> tuple[ConfigDict, Options]:
+    """The configuration and the options."""
     parser = Parser("train.py", usage=__doc__, add_help=False, allow_abbrev=False)
     parser.add_argument("--config", default=str(DEFAULT_CONFIG))
     parser.add_argument("--workdir", type=Path)
     parser.add_argument("--dry_run", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     options, overrides = parser.parse_known_args(argv)
     loaded = load_config(options.config)
     known = [f"--config.{name}" for name in configuration.flatten(loaded)]
@@ -73,7 +84,8 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Path, bool]:
         values(argv)
     except flags.Error as error:
         raise UserError(str(error)) from error
-    return config.value, options.workdir or Path("runs") / Path(options.config).stem, options.dry_run
+    workdir = options.workdir or Path("runs") / Path(options.config).stem
+    return config.value, Options(workdir, options.dry_run, options.profile)
 
 
 def check_folder(workdir: Path, config: ConfigDict) -> None:
@@ -149,6 +161,32 @@ class StopRequest:
             signal.signal(number, handler)
 
 
+class Profile:
+    """A trace of a few dispatches after the first, which warms up; nothing without a folder."""
+
+    DISPATCHES = 3
+
+    def __init__(self, folder: Path | None):
+        self.folder, self.seen = folder, 0
+
+    def next(self, metrics: PyTree) -> None:
+        """Is called before each dispatch, with the metrics of the one before."""
+        if self.folder and self.seen == 1:
+            jax.block_until_ready(metrics)
+            jax.profiler.start_trace(self.folder, create_perfetto_trace=True)
+        if self.seen == 1 + self.DISPATCHES:
+            jax.block_until_ready(metrics)
+            self.end()
+        self.seen += 1
+
+    def end(self) -> None:
+        """Writes what was traced until now; later calls do nothing."""
+        if self.folder and self.seen > 1:
+            jax.profiler.stop_trace()
+            print(f"a profile is in {self.folder}: tensorboard --logdir, or its perfetto_trace.json.gz", flush=True)
+            self.folder = None
+
+
 def tables(gan: GAN) -> str:
     """Both networks' layers, as text."""
     inputs, state = experiment.example_inputs(gan), jax.eval_shape(lambda: experiment.initial_state(gan))
@@ -173,9 +211,9 @@ def cost(step: jax.stages.Compiled, count: int) -> str:
     return f"a training step: {flops / 1e9:.3g} GFLOP on each device, {size}; {count} per dispatch"
 
 
-def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
-    """Trains to `config.steps` from the newest checkpoint in `workdir` or the beginning; returns the exit code."""
-    started = time.perf_counter()
+def train(config: ConfigDict, options: Options) -> int:
+    """Trains to `config.steps` from the newest checkpoint in the run folder or the beginning; returns the exit code."""
+    started, workdir = time.perf_counter(), options.workdir
     configuration.validate(config)
     take_step = steps.UPDATES[choose("config.updates", config.updates, steps.UPDATES)]
     experiment.check(config)
@@ -199,14 +237,14 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
 
     @functools.cache
     def compiled(count: int) -> jax.stages.Compiled:
-        return parallel.compile_steps(run, shapes, data, parallel.split_batch(feed.like(count), axis))
+        return parallel.compile_steps(run, shapes, data, parallel.split_batch(feed.like(count), axis), options.profile)
 
     population.check_memory(config, memory(compiled(size)))
 
     if config.checkpoint.best:
         choose("config.checkpoint.best", config.checkpoint.best, compiled(size).out_info[1])
     print(f"{cost(compiled(size), size)}; ready after {time.perf_counter() - started:.0f} s", flush=True)
-    if dry_run:
+    if options.dry_run:
         return 0
 
     real = feed.examples.batch(batch_indices(config.seed, 0, config.sample_grid, len(feed.examples)))
@@ -248,9 +286,12 @@ def train(config: ConfigDict, workdir: Path, dry_run: bool = False) -> int:
             count = min(size - step % size, config.steps - step)
             return count, parallel.put(parallel.split_batch(feed.take(step, count), axis)) if count else None
 
-        unread, failure, ends = None, None, step == config.steps
+        profile = Profile(workdir / "profile" if options.profile else None)
+        stack.callback(profile.end)
+        unread, failure, metrics, ends = None, None, None, step == config.steps
         count, inputs = dispatch_at(step)
         while not ends:
+            profile.next(metrics)
             state, metrics = compiled(count)(state, data, inputs)
             last, step = step, step + count
             try:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import digits, pacgan
+from configs import digits, pacgan, tutorial
 from jaxgan.config import default
 from jaxgan.data import cache, pipeline
 from jaxgan.data.cache import Examples
@@ -50,19 +50,9 @@ def r1() -> ConfigDict:
 
 
 def tutorial28() -> ConfigDict:
-    """The DCGAN of TensorFlow's tutorial: dropout in the discriminator, both updates from one forward pass.
-
-    References:
-        https://www.tensorflow.org/tutorials/generative/dcgan
-    """
-    config = images(28, 1, 64)
-    config.model.family = "tutorial"
-    config.model.discriminator.update(norm="none", leak=0.3, dropout=0.3)
-    config.batch_size = 256
-    config.updates = "simultaneous"
-    config.reuse_fakes = False  # there is but one batch of fakes in a simultaneous step
-    for network in config.optimizer.values():
-        network.update(learning_rate=1e-4, b1=0.9)
+    """The DCGAN of TensorFlow's tutorial: dropout in the discriminator, both updates from one forward pass."""
+    config = tutorial.get_config()
+    config.data.source = NOISE
     return config
 
 

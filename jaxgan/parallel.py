@@ -91,20 +91,24 @@ def run_once(function: Callable[..., PyTree], *arguments: object) -> PyTree:
     return jax.jit(lambda: function(*arguments)).lower().compile(compiler_options=options)()
 
 
-def compile_steps(function: Callable, state: PyTree, data: PyTree, inputs: PyTree) -> jax.stages.Compiled:
+def compile_steps(
+    function: Callable, state: PyTree, data: PyTree, inputs: PyTree, profile: bool = False
+) -> jax.stages.Compiled:
     """Compiles (state, data, inputs) -> (state, metrics) for all local devices; the state's memory is reused.
 
     Args:
         function: for one device, with collectives over `axis_name()` where there are several.
         state: one device's state, or its shapes.
         data, inputs: as `replicate` and `split_batch` make them.
+        profile: whether traces are to show each operation, which a CPU's program does only if told so.
 
     Returns:
         The compiled function of a replicated state, data and inputs. Its metrics are those of the global batch.
     """
+    options = {"xla_cpu_enable_xprof_traceme": True} if profile and jax.default_backend() == "cpu" else None
     if axis_name() is None:
-        return jax.jit(function, donate_argnums=0).lower(state, data, inputs).compile()
+        return jax.jit(function, donate_argnums=0).lower(state, data, inputs).compile(compiler_options=options)
     count = jax.local_device_count()
     copies = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), state)
     mapped = jax.pmap(function, axis_name=AXIS, donate_argnums=0, out_axes=(0, None))
-    return mapped.lower(copies, data, inputs).compile()
+    return mapped.lower(copies, data, inputs).compile(compiler_options=options)

@@ -1,15 +1,11 @@
 """The benchmark of the training step: its peers train the same networks, its arithmetic is right, and it measures."""
 
 import math
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
-
-sys.path.append(str(Path(__file__).parent.parent))  # benchmarks are no part of the package
 
 from benchmarks import flops, peer_flax, report, train_step, turns, workloads
 from benchmarks.turns import Child, ChildError, Ready

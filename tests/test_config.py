@@ -123,6 +123,8 @@ NUMBERS += [(name, float("inf")) for name in ("penalties.r2", "optimizer.discrim
 NUMBERS += [(name, value) for name in configuration.SHARES for value in (-0.1, 1.1, float("nan"))]
 NUMBERS += [(name, value) for name in configuration.MOMENTS for value in (-0.1, 1.0)]
 NUMBERS += [("seed", -1), ("seed", 2**32), ("checkpoint.best_mode", "least"), ("data.workers", -2)]
+NUMBERS += [("precision", value) for value in ("float16", "float64", "")]
+NUMBERS += [("model.discriminator.dropout", value) for value in (1.0, 1.5, -0.1, float("nan"))]
 NUMBERS += [("margin", value) for value in (-2.0, -0.5, float("nan"), float("inf"))]
 NUMBERS += [("top_k.share", value) for value in (0.0, -0.1, 1.1, float("nan"))]
 NUMBERS += [("latent_optimisation.damping", value) for value in (0.0, -1.0, float("nan"), float("inf"))]
@@ -161,6 +163,9 @@ def test_a_value_out_of_range_is_named(name, value):
         ("top_k.share", 1.0),
         ("top_k.share", 1e-6),
         ("latent_optimisation.damping", 1e-6),
+        ("model.discriminator.dropout", 0.0),
+        ("model.discriminator.dropout", 0.99),
+        ("precision", "bfloat16"),
         ("model.generator.dense", ()),
         ("model.discriminator.dense", (1, 300)),
     ],
@@ -181,6 +186,7 @@ def test_every_number_has_a_range():
         "margin",
         "top_k.share",
         "latent_optimisation.damping",
+        "model.discriminator.dropout",
     }
     flat = configuration.flatten(configuration.default())
     numbers = {name for name, value in flat.items() if isinstance(value, int | float) and not isinstance(value, bool)}

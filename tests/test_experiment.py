@@ -65,6 +65,11 @@ REFUSED = [
         [{"feature_matching": 1.0}, {"adversarial": 0.1}],
     ),
     (
+        {"updates": "simultaneous", "reuse_fakes": True},
+        "config.reuse_fakes=True should be False with config.updates=simultaneous: it makes fakes once anyway",
+        [{"reuse_fakes": False}, {"updates": "alternating"}],
+    ),
+    (
         {"updates": "simultaneous", "discriminator_steps": 2},
         "config.discriminator_steps=2 should be 1 with config.updates=simultaneous",
         [{"discriminator_steps": 1}, {"updates": "alternating"}],

@@ -1,4 +1,4 @@
-"""The layers: both forms of each convolution agree to the second derivative; sizes, normalisation, initialisation."""
+"""The layers: sizes, both layouts, normalisation, dropout, initialisation."""
 
 import functools
 
@@ -7,96 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from experiments import assert_same_bits, quick_jit, same
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from jaxgan.models import layers
+from jaxgan.models import convolutions, layers
 
 
-def arrays(size: int, kernel: int) -> tuple[jax.Array, jax.Array]:
-    rng = np.random.default_rng(size * 10 + kernel)
-    images, weights = rng.normal(size=(2, size, size + 1, 2)), rng.normal(size=(kernel, kernel, 2, 3))
-    return jnp.asarray(images, jnp.float32), jnp.asarray(weights, jnp.float32)
-
-
-def derivatives(function):
-    """The value, both gradients of a curved function of it, and both gradients of a penalty on those gradients."""
-    curved = lambda images, kernel: jnp.sin(function(images, kernel)).sum()  # noqa: E731
-    slopes = jax.grad(curved, (0, 1))
-    penalty = lambda *args: sum((slope**2).sum() for slope in slopes(*args))  # noqa: E731
-    return lambda *args: (function(*args), slopes(*args), jax.grad(penalty, (0, 1))(*args))
-
-
-def assert_equal(one, other, *args, order: int = 2):
-    functions = [one, other] if order == 0 else [derivatives(one), derivatives(other)]
-    actual, expected = quick_jit(lambda *args: [function(*args) for function in functions])(*args)
-    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * (1 + np.abs(b).max()))
-
-
-CONVS = {"size": st.integers(5, 8), "kernel": st.integers(1, 6), "stride": st.integers(1, 3)}
-PADDINGS = st.sampled_from([(0, 0), (1, 1), (0, 1), (2, 1)])
-
-
-@settings(deadline=None, max_examples=12, derandomize=True)
-@given(**CONVS, padding=PADDINGS)
-def test_the_product_form_of_a_convolution_has_its_values(size, kernel, stride, padding):
-    size = max(size, kernel)
-    options = {"stride": stride, "padding": padding}
-    one, other = (functools.partial(form, **options) for form in (layers.product_conv, layers.stock_conv))
-    assert_equal(one, other, *arrays(size, kernel), order=0)
-
-
-@pytest.mark.parametrize("stride", [1, 2, 3])
-@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5, 6])
-def test_the_product_form_of_a_transposed_convolution_has_its_values(kernel, stride):
-    one, other = (
-        functools.partial(form, stride=stride) for form in (layers.product_conv_transpose, layers.stock_conv_transpose)
-    )
-    size = 3 + (kernel + stride) % 3
-    assert_equal(one, other, *arrays(size, kernel), order=0)
-    images, weights = arrays(size, kernel)
-    assert one(images, weights).shape == (2, size * stride, (size + 1) * stride, 3)
-
-
-@pytest.mark.parametrize(
-    ("kernel", "stride", "padding"), [(1, 1, (0, 0)), (3, 1, (1, 1)), (4, 2, (1, 1)), (5, 3, (2, 1))]
-)
-def test_the_product_form_of_a_convolution_has_its_derivatives(kernel, stride, padding):
-    options = {"stride": stride, "padding": padding}
-    one, other = (functools.partial(form, **options) for form in (layers.product_conv, layers.stock_conv))
-    assert_equal(one, other, *arrays(6, kernel))
-
-
-@pytest.mark.parametrize(("kernel", "stride"), [(1, 2), (3, 1), (4, 2), (5, 2), (6, 3)])
-def test_the_product_form_of_a_transposed_convolution_has_its_derivatives(kernel, stride):
-    one, other = (
-        functools.partial(form, stride=stride) for form in (layers.product_conv_transpose, layers.stock_conv_transpose)
-    )
-    assert_equal(one, other, *arrays(3, kernel))
-
-
-def test_the_platform_has_one_of_the_forms():
-    form = "product" if jax.default_backend() == "cpu" else "stock"
-    images, kernel = arrays(6, 4)
-    actual = jax.jit(lambda *args: layers.conv(*args, 2, (1, 1)))(images, kernel)
-    expected = jax.jit(lambda *args: getattr(layers, f"{form}_conv")(*args, 2, (1, 1)))(images, kernel)
-    np.testing.assert_array_equal(actual, expected)
-    actual = jax.jit(lambda *args: layers.conv_transpose(*args, 2))(images, kernel)
-    expected = jax.jit(lambda *args: getattr(layers, f"{form}_conv_transpose")(*args, 2))(images, kernel)
-    np.testing.assert_array_equal(actual, expected)
-
-
-def test_a_convolution_is_the_sum_over_its_window():
-    """The definition, written out; flax and both forms share conventions that only this pins down."""
-    images, kernel = (np.float64(array) for array in arrays(6, 4))
-    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    expected = np.zeros((2, 3, 3, 3))
-    for row in range(3):
-        for column in range(3):
-            window = padded[:, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4]
-            expected[:, row, column] = np.einsum("bijc,ijco->bo", window, kernel)
-    np.testing.assert_allclose(layers.conv(*arrays(6, 4), 2, (1, 1)), expected, rtol=1e-4, atol=1e-4)
+def arrays(size: int) -> jax.Array:
+    """Images [batch, rows, columns, features]."""
+    return jnp.asarray(np.random.default_rng(size).normal(size=(2, size, size, 2)), jnp.float32)
 
 
 @pytest.mark.parametrize("size", [4, 6, 8, 14])
@@ -111,7 +28,7 @@ def test_kernel_4_with_stride_2_halves_and_doubles(size):
 
 @pytest.mark.parametrize("layer", [layers.Conv, layers.ConvTranspose])
 def test_a_bias_is_added_to_every_pixel(layer):
-    images = arrays(4, 4)[0]
+    images = arrays(4)
     variables = layer(3).init(jax.random.key(0), images)
     biased = {"params": variables["params"] | {"bias": jnp.asarray([1.0, 2.0, 3.0])}}
     shift = layer(3).apply(biased, images) - layer(3).apply(variables, images)
@@ -138,10 +55,10 @@ def test_every_downsampling_halves(name, size):
 
 @pytest.mark.parametrize(("name", "reduce"), [("average_pool", np.mean), ("max_pool", np.max)])
 def test_pooling_takes_the_mean_or_the_greatest_of_four(name, reduce):
-    images = arrays(5, 4)[0][:, :4, :4]
+    images = arrays(4)
     out, variables = Downsampled(name).init_with_output(jax.random.key(0), images)
     kernel = variables["params"]["Conv_0"]["kernel"]
-    whole = np.asarray(layers.stock_conv(images, kernel, 1, (1, 1)))
+    whole = np.asarray(convolutions.stock_conv(images, kernel, 1, (1, 1)))
     expected = reduce(whole.reshape(2, 2, 2, 2, 2, 5), axis=(2, 4))
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
 
@@ -264,6 +181,73 @@ def test_a_mixed_modulation_lies_between_the_rows():
     one, other = (normed(variables, features, jnp.eye(CLASSES)[jnp.full(6, row)])[0] for row in (0, 1))
     middle = normed(variables, features, jnp.tile(jnp.asarray([0.25, 0.75, 0.0]), (6, 1)))[0]
     np.testing.assert_allclose(middle, 0.25 * one + 0.75 * other, rtol=1e-4, atol=1e-5)
+
+
+# Dropout
+
+RATE = 0.3
+DROPPED = jax.random.normal(jax.random.key(0), (32, 8, 8, 16))
+
+
+@functools.partial(quick_jit, static_argnums=(2, 3))
+def dropped(features, seed, rate=RATE, batch_last=False):
+    """With every layout, [batch, rows, columns, features] comes in and goes out."""
+    out = layers.dropout(layers.turned(features, batch_last), jax.random.key(seed), rate, None, batch_last)
+    return layers.turned(out, batch_last)
+
+
+@pytest.mark.parametrize("batch_last", [False, True])
+@pytest.mark.parametrize("rate", [0.1, RATE, 0.5, 0.9])
+def test_what_dropout_keeps_grows_by_the_share_that_it_drops(rate, batch_last):
+    out = np.asarray(dropped(DROPPED, 0, rate, batch_last))
+    kept = out != 0
+    np.testing.assert_allclose(out[kept], np.asarray(DROPPED)[kept] / (1 - rate), rtol=1e-6)
+    # The law of large numbers, 5 standard deviations wide.
+    assert abs((~kept).mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / kept.size)
+
+
+@pytest.mark.parametrize("batch_last", [False, True])
+def test_a_rate_of_0_drops_nothing_and_the_highest_nearly_all(batch_last):
+    np.testing.assert_array_equal(dropped(DROPPED, 0, 0.0, batch_last), DROPPED)
+    assert np.count_nonzero(dropped(DROPPED, 0, 1 - 2**-40, batch_last)) <= 1  # of 2^15
+
+
+def test_the_expectation_of_dropout_is_its_input():
+    features = DROPPED[:2]
+    draws = np.stack([np.float64(dropped(features, seed)) for seed in range(200)])
+    # Of one feature the deviation is |x| sqrt(rate / (1 - rate)); of 2,048 the largest stays within 5 of the mean's.
+    bound = 5 * np.abs(features) * np.sqrt(RATE / (1 - RATE) / len(draws))
+    assert (np.abs(draws.mean(axis=0) - features) <= bound).all()
+
+
+def test_masks_of_neighbours_know_nothing_of_each_other():
+    """Neither examples, rows, columns, features nor keys: correlations are below 5 standard deviations of chance."""
+    masks = np.stack([np.asarray(dropped(jnp.ones_like(DROPPED), seed)) != 0 for seed in (0, 1)]) - (1 - RATE)
+    for axis in range(masks.ndim):
+        one, other = (np.delete(masks, end, axis) for end in (-1, 0))
+        assert abs((one * other).mean()) < 5 * RATE * (1 - RATE) / np.sqrt(one.size)
+    # And no example, no place and no feature is dropped more often than the others.
+    for axis in range(1, masks.ndim):
+        others = tuple(other for other in range(masks.ndim) if other != axis)
+        count = masks.size / masks.shape[axis]
+        assert np.abs(masks.mean(others)).max() < 5 * np.sqrt(RATE * (1 - RATE) / count)
+
+
+def test_both_layouts_drop_the_same_features():
+    np.testing.assert_array_equal(dropped(DROPPED, 0, RATE, True), dropped(DROPPED, 0, RATE, False))
+
+
+@pytest.mark.parametrize("batch_last", [False, True])
+def test_a_mask_belongs_to_the_example_s_index_in_the_global_batch(batch_last):
+    shards = jnp.stack([layers.turned(half, batch_last) for half in jnp.split(DROPPED, 2)])
+    one = lambda shard: layers.dropout(shard, jax.random.key(3), RATE, "devices", batch_last)  # noqa: E731
+    out = quick_jit(jax.vmap(one, axis_name="devices"))(shards)
+    whole = jnp.concatenate([layers.turned(half, batch_last) for half in out])
+    np.testing.assert_array_equal(whole, dropped(DROPPED, 3, RATE, batch_last))
+
+
+def test_dropout_keeps_the_type():
+    assert dropped(DROPPED.astype(jnp.bfloat16), 0).dtype == jnp.bfloat16
 
 
 # The spread of a group

@@ -215,7 +215,7 @@ import sys
 import train
 from jaxgan.data import pipeline
 
-config, _, _ = train.parse(sys.argv[1:])
+config, _ = train.parse(sys.argv[1:])
 feed = pipeline.feed(config, pipeline.open_examples(config), room=2**30)
 feed.take(0, 1)
 print(pipeline.summary(feed))

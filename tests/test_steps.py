@@ -17,12 +17,14 @@ from experiments import (
     experiment,
     gradients,
     latents_of,
+    leaves,
     quick_jit,
     same,
     tiny_config,
     with_params,
 )
 
+from benchmarks import flops
 from jaxgan import steps
 from jaxgan.data import pipeline
 from jaxgan.data.cache import Examples
@@ -310,3 +312,111 @@ def test_a_warm_average_forgets_the_beginning():
             state.networks["generator"].variables,
         )
         assert_close(state.ema["generator"], expected)
+
+
+# Fakes that serve both updates
+
+REUSE = {"discriminator_steps": 2, "optimizer__discriminator__learning_rate": 0.0}  # which stays as it is
+
+
+def test_a_generator_that_reuses_fakes_learns_from_those_of_the_last_update():
+    tiny = experiment(recorded=True, reuse_fakes=True, **REUSE)
+    batch = tiny.one_batch(repeat=1)
+    generator, discriminator = (tiny.state.networks[name].variables.params for name in ("generator", "discriminator"))
+
+    def gradient(use, repeat):
+        drawn = steps.draw(tiny.gan, tiny.state, batch, use, repeat)
+
+        def loss(params):
+            fake, stats = steps.generate(tiny.gan, tiny.state, params, drawn)
+            return tiny.gan.loss.generator(*logits_of(tiny, discriminator, batch["images"], fake)[:2]).mean(), stats
+
+        return jax.grad(loss, has_aux=True)(generator)
+
+    (expected, stats), *others = quick_jit(
+        lambda: [gradient("discriminator", 1), gradient("discriminator", 0), gradient("generator", 0)]
+    )()
+    state, _ = tiny.train_step(tiny.state, tiny.batch())
+    assert_same_bits(
+        state.networks["discriminator"].variables.params, tiny.state.networks["discriminator"].variables.params
+    )
+    assert_close(gradients(state, "generator"), expected, atol=1e-5)
+    assert_close(state.networks["generator"].variables.stats, stats)
+    kernel = lambda tree: tree["body"]["Dense_0"]["kernel"]  # noqa: E731
+    for other, _ in others:
+        assert np.abs(kernel(other) - kernel(expected)).max() > 0.1 * np.abs(kernel(expected)).max()
+
+
+def test_reused_fakes_save_one_forward_pass():
+    """All its arithmetic, and nothing else."""
+    tiny, other = (experiment(recorded=True, reuse_fakes=reuse, **REUSE) for reuse in (True, False))
+    batch = tiny.batch()
+
+    def forward(state, batch):
+        part = {name: array[1] for name, array in batch.items()}
+        params = state.networks["generator"].variables.params
+        return steps.generate(tiny.gan, state, params, steps.draw(tiny.gan, state, part, "generator"))[0]
+
+    reused, anew = (
+        flops.count(functools.partial(steps.alternating_step, at.gan), at.state, batch) for at in (tiny, other)
+    )
+    assert anew - reused == flops.count(forward, tiny.state, batch)
+
+
+# Dropout and half precision
+
+DROPOUT = DCGAN | {"data__size": 8, "model__discriminator__dropout": 0.5, "model__discriminator__norm": "none"}
+
+
+def test_real_and_fake_examples_each_use_repeat_and_step_have_masks_of_their_own():
+    tiny = experiment(**DROPOUT)
+    images = tiny.images()[0]
+    variables, seen = tiny.state.networks["discriminator"].variables, steps.Seen(images, None)
+
+    @functools.partial(quick_jit, static_argnums=1)
+    def logits(step, use, repeat):
+        drawn = steps.Draw(use, repeat, jnp.zeros((len(images), 4)), None)
+        state = tiny.state.replace(step=step)
+        return [half.logits for half in steps.discriminate(tiny.gan, state, variables, seen, seen, drawn)[:2]]
+
+    draws = [(0, "discriminator", 0), (1, "discriminator", 0), (0, "discriminator", 1), (0, "generator", 0)]
+    found = [logits(jnp.int32(step), use, repeat) for step, use, repeat in draws]
+    every = np.concatenate(found)
+    assert len(np.unique(every)) == every.size
+    np.testing.assert_array_equal(logits(jnp.int32(0), "discriminator", 0), found[0])
+
+
+def test_a_step_with_dropout_is_deterministic_and_drops():
+    tiny, plain = (
+        experiment(recorded=True, updates="simultaneous", **DROPOUT | {"model__discriminator__dropout": rate})
+        for rate in (0.5, 0.0)
+    )
+    assert_same_bits(tiny.state, plain.state)
+    one, again, other = (at.train_step(at.state, at.batch())[0] for at in (tiny, tiny, plain))
+    assert_same_bits(one, again)
+    for name in ("generator", "discriminator"):
+        assert not same(gradients(one, name), gradients(other, name))
+
+
+def test_half_precision_stays_in_the_features():
+    """Parameters, statistics, moments and metrics are float32 before a step and after it."""
+    tiny = experiment(recorded=True, precision="bfloat16")
+    assert_same_bits(tiny.state, experiment(recorded=True).state)
+    state, metrics = tiny.train_step(tiny.state, tiny.batch())
+    kinds = lambda tree: {path: (leaf.shape, leaf.dtype) for path, leaf in leaves(tree).items()}  # noqa: E731
+    assert kinds(state) == kinds(tiny.state)
+    assert {value.dtype for value in metrics.values()} == {np.dtype(np.float32)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.networks)} == {np.dtype(np.float32)}
+
+
+def test_half_precision_gives_nearly_the_same_gradient():
+    """Weights moved by a bfloat16's last bit change it by 2% at most; BatchNorm over 8 examples would change more."""
+    long, short = (
+        experiment(recorded=True, precision=precision, model__discriminator__norm="none")
+        for precision in ("float32", "bfloat16")
+    )
+    expected, actual = (
+        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradients(state, "discriminator"))])
+        for state, _ in (tiny.discriminator_step(tiny.state, tiny.one_batch()) for tiny in (long, short))
+    )
+    assert 1e-4 < np.linalg.norm(actual - expected) / np.linalg.norm(expected) < 0.03

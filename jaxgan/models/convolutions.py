@@ -13,7 +13,7 @@ in float32 whatever the images' type is.
 A convolution with a stride is one of stride 1 on blocks of stride x stride pixels, by a kernel of few taps. Of 2 or 3
 or 5 taps, float32 ones go by Winograd's algorithm: a tile of 4 x 4 outputs of 2 x 2 taps takes 25 products in the place
 of 64. Half-precision numbers would lose digits in its sums, and where a CPU has matrix units for them it is not the
-products that take the time: their windows are laid side by side instead.
+products that take the time: windows are laid side by side instead (5 taps make so many of them that float32 is faster).
 
 References:
     Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016, section 4. https://arxiv.org/abs/1509.09308
@@ -100,21 +100,21 @@ def conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
-    outputs = _algorithm(images, kernel, shape).conv(images, kernel.astype(images.dtype), shape)
+    outputs = _algorithm(images, min(kernel.shape[2:]), shape).conv(images, kernel.astype(images.dtype), shape)
     return outputs.astype(images.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
     """The gradient of `_conv` by its images, of its outputs' gradient."""
-    return _algorithm(outputs, kernel, shape).spread(outputs, kernel.astype(outputs.dtype), shape)
+    return _algorithm(outputs, min(kernel.shape[2:]), shape).spread(outputs, kernel.astype(outputs.dtype), shape)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
     """The gradient of `_conv` by its kernel, of the images and its outputs' gradient; float32 in any case."""
-    kernel = jax.ShapeDtypeStruct((shape.size, shape.size, len(images), len(outputs)), jnp.float32)
-    return _algorithm(images, kernel, shape).correlate(images, outputs.astype(images.dtype), shape)
+    way = _algorithm(images, min(len(images), len(outputs)), shape)
+    return way.correlate(images, outputs.astype(images.dtype), shape)
 
 
 def _saving(function: Callable) -> Callable:
@@ -339,9 +339,9 @@ def _alternating(parts: Sequence[Array], axis: int) -> Array:
 # What both share
 
 
-def _algorithm(array: Array, kernel: Kernel, shape: Shape) -> SimpleNamespace:
-    """The faster way for such images; where there are few features, Winograd's sums take longer than they save."""
-    suits = shape.tiled and (array.dtype == jnp.float32 or shape.taps > 3) and min(kernel.shape[2:]) >= FEW
+def _algorithm(array: Array, features: int, shape: Shape) -> SimpleNamespace:
+    """The faster way for such images and so many features, in or out, whichever are fewer."""
+    suits = shape.tiled and features >= FEW and (array.dtype == jnp.float32 or shape.taps > 3)
     return WINOGRAD if suits else WINDOWS
 
 

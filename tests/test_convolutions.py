@@ -1,0 +1,236 @@
+"""Convolutions: the definition, and batch last the stock ones' values and derivatives by either algorithm."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from experiments import quick_jit
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from benchmarks import flops
+from jaxgan.models import convolutions
+
+FEW, MANY = (2, 3), (16, 17)  # features in and out, on either side of where Winograd's algorithm starts to pay
+
+
+def arrays(size: int, kernel: int, features: tuple[int, int] = FEW) -> tuple[jax.Array, jax.Array]:
+    """Images [batch, size, size, in] and a kernel that keeps their variance."""
+    rng = np.random.default_rng(size * 10 + kernel)
+    images, weights = rng.normal(size=(2, size, size, features[0])), rng.normal(size=(kernel, kernel, *features))
+    return jnp.asarray(images, jnp.float32), jnp.asarray(weights / kernel / math.sqrt(features[0]), jnp.float32)
+
+
+def turned(features):
+    return features.transpose(3, 1, 2, 0)
+
+
+def both(name: str, *options):
+    """A convolution by name: batch last, yet taking and giving what the stock one does; and the stock one."""
+    one, other = getattr(convolutions, name), getattr(convolutions, f"stock_{name}")
+    return (
+        lambda images, kernel: turned(one(turned(images), kernel, *options)),
+        lambda images, kernel: other(images, kernel, *options),
+    )
+
+
+def derivatives(function):
+    """The value, its gradients, and the gradients of those, each with fixed random numbers in front."""
+
+    def slopes(images, kernel, weights):
+        value, pull = jax.vjp(function, images, kernel)
+        return value, *pull(weights)
+
+    def everything(images, kernel):
+        rng = np.random.default_rng(0)
+        drawn = lambda like: jnp.asarray(rng.normal(size=like.shape), like.dtype)  # noqa: E731
+        weights = drawn(jax.eval_shape(function, images, kernel))
+        first, pull = jax.vjp(slopes, images, kernel, weights)
+        return first, pull(jax.tree.map(drawn, first))
+
+    return everything
+
+
+def assert_equal(functions, *args, rtol: float = 1e-4):
+    actual, expected = quick_jit(lambda *args: [function(*args) for function in functions])(*args)
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max())
+
+
+@pytest.mark.parametrize("batch_last", [False, True])
+def test_a_convolution_is_the_sum_over_its_window(batch_last):
+    """The definition, written out; all forms share conventions that only this pins down."""
+    images, kernel = (np.float64(array) for array in arrays(6, 4))
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    expected = np.zeros((2, 3, 3, 3))
+    for row in range(3):
+        for column in range(3):
+            window = padded[:, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4]
+            expected[:, row, column] = np.einsum("bijc,ijco->bo", window, kernel)
+    function = both("conv", 2, (1, 1))[0 if batch_last else 1]
+    np.testing.assert_allclose(function(*arrays(6, 4)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_last", [False, True])
+def test_a_transposed_convolution_paints_its_kernel_for_each_pixel(batch_last):
+    """The definition; what is painted beyond the edges is cut off."""
+    images, kernel = (np.float64(array) for array in arrays(3, 4))
+    painted = np.zeros((2, 8, 8, 3))
+    for row in range(3):
+        for column in range(3):
+            # Of a convolution by the kernel as it is: to paint, it is turned by 180 degrees.
+            stroke = np.einsum("bc,ijco->bijo", images[:, row, column], kernel[::-1, ::-1])
+            painted[:, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4] += stroke
+    function = both("conv_transpose", 2)[0 if batch_last else 1]
+    np.testing.assert_allclose(function(*arrays(3, 4)), painted[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
+
+
+WINDOWS = {"kernel": st.integers(1, 6), "stride": st.integers(1, 3), "size": st.integers(4, 9)}
+
+
+@settings(deadline=None, max_examples=8, derandomize=True)
+@given(**WINDOWS, before=st.integers(0, 2), after=st.integers(0, 2), features=st.sampled_from([FEW, MANY]))
+def test_a_convolution_has_the_stock_one_s_values(kernel, stride, size, before, after, features):
+    assert_equal(both("conv", stride, (before, after)), *arrays(max(size, kernel), kernel, features))
+
+
+@settings(deadline=None, max_examples=8, derandomize=True)
+@given(**WINDOWS, features=st.sampled_from([FEW, MANY]))
+def test_a_transposed_convolution_has_the_stock_one_s_values(kernel, stride, size, features):
+    functions = both("conv_transpose", stride)
+    images, weights = arrays(size, kernel, features)
+    assert_equal(functions, images, weights)
+    shape = jax.eval_shape(functions[0], images, weights).shape
+    assert shape == (2, size * stride, size * stride, features[1])
+
+
+HALVING, POOLED, POINTWISE = ("conv", 4, 2, (1, 1)), ("conv", 3, 1, (1, 1)), ("conv", 1, 1, (0, 0))
+TUTORIAL = ("conv", 5, 2, (1, 2))
+DOUBLING, TUTORIAL_SAME, TUTORIAL_DOUBLING = (("conv_transpose", *pair) for pair in ((4, 2), (5, 1), (5, 2)))
+# What the models are made of, at their sizes: the smallest squares, odd ones, and several tiles in a row.
+USED = [
+    (HALVING, 8, FEW),
+    (HALVING, 16, MANY),
+    (POOLED, 8, MANY),
+    (POINTWISE, 4, MANY),
+    (TUTORIAL, 14, MANY),
+    (DOUBLING, 4, FEW),
+    (DOUBLING, 7, MANY),
+    (TUTORIAL_SAME, 7, MANY),
+    (TUTORIAL_DOUBLING, 7, FEW),
+    (TUTORIAL_DOUBLING, 7, MANY),
+]
+
+
+@pytest.mark.parametrize(("used", "size", "features"), USED)
+def test_all_derivatives_are_the_stock_ones(used, size, features):
+    name, kernel, *options = used
+    assert_equal(map(derivatives, both(name, *options)), *arrays(size, kernel, features))
+
+
+POPULATION = 3
+
+
+def together(function):
+    """A population's values and gradients, of images that all members share."""
+    loss = lambda images, kernel: jnp.sin(function(images, kernel)).sum()  # noqa: E731
+    return jax.vmap(jax.value_and_grad(loss, (0, 1)), in_axes=(None, 0))
+
+
+def descending(function):
+    """The kernel after steps of gradient descent in a loop, and the losses on the way."""
+    loss = lambda kernel, images: (function(images, kernel) ** 2).mean()  # noqa: E731
+
+    def step(kernel, images):
+        value, slope = jax.value_and_grad(loss)(kernel, images)
+        return kernel - 0.1 * slope, value
+
+    return lambda images, kernel: lax.scan(step, kernel, images)
+
+
+@pytest.mark.parametrize(("used", "features"), [(HALVING, FEW), (DOUBLING, MANY)])
+def test_a_population_of_kernels_is_convolved_as_each_alone(used, features):
+    name, kernel, *options = used
+    images, weights = arrays(8, kernel, features)
+    assert_equal(map(together, both(name, *options)), images, jnp.stack([weights * i for i in range(POPULATION)]))
+
+
+@pytest.mark.parametrize(("used", "features"), [(HALVING, MANY), (DOUBLING, FEW)])
+def test_a_loop_over_steps_learns_the_same_kernel(used, features):
+    name, kernel, *options = used
+    images, weights = arrays(8, kernel, features)
+    assert_equal(map(descending, both(name, *options)), jnp.stack([images, 2 * images, images - 1]), weights)
+
+
+@pytest.mark.parametrize(
+    ("used", "size", "features"),
+    [(HALVING, 8, FEW), (POOLED, 4, MANY), (TUTORIAL, 8, MANY), (DOUBLING, 7, MANY), (TUTORIAL_SAME, 7, FEW)],
+)
+def test_half_precision_rounds_each_result_once(used, size, features):
+    """Of numbers that bfloat16 has, all products and sums are float32's; a kernel's gradient is not rounded at all."""
+    name, kernel, *options = used
+    images, weights = arrays(size, kernel, features)
+    short, long = both(name, *options)
+    shape = jax.eval_shape(long, images, weights).shape
+    slopes = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.bfloat16)
+    images, rounded = images.astype(jnp.bfloat16), weights.astype(jnp.bfloat16).astype(jnp.float32)
+
+    @quick_jit
+    def run(images, weights, slopes):
+        value, pull = jax.vjp(short, images, weights)
+        wide = images.astype(jnp.float32)
+        expected, expected_pull = jax.vjp(long, wide, weights)
+        return (value, *pull(slopes)), (expected, *expected_pull(slopes.astype(jnp.float32)))
+
+    actual, expected = run(images, rounded, slopes)
+    assert [array.dtype for array in actual] == [jnp.bfloat16, jnp.bfloat16, jnp.float32]
+    for array, other, digits in zip(actual, expected, (8, 8, 16), strict=True):
+        atol = 1e-4 * np.abs(other).max()  # where terms cancel, float32's own rounding is more than that
+        np.testing.assert_allclose(np.float32(array), other, rtol=2.0**-digits, atol=atol)
+    # A kernel that bfloat16 has not is rounded to it first.
+    nearby = rounded * (1 + 2.0**-12)
+    np.testing.assert_array_equal(nearby.astype(jnp.bfloat16), rounded.astype(jnp.bfloat16))
+    assert (np.asarray(nearby) != np.asarray(rounded)).any()
+    np.testing.assert_array_equal(np.float32(run(images, nearby, slopes)[0][0]), np.float32(actual[0]))
+
+
+TILES = [(outputs, taps) for outputs in range(2, 5) for taps in range(2, 6)]
+TILES = [tile for tile in TILES if sum(tile) - 2 <= len(convolutions.POINTS)]
+
+
+@pytest.mark.parametrize(("outputs", "taps"), TILES)
+def test_a_tile_is_a_correlation_of_fewer_products(outputs, taps):
+    """Lavin and Gray, 2016, equation 5: F(m, r) multiplies m + r - 1 times, where the definition does m r times."""
+    images, kernel, results = tile = convolutions.tile(outputs, taps)
+    assert {matrix.dtype for matrix in tile} == {np.dtype(np.float64)}
+    rng = np.random.default_rng(0)
+    seen, weights = rng.normal(size=(20, outputs + taps - 1)), rng.normal(size=(20, taps))
+    points = (weights @ kernel.T) * (seen @ images.T)
+    assert points.shape[1] == outputs + taps - 1
+    expected = [np.correlate(row, taps) for row, taps in zip(seen, weights, strict=True)]
+    np.testing.assert_allclose(points @ results.T, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("used", "size", "features", "dtype", "fewer"),
+    [
+        (HALVING, 16, (128, 128), jnp.float32, True),
+        (DOUBLING, 8, (128, 128), jnp.float32, True),
+        (HALVING, 16, (128, 128), jnp.bfloat16, False),
+        (HALVING, 16, (128, 8), jnp.float32, False),
+    ],
+)
+def test_many_float32_features_take_half_the_arithmetic(used, size, features, dtype, fewer):
+    """25 products in the place of 64, and some sums: of the value and of both gradients."""
+    name, kernel, *options = used
+    images = jax.ShapeDtypeStruct((64, size, size, features[0]), dtype)
+    weights = jax.ShapeDtypeStruct((kernel, kernel, *features), jnp.float32)
+
+    def slopes(function):
+        return jax.value_and_grad(lambda *args: function(*args).sum(dtype=jnp.float32), (0, 1))
+
+    own, stock = (flops.count(slopes(function), images, weights) for function in both(name, *options))
+    assert own < 0.6 * stock if fewer else own > 0.95 * stock
