@@ -216,7 +216,12 @@ def tile(outputs: int, taps: int) -> Tile:
     """The Cook-Toom algorithm: a convolution as the product of two polynomials, by their values at points.
 
     The last point is infinity, where the value is the leading coefficient.
+
+    Raises:
+        ValueError: more points would be needed than `POINTS` has.
     """
+    if outputs + taps - 2 > len(POINTS):
+        raise ValueError(f"{outputs} outputs of {taps} taps need {outputs + taps - 2} points besides infinity")
     finite = POINTS[: outputs + taps - 2]
     others = [np.polynomial.polynomial.polyfromroots(np.delete(finite, i)) for i in range(len(finite))]
     scales = [np.polynomial.polynomial.polyval(point, other) for point, other in zip(finite, others, strict=True)]

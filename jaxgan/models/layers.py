@@ -169,12 +169,14 @@ def dropout(features: Array, key: Key[Array, ""], rate: float, axis_name: str | 
     """
     axis = features.ndim - 1 if batch_last else 0
     own = keys.example_keys(key, keys.global_examples(features.shape[axis], axis_name))
-    shape = tuple(-1 if other == axis else 1 for other in range(features.ndim))
-    first, second = jax.random.key_data(own).T.reshape(2, *shape)
-    count = features.size // features.shape[axis]
-    places = jnp.arange(count, dtype=jnp.uint32).reshape([n for other, n in enumerate(features.shape) if other != axis])
-    bits = _scrambled(_scrambled(jnp.expand_dims(places, axis) + first) ^ second)
-    return jnp.where(bits >= round(rate * 2**32), features / (1 - rate), 0).astype(features.dtype)
+    first, second = jax.random.key_data(own).T.reshape(2, -1, 1, 1, 1)
+    rows, columns = features.shape[1:3]
+    channels = features.shape[0 if batch_last else 3]
+    places = jnp.arange(rows * columns * channels, dtype=jnp.uint32).reshape(1, rows, columns, channels)
+    first, second, places = (turned(array, batch_last) for array in (first, second, places))  # while they are small
+    bits = _scrambled(_scrambled(places + first) ^ second)
+    threshold = jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+    return jnp.where(bits >= threshold, features / (1 - rate), 0).astype(features.dtype)
 
 
 def _scrambled(bits: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:

@@ -45,7 +45,9 @@ def layer_rows(network: nn.Module, variables: PyTree, inputs: tuple) -> list[Row
             # A convolution uses its kernel once per output pixel, a transposed one once per input pixel: the fewer.
             pixels = min(math.prod(args[0].shape[1:-1]), math.prod(out.shape[1:-1]))
             count = sum(math.prod(value.shape) for value in params.values())
-            rows.append(Row("/".join(module.path), type(module).__name__, out.shape[1:], count, 2 * kernel * pixels))
+            batch_last = getattr(module, "batch_last", False) or getattr(module, "axis", -1) == 0
+            shape = (*out.shape[1:-1], out.shape[0]) if batch_last else out.shape[1:]
+            rows.append(Row("/".join(module.path), type(module).__name__, shape, count, 2 * kernel * pixels))
         return out
 
     def run(variables: PyTree, inputs: tuple) -> Any:
