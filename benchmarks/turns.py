@@ -10,7 +10,6 @@ module has `device_peak()`, bytes, or None where the device is the host. Its fra
 
 import contextlib
 import importlib
-import math
 import multiprocessing
 import os
 import statistics
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 
 LIMIT = 1800  # seconds without an answer after which a child is given up; some compile for minutes
 PATIENCE = 30  # seconds in which a child that is no longer needed may end by itself
-TURN = 1.0  # seconds that the slowest should take for a turn
+TURN = 1.0  # seconds that a turn should take
 ENVIRONMENT = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # otherwise the first one takes most of a GPU's memory
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
@@ -170,9 +169,8 @@ def _memory(name: str) -> int:
 def take_turns(children: Mapping[str, Child], ready: Mapping[str, Ready], rounds: int) -> dict[str, list[float] | str]:
     """Seconds of a step in every round for each child, or why it failed.
 
-    All make the same number of steps in a turn. The order is rotated from round to round.
+    The order is rotated from round to round.
     """
-    steps = steps_in_turn(ready.values())
     found: dict[str, list[float] | str] = {name: [] for name in ready}
     names = list(ready)
     for turn in range(rounds + 1):
@@ -180,6 +178,7 @@ def take_turns(children: Mapping[str, Child], ready: Mapping[str, Ready], rounds
         for name in names[first:] + names[:first]:
             if isinstance(found[name], str):
                 continue
+            steps = steps_in_turn(ready[name])
             try:
                 seconds = children[name].ask("turn", steps)
             except ChildError as failure:
@@ -190,11 +189,9 @@ def take_turns(children: Mapping[str, Child], ready: Mapping[str, Ready], rounds
     return found
 
 
-def steps_in_turn(ready: Sequence[Ready]) -> int:
-    """As many as the slowest makes in about TURN seconds, at least one, and a multiple of every dispatch."""
-    unit = math.lcm(*(child.dispatch for child in ready))
-    slowest = max((child.step_seconds for child in ready), default=TURN)
-    return max(1, round(TURN / slowest / unit)) * unit
+def steps_in_turn(child: Ready) -> int:
+    """As many as it makes in about TURN seconds, in whole dispatches, at least one."""
+    return max(1, round(TURN / child.step_seconds / child.dispatch)) * child.dispatch
 
 
 def quartiles(times: Sequence[float], others: Sequence[float]) -> tuple[float, float, float]:

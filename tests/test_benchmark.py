@@ -150,16 +150,11 @@ def test_the_first_round_does_not_count_and_who_fails_does_not_stop_the_others()
 
 
 @pytest.mark.parametrize(
-    ("children", "steps"),
-    [
-        ([ready(0.1), ready(0.01)], 10),  # a second of the slowest
-        ([ready(7.0), ready(0.01)], 1),
-        ([ready(0.001, dispatch=300), ready(0.0001)], 900),  # a multiple of the dispatch
-        ([ready(7.0), ready(0.01, dispatch=50)], 50),
-    ],
+    ("seconds", "dispatch", "steps"), [(5.0, 1, 1), (0.1, 1, 10), (0.04, 5, 25), (0.7, 5, 5), (1e-3, 100, 1000)]
 )
-def test_a_turn_is_a_second_of_the_slowest(children, steps):
-    assert turns.steps_in_turn(children) == steps
+def test_a_turn_is_about_a_second_of_whole_dispatches(seconds, dispatch, steps):
+    child = Ready(compile_seconds=1.0, step_seconds=seconds, dispatch=dispatch, settings="")
+    assert turns.steps_in_turn(child) == steps
 
 
 def test_ratios_are_medians_of_rounds():
