@@ -105,7 +105,10 @@ def compile_steps(
     Returns:
         The compiled function of a replicated state, data and inputs. Its metrics are those of the global batch.
     """
-    options = {"xla_cpu_enable_xprof_traceme": True} if profile and jax.default_backend() == "cpu" else None
+    options = {}
+    if jax.default_backend() == "cpu":
+        options["xla_disable_hlo_passes"] = "cse_barrier_expander"  # or barriers are gone before loops are fused
+        options["xla_cpu_enable_xprof_traceme"] = profile
     if axis_name() is None:
         return jax.jit(function, donate_argnums=0).lower(state, data, inputs).compile(compiler_options=options)
     count = jax.local_device_count()

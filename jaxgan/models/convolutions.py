@@ -10,10 +10,14 @@ Those three are linear in each argument, and the derivatives of each are the oth
 say, so derivatives of any order are as fast. Kernels are [size, size, in, out] in both layouts, and the products add
 in float32 whatever the images' type is.
 
-A convolution with a stride is one of stride 1 on blocks of stride x stride pixels, by a kernel of few taps. Of 2 or 3
-or 5 taps, float32 ones go by Winograd's algorithm: a tile of 4 x 4 outputs of 2 x 2 taps takes 25 products in the place
-of 64. Half-precision numbers would lose digits in its sums, and where a CPU has matrix units for them it is not the
-products that take the time: windows are laid side by side instead (5 taps make so many of them that float32 is faster).
+A convolution with a stride is one of stride 1 on blocks of stride x stride pixels, by a kernel of few taps. Many
+features of 2, 3 or 5 taps go by Winograd's algorithm: a tile of 4 x 4 outputs of 2 x 2 taps takes 25 products in the
+place of 64. Its sums cost digits, of which half-precision numbers have few. Those go by tiles of 2 x 2 outputs, with 9
+products in the place of 16 and an error of .4% (.2% is their own rounding), and 5 taps in float32. All other
+convolutions go by windows, laid side by side.
+
+XLA's CPU code is slow where loops that it fuses change the order of numbers. So arrays are stored on the way, by
+barriers. They only last if the program is compiled as `parallel.compile_steps` does it; the results are the same.
 
 References:
     Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016, section 4. https://arxiv.org/abs/1509.09308
@@ -28,6 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 Features = Float[Array, "_ _ _ _"]  # [batch, rows, columns, features], or batch last
@@ -55,12 +60,16 @@ class Shape(NamedTuple):
     Attributes:
         size, stride, padding: of the window.
         rows: of the images, which have as many columns.
+        features: in or out, whichever are fewer.
+        half: whether the images are half-precision numbers.
     """
 
     size: int
     stride: int
     padding: tuple[int, int]
     rows: int
+    features: int
+    half: bool
 
     @property
     def count(self) -> int:
@@ -75,7 +84,14 @@ class Shape(NamedTuple):
     @property
     def tiled(self) -> int:
         """Outputs in a row of a tile of Winograd's, 0 where it does not pay; few outputs would leave tiles empty."""
-        return min(TILED.get(self.taps, 0), 4 if self.count > 4 else 2)
+        if self.features < FEW or self.taps not in TAPS:
+            return 0
+        return 4 if self.count > 4 and self.points_dtype == jnp.float32 else 2
+
+    @property
+    def points_dtype(self) -> DTypeLike:
+        """Of what Winograd's algorithm multiplies."""
+        return jnp.bfloat16 if self.half and self.taps <= 3 else jnp.float32
 
     @property
     def tile(self) -> "Tile":
@@ -85,7 +101,7 @@ class Shape(NamedTuple):
 
 def conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
     """`stock_conv`, batch last."""
-    return _conv(images, kernel, Shape(len(kernel), stride, padding, images.shape[1]))
+    return _conv(images, kernel, _shape(images, kernel, stride, padding, images.shape[1]))
 
 
 def conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
@@ -94,27 +110,29 @@ def conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
     # "SAME" puts `before` zeros in front of the dilated images.
     before = size - 1 if stride > size - 1 else (size + stride - 1) // 2
     padding = (size - 1 - before, max(before + 1 - stride, 0))
-    shape = Shape(size, stride, padding, images.shape[1] * stride)
+    shape = _shape(images, kernel, stride, padding, images.shape[1] * stride)
     return _spread(images, kernel[::-1, ::-1].swapaxes(2, 3), shape)
+
+
+def _shape(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int], rows: int) -> Shape:
+    return Shape(len(kernel), stride, padding, rows, min(kernel.shape[2:]), images.dtype != jnp.float32)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
-    outputs = _algorithm(images, min(kernel.shape[2:]), shape).conv(images, kernel.astype(images.dtype), shape)
-    return outputs.astype(images.dtype)
+    return _algorithm(shape).conv(images, kernel.astype(images.dtype), shape).astype(images.dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
     """The gradient of `_conv` by its images, of its outputs' gradient."""
-    return _algorithm(outputs, min(kernel.shape[2:]), shape).spread(outputs, kernel.astype(outputs.dtype), shape)
+    return _algorithm(shape).spread(outputs, kernel.astype(outputs.dtype), shape)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
     """The gradient of `_conv` by its kernel, of the images and its outputs' gradient; float32 in any case."""
-    way = _algorithm(images, min(len(images), len(outputs)), shape)
-    return way.correlate(images, outputs.astype(images.dtype), shape)
+    return _algorithm(shape).correlate(images, outputs.astype(images.dtype), shape)
 
 
 def _saving(function: Callable) -> Callable:
@@ -157,15 +175,15 @@ def _windows_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features
         (images,) = jax.linear_transpose(lambda images: _windows(images, shape), images)(taps)
         return images.astype(outputs.dtype)
     first, last = (pixel // shape.stride for pixel in (shape.padding[0], shape.padding[0] + shape.rows - 1))
-    seen = Shape(shape.taps, 1, (shape.taps - 1 - first, last - shape.count + 1), shape.count)
+    padding = (shape.taps - 1 - first, last - shape.count + 1)
+    seen = shape._replace(size=shape.taps, stride=1, padding=padding, rows=shape.count)
     phases = _kernel_blocks(kernel, shape)[::-1, ::-1].transpose(2, 0, 1, 3).reshape(shape.stride**2 * inputs, -1)
     return _pixels(_product(phases, _windows(outputs, seen)).astype(outputs.dtype), shape, first)
 
 
 def _windows_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
     seen = _windows(images, shape)
-    kernel = _product(seen.reshape(len(seen), -1), outputs.reshape(len(outputs), -1), axis=-1)
-    return kernel.reshape(shape.size, shape.size, len(images), len(outputs))
+    return _products(seen, outputs, 1).reshape(shape.size, shape.size, len(images), len(outputs))
 
 
 def _windows(images: Features, shape: Shape) -> Features:
@@ -207,7 +225,7 @@ class Tile(NamedTuple):
     outputs: np.ndarray
 
 
-TILED = {2: 4, 3: 4, 5: 4}  # outputs in a row of a tile, by taps
+TAPS = (2, 3, 5)  # where tiles pay
 POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)  # the simpler a point, the smaller the rounding errors
 
 
@@ -240,8 +258,7 @@ def tile(outputs: int, taps: int) -> Tile:
 
 
 def _winograd_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
-    # The barrier keeps XLA from multiplying by the transpose of another matrix, which is slow.
-    points = lax.optimization_barrier(jnp.swapaxes(_kernel_points(kernel, shape), 1, 2))
+    points = _kernel_points(kernel, shape, turned=True)
     return _outputs(_product(points, _image_points(images, shape)), shape)
 
 
@@ -251,37 +268,34 @@ def _winograd_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Feature
 
 
 def _winograd_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
-    one, other = _image_points(images, shape), _output_points(outputs, shape)
-    points = _product(one.reshape(*one.shape[:2], -1), other.reshape(*other.shape[:2], -1), axis=-1)
+    points = _products(_image_points(images, shape), _output_points(outputs, shape), 2)
     return _kernel(points, shape, len(images))
 
 
-def _kernel_points(kernel: Kernel, shape: Shape) -> Float[Array, "points blocked out"]:
-    matrix, points = shape.tile.kernel, _kernel_blocks(kernel.astype(jnp.float32), shape)
-    for _ in range(2):
-        points = jnp.stack([_sum(row, points) for row in matrix], axis=1)
-    return points.reshape(-1, *points.shape[2:])
+def _kernel_points(kernel: Kernel, shape: Shape, turned: bool = False) -> Float[Array, "points _ _"]:
+    """[points, blocked, out], or [points, out, blocked] if `turned`: the kernel is turned before it grows."""
+    blocks = _kernel_blocks(kernel.astype(shape.points_dtype), shape)
+    blocks = blocks.reshape(-1, *blocks.shape[2:])
+    return _mixed(shape.tile.kernel, blocks.swapaxes(1, 2) if turned else blocks).astype(shape.points_dtype)
 
 
 def _kernel(points: Float[Array, "points blocked out"], shape: Shape, inputs: int) -> Kernel:
     """The transpose of `_kernel_points`."""
-    columns = shape.tile.kernel.T
-    blocks = points.reshape(columns.shape[1], columns.shape[1], *points.shape[1:])
-    for _ in range(2):
-        blocks = jnp.stack([_sum(column, blocks) for column in columns], axis=1)
     taps, stride, size = shape.taps, shape.stride, shape.size
-    pixels = blocks.reshape(taps, taps, stride, stride, inputs, -1).transpose(0, 2, 1, 3, 4, 5)
-    return pixels.reshape(taps * stride, taps * stride, inputs, -1)[:size, :size]
+    blocks = _mixed(shape.tile.kernel.T, points).reshape(taps, taps, stride, stride, inputs, -1)
+    pixels = blocks.transpose(0, 2, 1, 3, 4, 5).reshape(taps * stride, taps * stride, inputs, -1)
+    return pixels[:size, :size]
 
 
 def _image_points(images: Features, shape: Shape) -> Float[Array, "points blocked tiles tiles batch"]:
     matrix, step = shape.tile.images, shape.tiled
     blocks = -(-shape.count // step) * step
-    points = _blocks(images.astype(jnp.float32), shape, blocks + shape.taps - 1)
+    bits, restore = _as_bits(images)
+    points = restore(_blocks(bits, shape, blocks + shape.taps - 1)).astype(jnp.float32)
     for axis in (-2, -3):
         parts = [lax.slice_in_dim(points, i, i + blocks - step + 1, step, axis) for i in range(len(matrix))]
         points = jnp.stack([_sum(row, parts) for row in matrix])
-    return points.reshape(-1, *points.shape[2:])
+    return points.reshape(-1, *points.shape[2:]).astype(shape.points_dtype)
 
 
 def _images(points: Float[Array, "points blocked tiles tiles batch"], shape: Shape) -> Features:
@@ -310,16 +324,20 @@ def _output_points(outputs: Features, shape: Shape) -> Float[Array, "points out 
     for axis in (-2, -3):
         parts = [lax.slice_in_dim(points, i, None, step, axis) for i in range(step)]
         points = jnp.stack([_sum(column, parts) for column in columns])
-    return points.reshape(-1, *points.shape[2:])
+    return points.reshape(-1, *points.shape[2:]).astype(shape.points_dtype)
 
 
 def _outputs(points: Float[Array, "points out tiles tiles batch"], shape: Shape) -> Features:
     """The transpose of `_output_points`."""
-    matrix = shape.tile.outputs
-    outputs = points.reshape(matrix.shape[1], matrix.shape[1], *points.shape[1:])
-    for axis in (-3, -2):
-        outputs = _alternating([_sum(row, outputs) for row in matrix], axis)
+    (_, features, tiles, _, batch), step = points.shape, shape.tiled
+    outputs = _mixed(shape.tile.outputs, points).reshape(step, step, features, tiles, tiles, batch)
+    outputs = outputs.transpose(2, 3, 0, 4, 1, 5).reshape(features, tiles * step, tiles * step, batch)
     return outputs[:, : shape.count, : shape.count]
+
+
+def _mixed(matrix: np.ndarray, parts: Array) -> Float[Array, "..."]:
+    """A tile's matrix applied to both of its axes, which are joined in the first one of the parts."""
+    return _product(jnp.asarray(np.kron(matrix, matrix), parts.dtype), parts)
 
 
 def _sum(coefficients: np.ndarray, parts: Sequence[Array] | Array) -> Array:
@@ -344,10 +362,8 @@ def _alternating(parts: Sequence[Array], axis: int) -> Array:
 # What both share
 
 
-def _algorithm(array: Array, features: int, shape: Shape) -> SimpleNamespace:
-    """The faster way for such images and so many features, in or out, whichever are fewer."""
-    suits = shape.tiled and features >= FEW and (array.dtype == jnp.float32 or shape.taps > 3)
-    return WINOGRAD if suits else WINDOWS
+def _algorithm(shape: Shape) -> SimpleNamespace:
+    return WINOGRAD if shape.tiled else WINDOWS
 
 
 WINDOWS = SimpleNamespace(conv=_windows_conv, spread=_windows_spread, correlate=_windows_correlate)
@@ -382,9 +398,16 @@ def _kernel_blocks(kernel: Kernel, shape: Shape) -> Float[Array, "taps taps bloc
     return kernel.transpose(0, 2, 1, 3, 4, 5).reshape(taps, taps, stride**2 * inputs, features)
 
 
-def _product(left: Array, right: Array, axis: int | None = None) -> Float[Array, "..."]:
-    """A matrix times an array along that axis of it, by default its first, or many such products; added in float32."""
+def _product(left: Array, right: Array) -> Float[Array, "..."]:
+    """A matrix times an array along that one's first axis, or many such products; added in float32."""
+    left, right = lax.optimization_barrier((left, right))
     many = tuple(range(left.ndim - 2))
-    axis = len(many) if axis is None else right.ndim + axis
-    numbers = (((left.ndim - 1,), (axis,)), (many, many))
+    numbers = (((left.ndim - 1,), (len(many),)), (many, many))
     return lax.dot_general(left, right, numbers, preferred_element_type=jnp.float32)
+
+
+def _products(one: Array, other: Array, axes: int) -> Float[Array, "..."]:
+    """The sums of the products of two arrays over all but their first axes, of which only the last ones differ."""
+    one, other = (array.reshape(*array.shape[:axes], -1) for array in lax.optimization_barrier((one, other)))
+    many = tuple(range(axes - 1))
+    return lax.dot_general(one, other, (((axes,), (axes,)), (many, many)), preferred_element_type=jnp.float32)

@@ -102,8 +102,9 @@ class ConvTranspose(nn.Module):
 def _with_bias(layer: Dense | Conv | ConvTranspose, out: Array) -> Array:
     if not layer.use_bias:
         return out
-    bias = layer.param("bias", nn.initializers.zeros, (layer.features,)).astype(out.dtype)
-    return out + (bias.reshape(-1, *[1] * (out.ndim - 1)) if layer.batch_last else bias)
+    bias = layer.param("bias", nn.initializers.zeros, (layer.features,))
+    # In float32, so that its gradient is added up in it.
+    return (out + (bias.reshape(-1, *[1] * (out.ndim - 1)) if layer.batch_last else bias)).astype(out.dtype)
 
 
 def turned(features: Array, batch_last: bool) -> Array:
