@@ -299,8 +299,11 @@ def listed(text: str) -> list[str]:
 
 
 def selected(names: list[str], available: Mapping[str, System]) -> dict[str, System]:
-    """Those of the systems that are named, or all, but for those whose package is missing: they are told on stderr."""
+    """Those of the systems that are named, or all; those that are not there, or miss a package, are told on stderr."""
     found = {name: available[name] for name in names or available if name in available}
+    for name in names:
+        if name not in available:
+            print(f"{name} is left out: it is not for this workload", file=sys.stderr)
     for name, system in dict(found).items():
         if not installed(system.module):
             print(

@@ -337,7 +337,8 @@ def _outputs(points: Float[Array, "points out tiles tiles batch"], shape: Shape)
 
 def _mixed(matrix: np.ndarray, parts: Array) -> Float[Array, "..."]:
     """A tile's matrix applied to both of its axes, which are joined in the first one of the parts."""
-    return _product(jnp.asarray(np.kron(matrix, matrix), parts.dtype), parts)
+    both = jnp.asarray(np.kron(matrix, matrix), parts.dtype)
+    return lax.dot_general(both, parts, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
 
 
 def _sum(coefficients: np.ndarray, parts: Sequence[Array] | Array) -> Array:
