@@ -376,9 +376,7 @@ def test_a_second_start_compiles_nothing(tmp_path):
     found = []
     for name in ("one", "two"):
         with started(
-            "train.py",
-            *options(tmp_path / name, "--config.model.family=mlp"),
-            JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache"),
+            "train.py", *options(tmp_path / name), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache")
         ) as process:
             _, err = process.communicate(timeout=DEADLINE)
         assert (process.returncode, err) == (0, "")
@@ -404,7 +402,7 @@ def test_steps_per_dispatch_divides_every_interval():
 def test_a_profile_shows_the_operations_of_a_step(tmp_path, capsys):
     """Also on a CPU, whose programs have to be compiled for that."""
     run = tmp_path / "run"
-    assert train_tiny(run, "--profile", "--config.model.family=mlp") == 0
+    assert train_tiny(run, "--profile") == 0
     assert f"a profile is in {run / 'profile'}" in capsys.readouterr().out
     (trace,) = (run / "profile").rglob("perfetto_trace.json.gz")
     events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
