@@ -442,8 +442,13 @@ def _updated(
             most = jnp.where(most > 0, most, jnp.inf)  # of a population, some members may have none
             params = jax.tree.map(lambda value: jnp.clip(value, -most, most), network.variables.params)
             network = network.replace(variables=network.variables.replace(params=params))
-    metrics[f"{name[0]}_grad_norm"] = optax.tree.norm(gradients)
+    metrics[f"{name[0]}_grad_norm"] = _norm(gradients)
     return state.replace(networks=state.networks | {name: network}, memory=memory), metrics
+
+
+def _norm(tree: PyTree) -> Float[Array, ""]:
+    """The L2 norm of all numbers, added up column by column, which takes a CPU a fraction of the time."""
+    return jnp.sqrt(sum(jnp.sum(jnp.sum(leaf**2, axis=0)) for leaf in jax.tree.leaves(tree)))
 
 
 def _averaged(gan: GAN, state: GANState) -> GANState:

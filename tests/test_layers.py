@@ -422,3 +422,58 @@ def test_the_gaussian_initializer_is_the_papers():
 def test_the_he_initializer_keeps_the_variance_of_relu_networks():
     kernel = np.asarray(layers.INITIALIZERS["he"](0.02)(jax.random.key(0), (4, 4, 64, 128), jnp.float32))
     np.testing.assert_allclose(kernel.var(), 2 / (4 * 4 * 64), rtol=0.02)
+
+
+# Products in half precision
+
+
+MATRICES = [jnp.asarray(np.random.default_rng(5).normal(size=shape), jnp.float32) for shape in ((6, 33), (33, 9))]
+
+
+def rounded(left, right):
+    """The plain product, in float32, of numbers that were rounded to bfloat16."""
+    left, right = (side.astype(jnp.bfloat16).astype(jnp.float32) for side in (left, right))
+    return jnp.matmul(left, right, precision="highest")
+
+
+def first_and_second_order(multiply):
+    """The product, its gradients, and the gradients of a number that depends on those."""
+
+    def slopes(*sides):
+        return jax.grad(lambda *sides: (multiply(*sides) ** 2).sum(), argnums=(0, 1))(*sides)
+
+    squares = lambda *sides: sum((slope**2).sum() for slope in slopes(*sides))  # noqa: E731
+    run = quick_jit(lambda *sides: (multiply(*sides), slopes(*sides), jax.grad(squares, argnums=(0, 1))(*sides)))
+    return jax.tree.leaves(run(*MATRICES))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_product_and_its_derivatives_of_two_orders_are_those_of_rounded_numbers(turned):
+    half = lambda one, other: layers.product(one, other.T if turned else other, jnp.bfloat16, turned)  # noqa: E731
+    value, *slopes = first_and_second_order(half)
+    expected, *expected_slopes = first_and_second_order(rounded)
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)  # sums in another order
+    for actual, wanted in zip(slopes, expected_slopes, strict=True):
+        assert actual.dtype == jnp.float32
+        assert jnp.linalg.norm(actual - wanted) < 2**-6 * jnp.linalg.norm(wanted)  # some roundings to 2^-9
+
+
+@pytest.mark.parametrize("batch_last", [False, True])
+def test_a_half_precision_layer_s_gradient_by_its_kernel_is_not_rounded(batch_last):
+    inputs = layers.turned(MATRICES[0].astype(jnp.bfloat16), batch_last)
+    layer = layers.Dense(9, batch_last=batch_last)
+    variables = layer.init(jax.random.key(0), inputs)
+    out, pull = jax.vjp(layer.apply, variables, inputs)
+    by_variables, by_inputs = pull(jnp.ones_like(out))
+    slope = by_variables["params"]["kernel"]
+    assert out.dtype == by_inputs.dtype == jnp.bfloat16
+    sums = np.asarray(layers.turned(inputs, batch_last), np.float64).sum(axis=0)
+    np.testing.assert_allclose(slope, np.broadcast_to(sums[:, None], slope.shape), rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_told_to_multiply_in_half_precision_gives_back_float32():
+    layer = layers.Dense(9, use_bias=False, dtype=jnp.bfloat16)
+    variables = layer.init(jax.random.key(0), MATRICES[0])
+    out = layer.apply(variables, MATRICES[0])
+    assert out.dtype == jnp.float32
+    np.testing.assert_allclose(out, rounded(MATRICES[0], variables["params"]["kernel"]), rtol=1e-5, atol=1e-5)

@@ -64,6 +64,14 @@ def judged(maxout: int, **settings):
     return network, params, quick_jit(lambda p: network.apply({"params": p}, INPUTS, True))(params)
 
 
+def test_a_unit_of_pieces_of_which_one_is_no_number_is_none():
+    for piece in range(2):
+        network, params, _ = judged(2)
+        params = jax.tree.map(jnp.asarray, params)
+        params["Dense_0"]["bias"] = params["Dense_0"]["bias"].at[3 * piece].set(jnp.nan)
+        assert jnp.isnan(network.apply({"params": params}, jnp.ones((2, 2)), train=True)).all()
+
+
 @pytest.mark.parametrize("maxout", [2, 5])
 def test_a_unit_is_the_largest_of_its_pieces(maxout):
     """Goodfellow et al., 2013, equation 1."""

@@ -4,12 +4,14 @@ What convolutions make of images is laid out [batch, rows, columns, features], o
 columns, batch], which is what a CPU multiplies fast. Parameters and results do not depend on it.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key, UInt32
 
 from jaxgan import keys
@@ -28,31 +30,74 @@ INITIALIZERS = {
 
 
 class Dense(nn.Module):
-    """A fully connected layer, which multiplies in the type of its inputs.
+    """A fully connected layer.
 
     Attributes:
         features: numbers out.
         use_bias: off where a normalisation follows.
         kernel_init: the kernel's initialiser.
         batch_last: whether [in, batch] comes in and [out, batch] goes out.
+        dtype: of what is multiplied; that of the inputs if None. Out comes the type of the inputs.
     """
 
     features: int
     use_bias: bool = True
     kernel_init: Callable = nn.initializers.lecun_normal()
     batch_last: bool = False
+    dtype: DTypeLike | None = None
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "..."]) -> Float[Array, "..."]:
         kernel = self.param("kernel", self.kernel_init, (inputs.shape[0 if self.batch_last else -1], self.features))
-        kernel = kernel.astype(inputs.dtype)
-        sides = (
-            (kernel, inputs, (((0,), (0,)), ((), ())))
-            if self.batch_last
-            else (inputs, kernel, (((1,), (0,)), ((), ())))
-        )
-        out = lax.dot_general(*sides, preferred_element_type=jnp.float32).astype(inputs.dtype)
-        return _with_bias(self, out)
+        dtype = jnp.dtype(inputs.dtype if self.dtype is None else self.dtype)
+        if dtype == jnp.float32:
+            out = kernel.T @ inputs if self.batch_last else inputs @ kernel
+        else:
+            out = product(*((_stored(kernel.T), inputs) if self.batch_last else (inputs, kernel)), dtype)
+        return _with_bias(self, out.astype(inputs.dtype))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def product(
+    left: Float[Array, "rows inner"], right: Float[Array, "..."], dtype: DTypeLike, turned: bool = False
+) -> Float[Array, "rows columns"]:
+    """The product of two matrices rounded to a type of half precision, added up in float32.
+
+    Its derivatives are such products again. Those that JAX would derive multiply in float32, since one of their sides
+    is.
+
+    Args:
+        left: of any type, as is `right`.
+        right: [inner, columns], or [columns, inner] if `turned`.
+        dtype: of what is multiplied.
+        turned: whether to multiply with the transpose of `right`.
+    """
+    numbers = (((1,), (1 if turned else 0,)), ((), ()))
+    out = lax.dot_general(left.astype(dtype), right.astype(dtype), numbers, preferred_element_type=jnp.float32)
+    # Without the barrier XLA turns the transpose of a product into another product, for which it has no code.
+    return lax.optimization_barrier(out)
+
+
+def _product_forward(left: Array, right: Array, dtype: DTypeLike, turned: bool) -> tuple[Array, tuple[Array, Array]]:
+    return product(left, right, dtype, turned), (left, right)
+
+
+def _product_backward(dtype: DTypeLike, turned: bool, sides: tuple[Array, Array], change: Array) -> tuple[Array, Array]:
+    left, right = sides
+    change = change.astype(dtype)
+    first, second = (change, left) if turned else (left, change)
+    by_right = product(_stored(first.astype(dtype).T), second, dtype)
+    return product(change, right, dtype, not turned).astype(left.dtype), by_right.astype(right.dtype)
+
+
+product.defvjp(_product_forward, _product_backward)
+
+
+def _stored(matrix: Float[Array, "rows columns"]) -> Float[Array, "rows columns"]:
+    """The matrix, in memory row by row: XLA's CPU code multiplies half-precision numbers fast if the left side is."""
+    if jax.default_backend() != "cpu":
+        return matrix
+    return lax.optimization_barrier(matrix.reshape(-1)).reshape(matrix.shape)
 
 
 class Conv(nn.Module):

@@ -25,7 +25,7 @@ class Generator(nn.Module):
         spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
-        dtype: of the features; parameters, statistics and what comes out are float32.
+        dtype: of what is multiplied; all else is float32.
     """
 
     size: int
@@ -44,16 +44,16 @@ class Generator(nn.Module):
     ) -> layers.Images:
         def dense(features: int, inputs: Array, use_bias: bool) -> Array:
             kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
-            layer = layers.Dense(features, use_bias=use_bias, kernel_init=kernel_init)
+            layer = layers.Dense(features, use_bias=use_bias, kernel_init=kernel_init, dtype=self.dtype)
             return layers.normalised(layer, inputs, self.spectral_norm, train)
 
-        hidden = latents.astype(self.dtype)
+        hidden = latents
         for factor in (1, 2, 4, 8):
             hidden = dense(self.width * factor, hidden, use_bias=self.norm == "none")
             hidden = nn.relu(layers.NORMS[self.norm](hidden, modulation, train, self.axis_name))
         shape = (self.size, self.size, self.channels)
         pixels = dense(math.prod(shape), hidden, use_bias=True)
-        return nn.tanh(pixels.astype(jnp.float32)).reshape(-1, *shape)
+        return nn.tanh(pixels).reshape(-1, *shape)
 
 
 class Discriminator(nn.Module):
@@ -67,7 +67,7 @@ class Discriminator(nn.Module):
         leak: the slope of LeakyReLU for negative numbers.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
-        dtype: of the features; parameters, statistics and what comes out are float32.
+        dtype: of what is multiplied; all else is float32.
     """
 
     width: int = 128
@@ -82,12 +82,13 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images: layers.Images, train: bool) -> Float[Array, "batch features"]:
-        hidden = images.reshape(images.shape[0], -1).astype(self.dtype)
+        hidden = images.reshape(images.shape[0], -1)
         for factor in (4, 2, 1):
             if factor == 1 and self.minibatch_stddev:
                 hidden = layers.minibatch_stddev(hidden, self.minibatch_stddev)
             kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
-            layer = layers.Dense(self.width * factor, use_bias=self.norm == "none", kernel_init=kernel_init)
+            options = {"use_bias": self.norm == "none", "kernel_init": kernel_init, "dtype": self.dtype}
+            layer = layers.Dense(self.width * factor, **options)
             hidden = layers.normalised(layer, hidden, self.spectral_norm, train)
             hidden = nn.leaky_relu(layers.NORMS[self.norm](hidden, None, train, self.axis_name), self.leak)
-        return hidden.astype(jnp.float32)
+        return hidden
