@@ -12,7 +12,9 @@ Of a toy world the points are drawn as a plot, or written as an array `points` f
 
 import argparse
 import json
+import math
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -24,11 +26,13 @@ from ml_collections import ConfigDict
 from jaxgan import config as configuration
 from jaxgan import experiment, images, parallel, plots, population, sampling
 from jaxgan.checkpoint import Checkpoints
-from jaxgan.data.sources import world_of
+from jaxgan.data.sources import example_shape, world_of
 from jaxgan.errors import Parser, UserError, choose, exit_code
 from jaxgan.experiment import GAN
 from jaxgan.files import replacing
 from jaxgan.state import Variables
+
+MOST_IMAGES = 2**31 - 1  # that have indices
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -46,6 +50,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--step", type=int, help="an older checkpoint than the newest")
     parser.add_argument("--raw", action="store_true", help="the generator itself, not its moving average")
     options = parser.parse_args(argv)
+    if any(isinstance(value, list) for value in vars(options).values()):  # as Python's parser reads --num=--
+        raise UserError("-- is no value of an option (see sample.py --help)")
     for name in ("num", "columns"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -54,7 +60,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         value = getattr(options, name)
         if value is not None and not 0 <= value <= configuration.MOST_SEED:
             raise UserError(f"--{name}={value} should be from 0 to {configuration.MOST_SEED}")
-    if options.truncation is not None and not options.truncation > 0:
+    if options.truncation is not None and not 1e-6 <= options.truncation <= 1e6:  # beyond, float32 knows no better
         raise UserError(f"--truncation={options.truncation} should be above 0, 1 say")
     if not options.out.endswith((".png", ".npz", "/", os.sep)):
         raise UserError(f"--out={options.out} should end in .png, in .npz, or in / for a folder of pictures")
@@ -70,6 +76,7 @@ def restore(workdir: Path, step: int | None, raw: bool, member: int) -> tuple[GA
     if not (workdir / "config.json").is_file():
         raise UserError(f"{workdir} holds no run (no config.json): --workdir should be a folder that train.py made")
     config = configuration.load(workdir / "config.json")
+    configuration.validate(config)
     if not 0 <= member < config.population:
         raise UserError(f"--member={member} should be from 0 to {config.population - 1}: {workdir} has as many members")
     classes = read_classes(workdir)
@@ -81,6 +88,8 @@ def restore(workdir: Path, step: int | None, raw: bool, member: int) -> tuple[GA
         restored = checkpoints.restore(template, step)
     if restored is None:
         raise UserError(f"{workdir} has no checkpoint yet: train it first")
+    if jax.tree.map(np.shape, restored[1]) != jax.tree.map(np.shape, template):  # each of which is whole
+        raise UserError(f"{workdir}: config.json or data.json is not that of its checkpoints: restore it")
     state = population.members(gan, restored[1])[member]
     return gan, state.networks["generator"].variables if raw else state.ema["generator"], classes
 
@@ -89,8 +98,11 @@ def read_classes(workdir: Path) -> list[str]:
     """The names of the classes that a run was trained on; empty if it knows none."""
     path = workdir / "data.json"
     try:
-        return [str(name) for name in json.loads(path.read_text())["classes"]] if path.exists() else []
-    except (ValueError, KeyError, TypeError) as error:
+        classes = json.loads(path.read_text())["classes"] if path.exists() else []
+        if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+            raise TypeError("classes should be a list of names")
+        return classes
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): restore it, or start train.py again") from error
 
 
@@ -109,14 +121,12 @@ def asked_labels(text: str, gan: GAN, names: list[str]) -> list[int]:
         return list(range(count))
     labels = []
     for part in [text] if text in names else map(str.strip, text.split(",")):
-        if part in names:
-            labels.append(names.index(part))
-        elif part.removeprefix("-").isdigit():
-            if not 0 <= int(part) < count:
-                raise UserError(f"--labels={text}: {part} should be from 0 to {count - 1}")
+        if part in names or not re.fullmatch("-?[0-9]{1,18}", part):
+            labels.append(names.index(choose("class", part, names)))
+        elif 0 <= int(part) < count:
             labels.append(int(part))
         else:
-            labels.append(names.index(choose("class", part, names)))
+            raise UserError(f"--labels={text}: {part} should be from 0 to {count - 1}")
     return labels
 
 
@@ -132,6 +142,16 @@ def points(options: argparse.Namespace, config: ConfigDict) -> jax.Array:
     )
     share = jnp.tile(jnp.linspace(0, 1, options.columns), rows)
     return sampling.interpolate(start, end, share)
+
+
+def check_memory(options: argparse.Namespace, config: ConfigDict) -> None:
+    """Raises a `UserError` if so many images and their latents, as floats, do not fit into memory."""
+    each = 4 * (config.latent_dim + math.prod(example_shape(config.data)))
+    most = min(parallel.memory() // each, MOST_IMAGES)
+    if options.num > most:
+        raise UserError(f"--num={options.num} should be at most {most}, which memory could hold")
+    if options.columns is not None and options.columns > options.num:
+        raise UserError(f"--columns={options.columns} should be at most --num={options.num}")
 
 
 def arrange(options: argparse.Namespace, labels: list[int]) -> None:
@@ -184,9 +204,15 @@ def write(out: str, pictures: np.ndarray, columns: int | None, labels: np.ndarra
         save_arrays(path, {"images": pictures} if labels is None else {"images": pictures, "labels": labels})
     else:
         for index, picture in enumerate(pictures):
-            folder = path / names[labels[index]].replace(os.sep, "_") if names else path
+            folder = path / folder_name(names[labels[index]]) if names else path
             folder.mkdir(parents=True, exist_ok=True)
             images.save_png(folder / f"{index:06d}.png", images.colours(picture))
+
+
+def folder_name(name: str) -> str:
+    """A class's name as a folder's that lies within another one, whatever stands in data.json."""
+    name = re.sub(f"[{os.sep}\0]", "_", name)
+    return name if name.strip(".") else f"_{name}"
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -212,21 +238,23 @@ def write_points(out: str, gan: GAN, drawn: np.ndarray, title: str) -> None:
 def run(argv: list[str]) -> int:
     """Parses, restores, draws and writes."""
     options = parse(argv)
+    place = options.out.encode(errors="backslashreplace").decode()  # a file's name need not be text
     parallel.cache_compilations()
     gan, variables, classes = restore(options.workdir, options.step, options.raw, options.member)
     names = classes if gan.classes else [str(index) for index in range(sampling.choices(gan))]
     asked = asked_labels(options.labels, gan, names) if options.labels is not None else []
     arrange(options, asked)
+    check_memory(options, gan.config)
     labels = np.repeat(np.int32(asked), options.num // len(asked)) if asked else sampling.mixed_labels(gan, options.num)
     condition = sampling.conditions(gan, options.seed, options.num, labels)
     latents = points(options, gan.config)
     drawn = sampling.generate(gan.networks["generator"], variables, latents, condition)
     if drawn.ndim == 2:
         write_points(options.out, gan, drawn, f"{gan.config.data.source}, {options.num} samples")
-        print(f"{len(drawn)} points: {options.out}")
+        print(f"{len(drawn)} points: {place}")
         return 0
     write(options.out, drawn, options.columns, labels, names if asked else [])
-    print(f"{len(drawn)} images: {options.out}")
+    print(f"{len(drawn)} images: {place}")
     return 0
 
 

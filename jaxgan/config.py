@@ -2,6 +2,7 @@
 
 import json
 import math
+import reprlib
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -12,6 +13,7 @@ from jaxgan.files import replacing
 # What a finished or interrupted run may change when it goes on: nothing here touches what a step computes.
 HARMLESS = ("steps", "log_every", "sample_every", "checkpoint_every", "steps_per_dispatch")
 HARMLESS += ("checkpoint.keep", "checkpoint.best", "checkpoint.best_mode", "data.cache", "data.feed", "data.workers")
+HARMLESS += ("on_nonfinite", "nonfinite_limit")  # no step with finite numbers knows of them
 HARMLESS += ("data.on_bad_image",)  # if it leaves images out, the run folder's data.json tells
 
 
@@ -147,11 +149,14 @@ def default() -> ConfigDict:
     config.checkpoint.best = ""  # a logged metric; the checkpoint with its best value stays as well
     config.checkpoint.best_mode = "min"
     config.sample_grid = 64  # images in the grids drawn while training
+    config.on_nonfinite = "stop"  # or "skip" the update, or "rollback" to a checkpoint, when numbers are not finite
+    config.nonfinite_limit = 10  # rollbacks to one checkpoint, or such steps in a row, after which training stops
     config.steps_per_dispatch = 0  # training steps that the device runs at one command; 0: what suits the platform
     return config.lock()
 
 
 NETWORKS = ("generator", "discriminator")
+ON_NONFINITE = ("stop", "skip", "rollback")
 
 
 def _of_both(*names: str) -> tuple[str, ...]:
@@ -162,7 +167,7 @@ PENALTIES = tuple(default().penalties)
 POSITIVE = ("steps", "batch_size", "latent_dim", "population", "data.size", "data.channels", "discriminator_steps")
 POSITIVE += ("log_every", "sample_every", "checkpoint_every", "checkpoint.keep", "sample_grid", "packing")
 POSITIVE += ("model.generator.width", "model.generator.depth", "model.discriminator.width", "model.discriminator.depth")
-POSITIVE += ("model.discriminator.maxout", "top_k.decay_steps", "instance_noise.decay_steps")
+POSITIVE += ("nonfinite_limit", "model.discriminator.maxout", "top_k.decay_steps", "instance_noise.decay_steps")
 POSITIVE += (*_of_both("decay_steps"), *(f"penalty_every.{name}" for name in PENALTIES))
 NOT_NEGATIVE = ("steps_per_dispatch", "data.load_size", "model.init_stddev", "model.discriminator.leak")
 NOT_NEGATIVE += ("model.discriminator.minibatch_stddev", "conditioning.embedding", "conditioning.weight")
@@ -180,14 +185,16 @@ SWEEPABLE += ("penalty_settings.nearby", *_of_both("learning_rate"))
 SWEEPABLE += ("generator_penalties.zcr", "generator_penalties.orthogonal")
 SWEEPABLE += tuple(f"penalties.{name}" for name in PENALTIES)
 MOST_SEED = 2**32 - 1
+MOST_COUNT = 2**31 - 1  # what an int32 holds, as steps are counted and arrays are shaped
 
 
 def validate(config: ConfigDict) -> None:
-    """Checks every number that can be judged by itself; names are checked where their tables are.
+    """Checks every setting that can be judged by itself; other names are checked where their tables are.
 
     Raises:
         UserError: the first setting that is out of range, with its value and the range.
     """
+    choose("config.on_nonfinite", config.on_nonfinite, ON_NONFINITE)
     flat, swept = flatten(config), sweep(config)
     most_seed = MOST_SEED + 1 - config.population
     ranges = [
@@ -206,7 +213,7 @@ def validate(config: ConfigDict) -> None:
         (
             ("model.generator.dense", "model.discriminator.dense"),
             "whole numbers of at least 1",
-            lambda v: all(isinstance(x, int) and x >= 1 for x in v),
+            lambda v: all(isinstance(x, int) and 1 <= x <= MOST_COUNT for x in v),
         ),
         (
             ("targets.real", "targets.fake"),
@@ -214,6 +221,9 @@ def validate(config: ConfigDict) -> None:
             lambda v: len(v) == 2 and all(isinstance(x, int | float) for x in v) and 0 <= v[0] <= v[1] <= 1,
         ),
     ]
+    for name, value in flat.items():
+        if type(value) is int and name != "seed" and value > MOST_COUNT:
+            raise UserError(f"config.{name}={value} should be at most {MOST_COUNT}")
     for names, advice, right in ranges:
         for name in names:
             for value in (flat[name], *swept.get(name, ())):
@@ -301,7 +311,7 @@ def load(path: Path) -> ConfigDict:
     """
     try:
         values = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter of lists in lists in lists
         raise UserError(f"{path} is not valid JSON ({error}): restore it, or train into a new folder") from error
     config = default()
     _fill(config, values, path)
@@ -310,7 +320,7 @@ def load(path: Path) -> ConfigDict:
 
 def _fill(config: ConfigDict, values: object, path: Path, prefix: str = "") -> None:
     if not isinstance(values, dict):
-        raise UserError(f"{path}: {prefix or 'the whole file'} should be an object in braces, not {values!r}")
+        raise UserError(f"{path}: {prefix or 'the whole file'} should be an object in braces, not {_told(values)}")
     for name, value in values.items():
         choose(f"setting in {path}", prefix + name, [prefix + key for key in config])
         if isinstance(config[name], ConfigDict):
@@ -320,5 +330,12 @@ def _fill(config: ConfigDict, values: object, path: Path, prefix: str = "") -> N
             if value is None:  # which a ConfigDict would take for any setting
                 raise TypeError
             config[name] = tuple(value) if isinstance(value, list) else value
-        except TypeError as error:
-            raise UserError(f"{path}: {prefix}{name}={value!r} should be like {config[name]!r}") from error
+        except (TypeError, OverflowError) as error:  # the latter of a whole number that no float can be
+            raise UserError(f"{path}: {prefix}{name}={_told(value)} should be like {config[name]!r}") from error
+
+
+def _told(value: object) -> str:
+    """A value from a file so that a person can read it: whatever stood there may be long and deep."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 80
+    return short.repr(value)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from jaxgan.errors import warn
 from jaxgan.files import replacing
 
 CELL = 48  # pixels; smaller images are enlarged by a whole factor to at least that, so that a person can see them
@@ -46,6 +47,7 @@ def grid(images: np.ndarray, columns: int | None = None, names: Sequence[str] = 
 def _names(names: Sequence[str], height: int, pitch: int) -> np.ndarray:
     """A white strip with a name in the middle of each row: uint8 [height, width of the longest, 3]."""
     font = ImageFont.load_default(size=FONT)
+    names = [" ".join(name.split()) for name in names]  # it can draw one line
     strip = Image.new("RGB", (math.ceil(max(map(font.getlength, names))) + FONT, height), "white")
     for row, name in enumerate(names):
         place = strip.width - FONT // 2, 2 + row * pitch + pitch // 2
@@ -59,10 +61,25 @@ def save_png(path: Path, image: np.ndarray) -> None:
         Image.fromarray(image).save(partial, format="PNG")
 
 
+def _frame(path: Path) -> Image.Image | None:
+    try:
+        with Image.open(path) as image:
+            return image.convert("P", palette=Image.Palette.ADAPTIVE)
+    # Of a damaged file Pillow's decoders raise whatever they stumble over.
+    except Exception as error:
+        warn(f"{path} is damaged, and is left out of the animation ({str(error) or type(error).__name__})")
+        return None
+
+
 def save_gif(path: Path, frames: list[Path], seconds: float = 8.0) -> None:
-    """An animation of pictures that lie in files; of many, an even choice that keeps the first and the last."""
+    """An animation of pictures that lie in files; of many, an even choice that keeps the first and the last.
+
+    Damaged ones are left out with a warning; if none is left, nothing is written.
+    """
     chosen = sorted(set(np.linspace(0, len(frames) - 1, min(len(frames), MOST_FRAMES)).round().astype(int)))
-    pictures = [Image.open(frames[index]).convert("P", palette=Image.Palette.ADAPTIVE) for index in chosen]
+    pictures = [picture for index in chosen if (picture := _frame(frames[index]))]
+    if not pictures:
+        return
     each = max(40, int(1000 * seconds / len(pictures)))
     durations = [each] * (len(pictures) - 1) + [1500]
     with replacing(path) as partial:

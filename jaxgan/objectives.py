@@ -23,6 +23,7 @@ def discriminator_loss(
     targets = draw_targets(gan, state, len(real.logits), repeat)
     total = gan.loss.discriminator(real.logits, fake.logits, *targets, **options).mean()
     metrics = {"d_loss": total, "d_real": real.logits.mean(), "d_fake": fake.logits.mean()}
+    metrics["d_ahead"] = 0.5 + 0.5 * jnp.sign(real.logits - fake.logits).mean()  # of pairs; a tie is half of one
     if fake.recovered is not None:
         metrics["d_recovery"] = recovery(gan, fake.recovered, condition).mean()
         if gan.classes:  # latent codes belong to fakes alone
@@ -47,6 +48,18 @@ def generator_loss(
         metrics["g_recovery"] = recovery(gan, fake.recovered, condition).mean()
         total += gan.setting(state, "conditioning.weight") * metrics["g_recovery"]
     return total, metrics
+
+
+def spread(gan: GAN, real: Float[Array, "batch *shape"], fake: Float[Array, "batch *shape"]) -> Float[Array, ""]:
+    """How much fakes differ, as a share of how much real examples do; 1 where these do not.
+
+    That is the standard deviation of each of their numbers over the global batch, averaged over the numbers.
+    """
+    both = lax.stop_gradient((real, fake))
+    means = gan.average(jax.tree.map(lambda examples: examples.mean(0), both))
+    variances = gan.average(jax.tree.map(lambda examples, mean: ((examples - mean) ** 2).mean(0), both, means))
+    real_spread, fake_spread = (jnp.sqrt(variance).mean() for variance in variances)
+    return jnp.where(real_spread == 0, 1.0, fake_spread / real_spread)
 
 
 def global_means(gan: GAN, real: Judgement, fake: Judgement) -> dict[str, Float[Array, ""]]:

@@ -45,7 +45,8 @@ class GANState(flax.struct.PyTreeNode):
         seed: of all randomness, uint32 []; with `step` it gives every key.
         networks: by name; the steps use "generator" and "discriminator".
         ema: moving averages of some networks' variables, by the same names.
-        memory: numbers that penalties carry from step to step, by name.
+        memory: numbers carried from step to step, by name: what penalties remember and, in each state, "nonfinite",
+            how many updates were not applied since their numbers were not finite.
         sweep: this member's own values of the settings in which the members of a population differ, by dotted name.
     """
 
@@ -53,8 +54,8 @@ class GANState(flax.struct.PyTreeNode):
     seed: Any
     networks: dict[str, NetworkState]
     ema: dict[str, Variables]
-    memory: PyTree  # not a dict, since Orbax puts a leaf in the place of an empty one
-    sweep: PyTree
+    memory: dict[str, Any]
+    sweep: PyTree  # not a dict, since Orbax puts a leaf in the place of an empty one
 
 
 def create_state(
@@ -73,7 +74,8 @@ def create_state(
         networks, optimizers: by name.
         inputs: an example of each network's arguments, with a batch dimension.
         averaged: the networks of which a moving average is kept.
-        memory, sweep: as in `GANState`.
+        memory: what penalties remember.
+        sweep: as in `GANState`.
     """
     seed = jnp.asarray(seed, jnp.uint32)
     states = {}
@@ -86,7 +88,8 @@ def create_state(
     # A copy, since a state whose buffers are given away to the next step must not hold one buffer twice.
     ema = {name: jax.tree.map(jnp.copy, states[name].variables) for name in averaged}
     step = jnp.zeros((), jnp.int32)
-    return GANState(step, seed, networks=states, ema=ema, memory=dict(memory), sweep=dict(sweep))
+    memory = {"nonfinite": jnp.zeros(()), **memory}
+    return GANState(step, seed, networks=states, ema=ema, memory=memory, sweep=dict(sweep))
 
 
 def apply(

@@ -14,14 +14,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from jaxgan import config as configuration
 from jaxgan import keys, population
 from jaxgan.augment import augment
 from jaxgan.experiment import GAN
 from jaxgan.models.conditioning import DISCRIMINATOR_SIDES, Condition, Judgement, code
-from jaxgan.objectives import Metrics, discriminator_loss, generator_loss
+from jaxgan.objectives import Metrics, discriminator_loss, generator_loss, spread
 from jaxgan.regularizers import GENERATOR_PENALTIES, PENALTIES, Context, GeneratorContext
 from jaxgan.state import GANState, NetworkState, Variables, apply, update
 
@@ -284,7 +284,9 @@ def discriminator_step(
         The state with another discriminator, and the metrics of this update.
     """
     made = made or make(gan, state, draw(gan, state, batch, "discriminator", repeat))
-    gradients, (stats, metrics) = discriminator_gradients(gan, state, batch, lax.stop_gradient(made.fake), made.drawn)
+    fake = lax.stop_gradient(made.fake)
+    gradients, (stats, metrics) = discriminator_gradients(gan, state, batch, fake, made.drawn)
+    metrics["g_spread"] = spread(gan, batch["images"], fake)
     return _updated(gan, state, "discriminator", gradients, stats, metrics)
 
 
@@ -311,8 +313,7 @@ def generator_step(gan: GAN, state: GANState, batch: Batch, made: Made | None = 
     params = state.networks["generator"].variables.params
     (gradients, to_fakes), metrics = jax.grad(objective, argnums=(0, 1), has_aux=True)(params, made_fake)
     gradients = jax.tree.map(jnp.add, gradients, *pull(to_fakes))
-    state, metrics = _updated(gan, state, "generator", gradients, stats, metrics)
-    return _averaged(gan, state), metrics
+    return _updated(gan, state, "generator", gradients, stats, metrics)
 
 
 def unrolled(gan: GAN, state: GANState, batch: Batch, fake: Examples, drawn: Draw) -> NetworkState:
@@ -368,6 +369,7 @@ def simultaneous_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState
     d_loss = jax.grad(lambda pair: discriminator_loss(gan, state, *pair, drawn.condition), has_aux=True)
     g_loss = jax.grad(lambda pair: generator_loss(gan, state, *pair, drawn.condition), has_aux=True)
     (d_cotangent, d_metrics), (g_cotangent, g_metrics) = d_loss(judged), g_loss(judged)
+    d_metrics["g_spread"] = spread(gan, batch["images"], fake)
 
     def d_penalty(params: PyTree) -> tuple[Array, Metrics]:
         variables, cut = Variables(params, discriminator.stats), lax.stop_gradient((real, seen))
@@ -387,7 +389,7 @@ def simultaneous_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState
 
     state, d_metrics = _updated(gan, state, "discriminator", d_gradients, d_stats, d_metrics | d_penalties)
     state, g_metrics = _updated(gan, state, "generator", g_gradients, g_stats, g_metrics | g_penalties)
-    return _finished(gan, _averaged(gan, state), d_metrics | g_metrics)
+    return _finished(gan, state, d_metrics | g_metrics)
 
 
 UPDATES = {"alternating": alternating_step, "simultaneous": simultaneous_step}
@@ -427,23 +429,44 @@ def learning_rate(gan: GAN, state: GANState, name: str) -> Float[Array, ""]:
 def _updated(
     gan: GAN, state: GANState, name: str, gradients: PyTree, stats: PyTree, metrics: Metrics
 ) -> tuple[GANState, Metrics]:
+    """The state with one network's update, its moving average and what it remembers, and the metrics of all devices.
+
+    Unless the norm of its gradients and all its metrics are finite, they stay as they were, and the update is counted.
+    """
     gradients, metrics = gan.average((gradients, metrics))
-    peak = gan.setting(state, f"optimizer.{name}.learning_rate")
-    network = update(state.networks[name], gradients, stats, gan.optimizers[name], peak)
-    memory = dict(state.memory)
-    if name == "discriminator":
-        memory |= {lazy: metrics[lazy] for lazy in memory.keys() & metrics.keys()}
-        if gan.active("penalties.lecam"):
-            share = 1 - gan.config.penalty_settings.lecam_decay
-            for kind in ("real", "fake"):
-                memory[f"lecam_{kind}"] += share * (metrics[f"d_{kind}"] - memory[f"lecam_{kind}"])
-        if gan.active("weight_clip"):
-            most = gan.setting(state, "weight_clip")
-            most = jnp.where(most > 0, most, jnp.inf)  # of a population, some members may have none
-            params = jax.tree.map(lambda value: jnp.clip(value, -most, most), network.variables.params)
-            network = network.replace(variables=network.variables.replace(params=params))
     metrics[f"{name[0]}_grad_norm"] = _norm(gradients)
-    return state.replace(networks=state.networks | {name: network}, memory=memory), metrics
+    before = state.networks[name], {own: state.ema[own] for own in state.ema.keys() & {name}}, dict(state.memory)
+
+    def after() -> tuple[NetworkState, dict[str, Variables], dict[str, Array]]:
+        peak = gan.setting(state, f"optimizer.{name}.learning_rate")
+        network = update(state.networks[name], gradients, stats, gan.optimizers[name], peak)
+        memory = dict(state.memory)
+        if name == "discriminator":
+            memory |= {lazy: metrics[lazy] for lazy in memory.keys() & metrics.keys()}
+            if gan.active("penalties.lecam"):
+                share = 1 - gan.config.penalty_settings.lecam_decay
+                for kind in ("real", "fake"):
+                    memory[f"lecam_{kind}"] += share * (metrics[f"d_{kind}"] - memory[f"lecam_{kind}"])
+            if gan.active("weight_clip"):
+                most = gan.setting(state, "weight_clip")
+                most = jnp.where(most > 0, most, jnp.inf)  # of a population, some members may have none
+                params = jax.tree.map(lambda value: jnp.clip(value, -most, most), network.variables.params)
+                network = network.replace(variables=network.variables.replace(params=params))
+        return network, {own: _averaged(gan, state, network.variables, old) for own, old in before[1].items()}, memory
+
+    finite = jnp.isfinite(sum(metrics.values()))  # neither infinities nor what is no number ever add up to a number
+    # Only what changes is chosen: a population's step, for one, is to stay one number for all members.
+    network, ema, memory = _chosen(finite, after, before)
+    metrics["nonfinite"] = memory["nonfinite"] = memory["nonfinite"] + ~finite
+    networks = state.networks | {name: network}
+    return state.replace(networks=networks, ema=state.ema | ema, memory=memory), metrics
+
+
+def _chosen(new: Bool[Array, ""], after: Callable[[], PyTree], before: PyTree) -> PyTree:
+    """What `after` makes, or what was before."""
+    if jax.default_backend() == "cpu":  # where a selection would copy both, and a GPU's branch would wait for the host
+        return lax.cond(new, after, lambda: before)
+    return jax.tree.map(lambda changed, kept: jnp.where(new, changed, kept), after(), before)
 
 
 def _norm(tree: PyTree) -> Float[Array, ""]:
@@ -451,16 +474,12 @@ def _norm(tree: PyTree) -> Float[Array, ""]:
     return jnp.sqrt(sum(jnp.sum(jnp.sum(leaf**2, axis=0)) for leaf in jax.tree.leaves(tree)))
 
 
-def _averaged(gan: GAN, state: GANState) -> GANState:
+def _averaged(gan: GAN, state: GANState, new: Variables, average: Variables) -> Variables:
     half_life = gan.config.ema_half_life
     decay = 0.5 ** (gan.config.batch_size / half_life) if half_life else gan.setting(state, "ema_decay")
     if gan.config.ema_warmup:
         decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
-    ema = {
-        name: optax.incremental_update(state.networks[name].variables, old, 1 - decay)
-        for name, old in state.ema.items()
-    }
-    return state.replace(ema=ema)
+    return optax.incremental_update(new, average, 1 - decay)
 
 
 def _finished(gan: GAN, state: GANState, metrics: Metrics) -> tuple[GANState, Metrics]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -13,10 +14,24 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, warn
 from jaxgan.files import replacing
 
-Record = Mapping[str, float]
+Record = Mapping[str, float | None]  # None stands for a number that is not finite, which JSON does not know
+
+ADVICE = "in a new --workdir, try a smaller learning rate, a penalty such as r1, or another loss"
+
+
+class NotFinite(UserError):  # noqa: N818  (what it is says more than that it is one)
+    """A number that is not finite ends the run, or sends it back to a checkpoint.
+
+    Attributes:
+        step, name: of the first such metric.
+    """
+
+    def __init__(self, message: str, step: int, name: str):
+        super().__init__(message)
+        self.step, self.name = step, name
 
 
 class Writer(Protocol):
@@ -40,7 +55,7 @@ def read_records(path: Path) -> list[dict]:
     for number, line in enumerate(lines, start=1):
         if line.endswith("\n"):
             try:
-                record = json.loads(line)
+                record = json.loads(line, parse_constant=lambda _: None)  # NaN, which older versions wrote
                 records.append({"step": record["step"], **record})
             except (ValueError, TypeError, KeyError) as error:
                 raise UserError(f"{path}, line {number} is no record with a step: remove {line[:80]!r}") from error
@@ -53,11 +68,11 @@ class JsonLines:
     def __init__(self, path: Path, resumed_step: int):
         kept = [record for record in read_records(path) if record["step"] <= resumed_step]
         with replacing(path) as partial:
-            partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
+            partial.write_text("".join(json.dumps(record, allow_nan=False) + "\n" for record in kept))
         self.file = path.open("a")
 
     def write(self, step: int, metrics: Record) -> None:
-        self.file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self.file.write(json.dumps({"step": step, **metrics}, allow_nan=False) + "\n")
         self.file.flush()
 
     def close(self) -> None:
@@ -74,7 +89,8 @@ class TensorBoard:
 
     def write(self, step: int, metrics: Record) -> None:
         for name, value in metrics.items():
-            self.writer.add_scalar(name, value, step)
+            if value is not None:
+                self.writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         self.writer.close()
@@ -94,7 +110,8 @@ class Terminal:
 
     def write(self, step: int, metrics: Record) -> None:
         rate = metrics["steps_per_second"]
-        losses = f"d_loss {metrics['d_loss']:.3f}  g_loss {metrics['g_loss']:.3f}"
+        d_loss, g_loss = (math.nan if metrics[name] is None else metrics[name] for name in ("d_loss", "g_loss"))
+        losses = f"d_loss {d_loss:.3f}  g_loss {g_loss:.3f}"
         speed = f"{metrics['images_per_second']:,.0f} images/s"
         if self.bar is None:
             minutes, seconds = divmod(round((self.steps - step) / rate), 60)
@@ -127,7 +144,7 @@ def save_curves(path: Path, records: list[dict]) -> None:
     steps = [record["step"] for record in records]
     for axes, (title, names) in zip(figure.subplots(len(PANELS), sharex=True), PANELS, strict=True):
         for name, width in zip(names, (2.4, 1.2), strict=True):  # two lines that coincide are both seen
-            values = [record[name] for record in records]
+            values = np.array([record[name] for record in records], float)  # None becomes NaN: a gap
             marker = "." if len(steps) < 3 else ""
             axes.plot(steps, values, label=NAMES.get(name, NAMES[name[0]]), linewidth=width, marker=marker)
         axes.set_title(title)
@@ -139,8 +156,50 @@ def save_curves(path: Path, records: list[dict]) -> None:
         FigureCanvasAgg(figure).print_png(partial)
 
 
+class Collapse:
+    """Warns of training that fails with finite numbers: its fakes hardly differ, or its discriminator has won.
+
+    Each is told once at its onset, at a log step. Fakes are judged by the mean over all steps since the log step
+    before, at least `LEAST`, and not before a new run's first log step, where generators begin. A discriminator has won
+    that told every pair apart for `LOST` steps: a healthy critic of WGAN-GP did so for its first 200.
+    """
+
+    LEAST, LOST, SPREAD = 100, 1000, 0.1
+
+    def __init__(self):
+        self.spreads: list[np.ndarray] = []
+        self.new, self.won, self.before = False, 0, {"collapsed": False, "won": False}
+
+    def see(self, first_step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Takes the metrics of one dispatch, which began after `first_step`."""
+        self.new |= first_step == 0
+        self.spreads.append(values["g_spread"])
+        won = values["d_ahead"] > 1 - 1e-6  # a mean of ones may be rounded
+        self.won = self.won + len(won) if won.all() else 0
+
+    def tell(self, step: int) -> None:
+        """Warns of what was seen, once there is enough of it."""
+        spreads = np.concatenate(self.spreads)
+        spreads = spreads[np.isfinite(spreads)]
+        if len(spreads) < self.LEAST:
+            return
+        spread = spreads.mean()
+        now = {"collapsed": spread < self.SPREAD and not self.new, "won": self.won >= self.LOST}
+        if now["collapsed"] and not self.before["collapsed"]:
+            warn(
+                f"step {step}: the samples hardly differ (their spread is {spread:.0%} of the real examples'): the "
+                "generator has collapsed; try a smaller learning rate, or config.packing=2"
+            )
+        if now["won"] and not self.before["won"]:
+            warn(
+                f"step {step}: the discriminator told every fake from its real example for {self.won} steps: the "
+                "generator may learn nothing more; try a penalty such as r1, or config.augment"
+            )
+        self.before, self.spreads, self.new = now, [], False
+
+
 class Log:
-    """The metrics of a run: reads them from the device, passes them to the writers, stops the run at a bad one.
+    """The metrics of a run: reads them from the device, passes them to the writers, and tells when training fails.
 
     Args:
         config: of the run.
@@ -149,14 +208,21 @@ class Log:
     """
 
     def __init__(self, config: ConfigDict, workdir: Path, first_step: int):
-        self.config, self.workdir = config, workdir
+        self.config, self.workdir, self.writers = config, workdir, ()
+        self.begin(first_step)
+
+    def begin(self, first_step: int) -> None:
+        """Goes on from a step, also from one that lies back: what was written of later ones is dropped."""
+        for writer in self.writers:
+            writer.close()
         self.writers = [
-            JsonLines(workdir / "metrics.jsonl", first_step),
-            TensorBoard(workdir / "tensorboard", first_step),
-            Terminal(first_step, config.steps),
+            JsonLines(self.workdir / "metrics.jsonl", first_step),
+            TensorBoard(self.workdir / "tensorboard", first_step),
+            Terminal(first_step, self.config.steps),
         ]
         self.since = (first_step, time.perf_counter())
-        self.record: dict[str, float] = {}
+        self.record: dict[str, float | None] = {}
+        self.collapse, self.last_bad, self.bad_in_a_row = Collapse(), None, 0
 
     def write(self, first_step: int, metrics: Mapping[str, jax.Array], scores: Record = MappingProxyType({})) -> None:
         """Takes every step's metrics of one dispatch, which began after `first_step`, and writes them at a log step.
@@ -165,27 +231,47 @@ class Log:
         samples are due.
 
         Raises:
-            UserError: one of them is not finite.
+            NotFinite: one of them is not finite; with `config.on_nonfinite` "skip", too many steps in a row have one.
         """
         values = jax.device_get(dict(metrics))
-        bad = {name: np.flatnonzero(~np.isfinite(array)) for name, array in values.items()}
-        bad = {name: places[0] for name, places in bad.items() if len(places)}
-        if bad:
-            name = min(bad, key=bad.get)
-            raise UserError(
-                f"{name} is {values[name][bad[name]]} at step {first_step + bad[name] + 1}: training stops and "
-                "keeps its last good checkpoint; in a new --workdir, try a smaller learning rate, "
-                "a penalty such as r1, or another loss"
-            )
+        self.check(first_step, values)
+        self.collapse.see(first_step, values)
         step = first_step + len(values["d_loss"])
-        self.record = {name: float(array[-1]) for name, array in values.items()} | dict(scores)
-        if step % self.config.log_every == 0 or (scores and step % self.config.sample_every == 0):
+        last = {name: float(array[-1]) for name, array in values.items()} | dict(scores)
+        self.record = {name: value if math.isfinite(value) else None for name, value in last.items()}
+        logs = step % self.config.log_every == 0
+        if logs:
+            self.collapse.tell(step)
+        if logs or (scores and step % self.config.sample_every == 0):
             now = time.perf_counter()
             rate = (step - self.since[0]) / (now - self.since[1])
             self.since = step, now
             speed = {"steps_per_second": rate, "images_per_second": rate * self.config.batch_size}
             for writer in self.writers:
                 writer.write(step, self.record | speed)
+
+    def check(self, first_step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Raises `NotFinite`, or warns, if one of these metrics is not finite."""
+        bad = {name: ~np.isfinite(array) for name, array in values.items()}
+        places = np.flatnonzero(np.any(list(bad.values()), axis=0)).tolist()
+
+        def told(place: int) -> tuple[str, int, str]:
+            step, name = first_step + place + 1, next(name for name in bad if bad[name][place])
+            return f"{name} is {values[name][place]} at step {step}", step, name
+
+        if places and self.config.on_nonfinite != "skip":
+            text, *where = told(places[0])
+            raise NotFinite(f"{text}: training stops and keeps its last good checkpoint; {ADVICE}", *where)
+        for place in places:
+            follows = first_step + place == self.last_bad  # the step before, be it of the dispatch before
+            self.bad_in_a_row, self.last_bad = self.bad_in_a_row * follows + 1, first_step + place + 1
+            if self.bad_in_a_row == self.config.nonfinite_limit:
+                text, *where = told(place)
+                row = f"config.nonfinite_limit={self.bad_in_a_row} steps in a row had such a number"
+                raise NotFinite(f"{text}, and {row}: training stops; {ADVICE}", *where)
+        if places:
+            more = f" ({len(places)} steps of this dispatch)" if len(places) > 1 else ""
+            warn(f"{told(places[0])[0]}{more}: its update is skipped")
 
     def draw_curves(self) -> None:
         """Draws `curves.png` anew, once there is something to draw."""

@@ -174,6 +174,13 @@ def test_the_ends_of_a_range_are_in_it(name, value):
     configuration.validate(tiny_config(**{name: value}))
 
 
+@pytest.mark.parametrize("name", configuration.ON_NONFINITE)
+def test_what_follows_numbers_that_are_not_finite_is_chosen_by_name(name):
+    configuration.validate(tiny_config(on_nonfinite=name))
+    with raises_user_error(UserError, match=f"there is no config.on_nonfinite '{name}s': did you mean {name}"):
+        configuration.validate(tiny_config(on_nonfinite=f"{name}s"))
+
+
 def test_every_number_has_a_range():
     """A new numeric setting that nobody checks would show here."""
     names = {

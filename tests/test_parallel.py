@@ -12,6 +12,7 @@ import pytest
 from experiments import assert_same_bits, raises_user_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from programs import QUICKLY_COMPILED
 from two_devices import COMBINATIONS
 
 from jaxgan import parallel, steps
@@ -24,7 +25,7 @@ METRICS = "[1]"  # where the metrics stand in what the steps return
 def found(tmp_path_factory):
     """The arrays that two_devices.py leaves: the number of devices can be chosen only before JAX starts."""
     out = tmp_path_factory.mktemp("parallel") / "found.npz"
-    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2 {QUICKLY_COMPILED}"
     program = [sys.executable, str(Path(__file__).with_name("two_devices.py")), str(out)]
     # Killed, not asked, when it takes too long: a hung collective does not listen.
     result = subprocess.run(

@@ -83,7 +83,8 @@ def experiments(draw):
 def metric_names(config) -> set[str]:
     """What a training step of the configuration reports."""
     names = {f"{network}_{name}" for network in "gd" for name in ("loss", "grad_norm", "learning_rate")}
-    names |= {"d_real", "d_fake"} | {name for name, weight in config.penalties.items() if weight}
+    names |= {"d_real", "d_fake", "d_ahead", "g_spread", "nonfinite"}
+    names |= {name for name, weight in config.penalties.items() if weight}
     names |= {f"g_{name}" for name, weight in config.generator_penalties.items() if weight}
     if config.feature_matching:
         names.add("g_features")

@@ -182,7 +182,7 @@ def assert_gradients(tiny, d_loss, g_loss) -> None:
         assert_close({value: metrics[value] for value in values}, values)
         assert min(abs(value) for value in values.values()) > 1e-4
         reported = {f"{name[0]}_{what}" for what in ("loss", "grad_norm")}
-        reported |= {"d_real", "d_fake"} if name == "discriminator" else set()
+        reported |= {"nonfinite"} | ({"d_real", "d_fake", "d_ahead", "g_spread"} if name == "discriminator" else set())
         assert metrics.keys() == reported | values.keys()  # no penalty of the other network
 
 

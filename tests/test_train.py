@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
 import signal
@@ -18,6 +19,7 @@ from PIL import Image
 from programs import (
     DEADLINE,
     PATIENCE,
+    QUICKLY_COMPILED,
     contents,
     grids,
     options,
@@ -192,7 +194,7 @@ def other(value):
 
 
 HARMLESS = {"steps", "log_every", "sample_every", "checkpoint_every", "steps_per_dispatch"}
-HARMLESS |= {"checkpoint.keep", "checkpoint.best", "checkpoint.best_mode"}
+HARMLESS |= {"checkpoint.keep", "checkpoint.best", "checkpoint.best_mode", "on_nonfinite", "nonfinite_limit"}
 HARMLESS |= {"data.cache", "data.feed", "data.workers", "data.on_bad_image"}
 
 
@@ -212,10 +214,14 @@ def test_every_setting_that_touches_what_a_step_computes_is_refused(tmp_path, na
 # Signals
 
 
+# Each checkpoint takes as long as a hundred steps: the run, which goes on until the signal has arrived, is done again.
+RARELY = "--config.checkpoint_every=40"
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, code):
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-    with started("-u", "train.py", *options(stopped, "--config.steps=100000")) as process:
+    with started("-u", "train.py", *options(stopped, RARELY, "--config.steps=100000")) as process:
         read_until(process, "step 2/")
         process.send_signal(number)
         out, err = process.communicate(timeout=DEADLINE)
@@ -223,8 +229,8 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, code):
     assert (process.returncode, err, told and told[1]) == (code, "", number.name)
     step = int(told[2])
     assert saved(stopped)[0] == step
-    assert train_tiny(stopped, f"--config.steps={step + 3}") == 0
-    assert train_tiny(whole, f"--config.steps={step + 3}") == 0
+    assert train_tiny(stopped, RARELY, f"--config.steps={step + 3}") == 0
+    assert train_tiny(whole, RARELY, f"--config.steps={step + 3}") == 0
     assert saved(stopped) == saved(whole)
     assert records(stopped) == records(whole)
     assert grids(stopped).items() >= grids(whole).items()
@@ -376,7 +382,10 @@ def test_a_second_start_compiles_nothing(tmp_path):
     found = []
     for name in ("one", "two"):
         with started(
-            "train.py", *options(tmp_path / name), JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache")
+            "train.py",
+            *options(tmp_path / name, "--config.steps=4"),  # two logs, two grids, one checkpoint
+            JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache"),
+            XLA_FLAGS=f"{os.environ['XLA_FLAGS']} {QUICKLY_COMPILED}",
         ) as process:
             _, err = process.communicate(timeout=DEADLINE)
         assert (process.returncode, err) == (0, "")
@@ -402,7 +411,8 @@ def test_steps_per_dispatch_divides_every_interval():
 def test_a_profile_shows_the_operations_of_a_step(tmp_path, capsys):
     """Also on a CPU, whose programs have to be compiled for that."""
     run = tmp_path / "run"
-    assert train_tiny(run, "--profile") == 0
+    # Neither grids nor checkpoints among the dispatches that are traced: what Python does there fills the trace.
+    assert train_tiny(run, "--profile", "--config.sample_every=12", "--config.checkpoint_every=12") == 0
     assert f"a profile is in {run / 'profile'}" in capsys.readouterr().out
     (trace,) = (run / "profile").rglob("perfetto_trace.json.gz")
     events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]

@@ -93,6 +93,34 @@ def test_on_a_terminal_a_bar_stands_where_the_run_stands():
     assert screen.getvalue().count("\n") == 1  # the bar's own end: no line per step
 
 
+def test_a_number_that_is_not_finite_is_written_as_null_and_shown_as_nan(tmp_path):
+    file = writers.JsonLines(tmp_path / "metrics.jsonl", 0)
+    file.write(1, {"x": None})
+    with pytest.raises(ValueError, match="JSON"):
+        file.write(2, {"x": np.nan})
+    file.close()
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "x": null}\n'
+    screen = Screen(tty=False)
+    writers.Terminal(0, 1000, screen).write(200, record(200) | {"g_loss": None})
+    assert screen.getvalue().startswith("step 200/1000  d_loss 200.000  g_loss nan  4.0 steps/s")
+
+
+def test_what_older_versions_wrote_is_mended(tmp_path):
+    """They let NaN and Infinity into their scores."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "x": NaN, "y": -Infinity, "z": 2.0}\n')
+    writers.JsonLines(path, 1).close()
+    assert path.read_text() == '{"step": 1, "x": null, "y": null, "z": 2.0}\n'
+
+
+def test_tensorboard_is_told_numbers_alone(tmp_path, monkeypatch):
+    board, seen = writers.TensorBoard(tmp_path, 0), []
+    monkeypatch.setattr(board.writer, "add_scalar", lambda *scalar: seen.append(scalar))
+    board.write(3, {"x": 0.5, "y": None, "z": 0.0})
+    board.close()
+    assert seen == [("x", 0.5, 3), ("z", 0.0, 3)]
+
+
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_the_curves_are_the_records(tmp_path, monkeypatch, count):
     drawn, print_png = [], FigureCanvasAgg.print_png
@@ -100,6 +128,7 @@ def test_the_curves_are_the_records(tmp_path, monkeypatch, count):
         FigureCanvasAgg, "print_png", lambda canvas, path: (drawn.append(canvas.figure), print_png(canvas, path))
     )
     records = [record(step) for step in range(10, 10 * count + 1, 10)]
+    records[-1]["g_loss"] = None  # a gap
     steps = [10 * index for index in range(1, count + 1)]
     writers.save_curves(
         tmp_path / "curves.png", [{"step": step, **line} for step, line in zip(steps, records, strict=True)]
@@ -109,7 +138,7 @@ def test_the_curves_are_the_records(tmp_path, monkeypatch, count):
     for axes, (_, names) in zip(figure.axes, writers.PANELS, strict=True):
         for line, name in zip(axes.get_lines(), names, strict=True):
             np.testing.assert_array_equal(line.get_xdata(), steps)
-            np.testing.assert_array_equal(line.get_ydata(), [values[name] for values in records])
+            np.testing.assert_array_equal(line.get_ydata(), np.array([values[name] for values in records], float))
         texts = [text.get_text() for text in axes.get_legend().get_texts()]
         assert len(set(texts)) == len(names) and all(texts)  # noqa: PT018
     with Image.open(tmp_path / "curves.png") as picture:
@@ -128,7 +157,10 @@ def log(workdir, **settings):
 
 
 def metrics(first: int, count: int, **changed) -> dict:
-    return {name: jnp.arange(first + 1, first + count + 1) + place / 10 for place, name in enumerate(NAMES)} | changed
+    """Those of a healthy run, which tell step and name apart."""
+    steps = jnp.arange(first + 1, first + count + 1)
+    healthy = {"g_spread": jnp.ones(count), "d_ahead": jnp.full(count, 0.5)}
+    return {name: steps + place / 10 for place, name in enumerate(NAMES)} | healthy | changed
 
 
 @pytest.mark.parametrize("dispatch", [1, 2, 5, 10])
@@ -153,7 +185,7 @@ def test_scores_are_written_with_their_step_also_between_log_steps(tmp_path, cap
     assert [line.get("modes") for line in lines] == [7.0, None, 8.0]
     assert [line.get("high_quality") for line in lines] == [0.25, None, None]
     assert {**run.record} == pytest.approx({name: value for name, value in lines[2].items() if name in run.record})
-    assert set(run.record) == {*NAMES, "modes"}
+    assert set(run.record) == {*NAMES, "g_spread", "d_ahead", "modes"}
     shown = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[:2] for line in shown] == [
         [f"step {step}/100", f"d_loss {step}.000"] for step in (7, 10, 20)

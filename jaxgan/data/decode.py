@@ -16,7 +16,14 @@ SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 LASTING = (None, errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ELOOP)  # what is wrong with a file, tomorrow as well
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS  # 89 million: a small file can claim far more than memory holds
 
-warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow only warns up to twice as many
+
+def heed_warnings() -> None:
+    """Of Pillow's warnings one counts as an error; others, about parts of a file that are no pixels, say nothing."""
+    warnings.simplefilter("error", Image.DecompressionBombWarning)  # it only warns up to twice as many
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+heed_warnings()
 
 
 class BadImageError(UserError):

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import hashlib
+import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +21,7 @@ from jaxgan.errors import UserError, choose
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 SPLIT_FOLDERS = ("train", "test", "val", "validation")
+MOST_DEFLATED = 1032  # bytes that one byte of an .npz file can become
 MOST_CLASSES = 100_000  # that labels in an array may have: more of them are no labels
 
 
@@ -167,7 +170,7 @@ def digits(place: str) -> Source:
 
 def array(place: str) -> Source:
     """An .npz file with `images` and, if there are any, `labels`; or an .npy file of images."""
-    path = Path(place).expanduser()
+    path = _place(f"array:{place}", place)
     if path.suffix not in (".npz", ".npy"):
         raise UserError(f"config.data.source=array:{place} should end in .npz or .npy")
     content = fingerprint(path.parent, [path.name])
@@ -201,7 +204,7 @@ def folder(place: str) -> Source:
     The examples of a split come in the order of a hash of their names, so that train[:10%] holds every class. Their
     label is -1, unknown, in a split without sub-folders beside one with them.
     """
-    root = Path(place).expanduser().absolute()
+    root = _place(f"folder:{place}", place).absolute()
     if not (place and root.is_dir()):
         raise UserError(f"config.data.source=folder:{place}: there is no such folder")
     files, folders = _scan(root)
@@ -365,22 +368,39 @@ def fingerprint(root: Path, paths: Iterable[str]) -> str:
     return total.hexdigest()
 
 
+def _place(source: str, place: str) -> Path:
+    """The path that a source names, ~ and ~user spelt out."""
+    try:
+        if "\0" not in place:
+            return Path(place).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"config.data.source={source}: {error}") from error
+    raise UserError(f"config.data.source={source!r} should not have a zero character")
+
+
 def _stored_arrays(path: Path) -> dict[str, StoredArray | None]:
     """The members of an .npz file by name, None for those that nobody asks for; an .npy file holds `images`."""
     if path.suffix == ".npy":
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        return {"images": StoredArray(path, "images", mapped.shape, mapped.dtype)}
+        with path.open("rb") as file:
+            return {"images": _described(path, "images", file, most=path.stat().st_size)}
     with zipfile.ZipFile(path) as members:
         arrays = {name.removesuffix(".npy"): None for name in members.namelist()}
         for name in {"images", "labels"} & arrays.keys():
-            with members.open(f"{name}.npy") as file:  # whose header tells enough
-                version = np.lib.format.read_magic(file)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(file)
-            if dtype.hasobject:
-                raise ValueError("Python objects")
-            arrays[name] = StoredArray(path, name, shape, dtype)
+            with members.open(f"{name}.npy") as file:
+                arrays[name] = _described(path, name, file, most=MOST_DEFLATED * path.stat().st_size)
     return arrays
+
+
+def _described(path: Path, name: str, file: io.BufferedIOBase, most: int) -> StoredArray:
+    """An array by its header alone, which is believed up to so many bytes."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("Python objects")
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > most:
+        raise ValueError(f"its header tells of {name} of shape {shape}, which are not in a file this small")
+    return StoredArray(path, name, shape, dtype)
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
