@@ -21,6 +21,8 @@ def default() -> ConfigDict:
     config.seed = 0
     config.population = 1  # copies trained at once, each with the next seed and its own order of the data
     config.sweep = ""  # their values of some settings: "penalties.r1=0.1,1,10; ema_decay=0.9,0.99,0.999"
+    config.on_nonfinite = "stop"
+    config.nonfinite_limit = 10
     config.steps = 10_000  # training steps: one generator update each
     config.batch_size = 64  # examples in the global batch, over all devices
     config.latent_dim = 100

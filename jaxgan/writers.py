@@ -19,6 +19,12 @@ from jaxgan.files import replacing
 Record = Mapping[str, float]
 
 
+class NotFinite(UserError):  # noqa: N818
+    def __init__(self, message, name="", step=0):
+        super().__init__(message)
+        self.name, self.step = name, step
+
+
 class Writer(Protocol):
     """A place for metrics."""
 
@@ -148,13 +154,17 @@ class Log:
         first_step: the step from which it goes on.
     """
 
-    def __init__(self, config: ConfigDict, workdir: Path, first_step: int):
-        self.config, self.workdir = config, workdir
-        self.writers = [
-            JsonLines(workdir / "metrics.jsonl", first_step),
-            TensorBoard(workdir / "tensorboard", first_step),
-            Terminal(first_step, config.steps),
-        ]
+    def __init__(self, config: ConfigDict, workdir: Path, first_step: int, writes: bool = True):
+        self.config, self.workdir, self.writes = config, workdir, writes
+        self.writers = (
+            []
+            if not writes
+            else [
+                JsonLines(workdir / "metrics.jsonl", first_step),
+                TensorBoard(workdir / "tensorboard", first_step),
+                Terminal(first_step, config.steps),
+            ]
+        )
         self.since = (first_step, time.perf_counter())
         self.record: dict[str, float] = {}
 
@@ -189,6 +199,8 @@ class Log:
 
     def draw_curves(self) -> None:
         """Draws `curves.png` anew, once there is something to draw."""
+        if not self.writes:
+            return
         records = read_records(self.workdir / "metrics.jsonl")
         if records:
             save_curves(self.workdir / "curves.png", records)
