@@ -368,12 +368,16 @@ def reseeded(state: GANState, attempt: int) -> GANState:
 def train(config: ConfigDict, options: Options) -> int:
     """Trains, goes back to a checkpoint where numbers went bad if that is asked for, and returns the exit code."""
     processes.join(options.group)
+    if processes.first() and not options.dry_run:
+        runs.check_free(options.workdir)
     run = Run(config, options)
     if options.dry_run:
         return 0
     with contextlib.ExitStack() as stack:
         if processes.first():
             stack.enter_context(runs.held(options.workdir))
+            if not (options.workdir / "config.json").exists():
+                configuration.save(config, options.workdir / "config.json")
         processes.meet("the folder is this run's")
         stop = stack.enter_context(StopRequest())
         before, attempt = None, 0

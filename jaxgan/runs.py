@@ -62,6 +62,13 @@ def allowed_drift(names: str, config: ConfigDict) -> tuple[str, ...]:
 LOCK = "lock"
 
 
+def check_free(workdir: Path) -> None:
+    """Raises a `UserError` if another run is in the folder."""
+    if (workdir / LOCK).exists():
+        with held(workdir):
+            pass
+
+
 @contextlib.contextmanager
 def held(workdir: Path) -> Iterator[None]:
     """Keeps other runs out of the folder, until this process ends in whatever way.
