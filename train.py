@@ -1,43 +1,47 @@
 """Trains a GAN.
 
     python train.py --config=configs/digits.py --workdir=runs/digits [--config.key=value ...] [--dry_run] [--profile]
+                    [--allow_drift=key,key] [--distributed | --coordinator=... --num_processes=... --process_id=...]
 
 --config       the experiment: a Python file with get_config(); configs/digits.py if not given
 --config.key   changes one setting; jaxgan/config.py lists and explains them all
 --workdir      the run folder; runs/ and the name of the configuration if not given
 --dry_run      builds everything, compiles a step, tells what it costs, and writes no run folder
 --profile      traces a few dispatches into WORKDIR/profile, for TensorBoard and ui.perfetto.dev
+--allow_drift  settings that may differ from those that the run folder began with, although steps depend on them
+--distributed  several processes train together, which find each other by SLURM, Open MPI, Kubernetes or a TPU pod
+--coordinator, --num_processes, --process_id
+               the same by hand: HOST:PORT of process 0, how many there are, and which one this is
 
 The same command goes on with a run that was stopped; a larger --config.steps continues a finished one.
 """
 
 import contextlib
 import functools
-import json
 import math
-import os
 import runpy
 import signal
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from absl import flags
 from jaxtyping import PyTree
 from ml_collections import ConfigDict, config_flags
 
 from jaxgan import config as configuration
-from jaxgan import experiment, images, parallel, pictures, population, steps, writers
+from jaxgan import experiment, files, images, parallel, pictures, population, processes, runs, steps, writers
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.data import pipeline
-from jaxgan.data.cache import Examples, Undecoded
 from jaxgan.data.order import batch_indices
-from jaxgan.errors import INTERRUPTED, Parser, UserError, choose, exit_code
+from jaxgan.errors import INTERRUPTED, Parser, UserError, choose, exit_code, warn
 from jaxgan.experiment import GAN
-from jaxgan.files import replacing
 from jaxgan.models import summary
+from jaxgan.processes import Group
 from jaxgan.state import GANState
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "digits.py"
@@ -61,6 +65,8 @@ class Options(NamedTuple):
     workdir: Path
     dry_run: bool = False
     profile: bool = False
+    allow_drift: str = ""
+    group: Group = Group()
 
 
 def parse(argv: list[str]) -> tuple[ConfigDict, Options]:
@@ -70,6 +76,11 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Options]:
     parser.add_argument("--workdir", type=Path)
     parser.add_argument("--dry_run", action="store_true")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--allow_drift", default="")
+    parser.add_argument("--distributed", action="store_true")
+    parser.add_argument("--coordinator")
+    parser.add_argument("--num_processes", type=int)
+    parser.add_argument("--process_id", type=int)
     options, overrides = parser.parse_known_args(argv)
     loaded = load_config(options.config)
     known = [f"--config.{name}" for name in configuration.flatten(loaded)]
@@ -85,48 +96,8 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Options]:
     except flags.Error as error:
         raise UserError(str(error)) from error
     workdir = options.workdir or Path("runs") / Path(options.config).stem
-    return config.value, Options(workdir, options.dry_run, options.profile)
-
-
-def check_folder(workdir: Path, config: ConfigDict) -> None:
-    """Raises a `UserError` unless `workdir` is new, empty, or holds a run of this very experiment."""
-    if (workdir / "config.json").exists():
-        changes = configuration.differences(configuration.load(workdir / "config.json"), config)
-        listed = [
-            f"{name} {old!r} -> {new!r}" for name, (old, new) in changes.items() if name not in configuration.HARMLESS
-        ]
-        if listed:
-            raise UserError(f"{workdir} holds another experiment ({'; '.join(listed)}): choose a new --workdir")
-    elif workdir.exists() and not workdir.is_dir():
-        raise UserError(f"{workdir} is a file: --workdir should be a folder")
-    elif workdir.exists() and any(workdir.iterdir()):
-        raise UserError(f"{workdir} is not empty and holds no run (no config.json): choose a new --workdir")
-    there = next(folder for folder in (workdir, *workdir.absolute().parents) if folder.exists())
-    if not os.access(there, os.W_OK):
-        raise UserError(f"{there} cannot be written: choose another --workdir")
-
-
-def about_data(examples: Examples | Undecoded) -> dict[str, object]:
-    """What a run folder remembers of its data set: the names of its labels, and what tells it from another one."""
-    return {"examples": len(examples), "classes": list(examples.classes), "digest": examples.digest}
-
-
-def check_data(workdir: Path, examples: Examples | Undecoded) -> None:
-    """Raises a `UserError` if the run in `workdir` began with other examples, so far as that is known."""
-    path = workdir / "data.json"
-    if not path.exists() or not any((workdir / "checkpoints").glob("*")):  # or nothing was trained yet
-        return
-    now = about_data(examples)
-    try:
-        text = json.loads(path.read_text())
-        before = {name: text[name] for name in now}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}): restore it, or remove it to go on unchecked") from error
-    if not (before["digest"] and now["digest"]):  # where images are decoded anew, nobody knows it
-        before["digest"] = now["digest"]
-    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
-    if changed:
-        raise UserError(f"{workdir} was trained on other data ({'; '.join(changed)}): choose a new --workdir")
+    group = Group(options.distributed, options.coordinator, options.num_processes, options.process_id)
+    return config.value, Options(workdir, options.dry_run, options.profile, options.allow_drift, group)
 
 
 def dispatch_size(config: ConfigDict) -> int:
@@ -138,8 +109,10 @@ def dispatch_size(config: ConfigDict) -> int:
             f"config.steps_per_dispatch={asked} should divide log_every={config.log_every}, "
             f"sample_every={config.sample_every} and checkpoint_every={config.checkpoint_every}"
         )
-    most = asked or parallel.default_steps_per_dispatch()
-    return max(size for size in range(1, min(most, common) + 1) if common % size == 0)
+    if asked:
+        return asked
+    most = min(parallel.default_steps_per_dispatch(), common)
+    return max(size for size in range(1, most + 1) if common % size == 0)
 
 
 class StopRequest:
@@ -211,120 +184,219 @@ def cost(step: jax.stages.Compiled, count: int) -> str:
     return f"a training step: {flops / 1e9:.3g} GFLOP on each device, {size}; {count} per dispatch"
 
 
-def train(config: ConfigDict, options: Options) -> int:
-    """Trains to `config.steps` from the newest checkpoint in the run folder or the beginning; returns the exit code."""
-    started, workdir = time.perf_counter(), options.workdir
-    configuration.validate(config)
-    take_step = steps.UPDATES[choose("config.updates", config.updates, steps.UPDATES)]
-    experiment.check(config)
-    parallel.check_batch(config.batch_size, config.packing * (config.model.discriminator.minibatch_stddev or 1))
-    size = dispatch_size(config)
-    check_folder(workdir, config)
-    parallel.cache_compilations()
-    examples = pipeline.open_examples(config)
-    check_data(workdir, examples)
-    gan = experiment.build(config, len(examples.classes), parallel.axis_name())
-    shapes = jax.eval_shape(lambda: population.create(gan))
-    population.check_memory(config, sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes)))
-    feed = pipeline.feed(config, examples, parallel.room_for_data(), size)
-    print(tables(gan), flush=True)
-    print(f"\n{pipeline.summary(feed)}", flush=True)
+class Run:
+    """An experiment put together: what stays the same while it trains, also when it goes back to a checkpoint.
 
-    data = parallel.replicate(dict(feed.data))
-    load = pipeline.loader(config, feed, gan.axis_name)
-    run = functools.partial(steps.train_steps, functools.partial(take_step, gan), load)
-    axis = feed.order.batch_axis
+    Args:
+        config: of the experiment.
+        options: of the command.
+    """
 
-    @functools.cache
-    def compiled(count: int) -> jax.stages.Compiled:
-        return parallel.compile_steps(run, shapes, data, parallel.split_batch(feed.like(count), axis), options.profile)
+    def __init__(self, config: ConfigDict, options: Options):
+        started = time.perf_counter()
+        self.config, self.workdir = config, options.workdir
+        configuration.validate(config)
+        take_step = steps.UPDATES[choose("config.updates", config.updates, steps.UPDATES)]
+        experiment.check(config)
+        parallel.check_batch(config.batch_size, config.packing * (config.model.discriminator.minibatch_stddev or 1))
+        self.size = dispatch_size(config)
+        allowed = runs.allowed_drift(options.allow_drift, config)
+        self.changes = runs.check_folder(options.workdir, config, allowed)
+        parallel.cache_compilations()
+        examples = pipeline.open_examples(config)
+        runs.check_data(options.workdir, examples)
+        self.gan = gan = experiment.build(config, len(examples.classes), parallel.axis_name())
+        self.shapes = jax.eval_shape(lambda: population.create(gan))
+        held = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.shapes))
+        population.check_memory(config, held)
+        self.feed = pipeline.feed(config, examples, parallel.room_for_data(), self.size)
+        processes.tell(tables(gan))
+        processes.tell(f"\n{pipeline.summary(self.feed)}")
 
-    population.check_memory(config, memory(compiled(size)))
+        self.data = parallel.replicate(dict(self.feed.data))
+        load = pipeline.loader(config, self.feed, gan.axis_name)
+        self.steps = functools.partial(steps.train_steps, functools.partial(take_step, gan), load)
+        self.profile, self.programs = options.profile, {}
+        program = self.compiled(self.size)
+        population.check_memory(config, memory(program))
+        if config.checkpoint.best:
+            choose("config.checkpoint.best", config.checkpoint.best, program.out_info[1])
+        processes.tell(f"{cost(program, self.size)}; ready after {time.perf_counter() - started:.0f} s")
 
-    if config.checkpoint.best:
-        choose("config.checkpoint.best", config.checkpoint.best, compiled(size).out_info[1])
-    print(f"{cost(compiled(size), size)}; ready after {time.perf_counter() - started:.0f} s", flush=True)
-    if options.dry_run:
-        return 0
+    def compiled(self, count: int) -> jax.stages.Compiled:
+        """The program that makes so many steps."""
+        if count not in self.programs:
+            run, axis = self.steps, self.feed.order.batch_axis
+            like = parallel.put(self.with_wish(self.feed.like(count), False), axis)
+            if processes.several():
 
-    real = feed.examples.batch(batch_indices(config.seed, 0, config.sample_grid, len(feed.examples)))
-    workdir.mkdir(parents=True, exist_ok=True)
-    if not (workdir / "config.json").exists():
-        configuration.save(config, workdir / "config.json")
-    (workdir / "samples").mkdir(exist_ok=True)
+                def run(state: GANState, data: PyTree, inputs: tuple) -> tuple[GANState, dict]:
+                    batches, wish = inputs
+                    state, metrics = self.steps(state, data, batches)
+                    # After the steps, or a CPU would have its messages among theirs.
+                    metrics, wish = jax.lax.optimization_barrier((metrics, wish))
+                    return state, metrics | {WISH: jax.lax.pmax(wish.max(), parallel.AXIS)}
 
-    def draw(step: int, state: GANState) -> dict[str, float]:
-        picture, scores = pictures.draw(gan, parallel.unreplicate(state), step)
-        images.save_png(workdir / "samples" / f"step_{step:06d}.png", picture)
-        if scores:
-            print(f"step {step}: {pictures.told(scores)}", flush=True)
+            self.programs[count] = parallel.compile_steps(run, self.shapes, self.data, like, axis, self.profile)
+        return self.programs[count]
+
+    def with_wish(self, batches: PyTree, wish: bool) -> PyTree:
+        """The inputs of a dispatch. Where there are several processes, this one's wish to stop goes with them."""
+        if not processes.several():
+            return batches
+        shape = [1] * self.feed.order.batch_axis + [jax.local_device_count()]
+        return batches, np.full(shape, wish, np.int32)
+
+    def draw(self, step: int, state: GANState) -> dict[str, float]:
+        """Draws samples into the run folder; returns their scores, if they have any."""
+        picture, scores = pictures.draw(self.gan, parallel.unreplicate(state), step)
+        if processes.first():
+            path = self.workdir / "samples" / f"step_{step:06d}.png"
+            with files.spared(str(path)):
+                images.save_png(path, picture)
+            if scores:
+                print(f"step {step}: {pictures.told(scores)}", flush=True)
         return scores
 
+    def begin(self) -> None:
+        """Makes the folder whole before its first step."""
+        config, workdir = self.config, self.workdir
+        real = self.feed.examples.batch(batch_indices(config.seed, 0, config.sample_grid, len(self.feed.examples)))
+        runs.save_data(workdir, self.feed.examples)
+        images.save_png(workdir / "real.png", pictures.of_examples(self.gan, real["images"]))
+
+    def fit(self, stop: StopRequest, attempt: int) -> int:
+        """Trains to `config.steps` from the newest checkpoint or the beginning; returns the exit code.
+
+        Args:
+            stop: the wish to stop.
+            attempt: how often a run went back to that checkpoint; each time it draws other random numbers.
+
+        Raises:
+            NotFinite: the metrics of a step are not finite, and the configuration does not say to skip them.
+        """
+        config, workdir, feed, size = self.config, self.workdir, self.feed, self.size
+        with contextlib.ExitStack() as stack:
+            checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", **config.checkpoint))
+            step, state = checkpoints.restore(self.shapes) or (0, parallel.run_once(population.create, self.gan))
+            if step > config.steps:
+                raise UserError(f"{workdir} is at step {step}, beyond config.steps={config.steps}: ask for more")
+            if processes.first():
+                configuration.save(config, workdir / "config.json")
+                (workdir / "samples").mkdir(exist_ok=True)
+                if not step:
+                    self.begin()
+                runs.record_start(workdir, step, self.changes)
+            if attempt:
+                state = reseeded(state, attempt)
+            feed.reseed(int(np.ravel(state.seed)[0]))
+            saved, state = step, parallel.replicate(state)
+            log = stack.enter_context(writers.Log(config, workdir, step, writes=processes.first()))
+            stack.callback(feed.close)
+            if step:
+                processes.tell(f"{workdir} goes on from step {step}")
+            scores = {}
+            if (
+                step % config.sample_every == 0 or step == config.steps
+            ):  # also what a crash after the checkpoint left undrawn
+                scores = self.draw(step, state)
+
+            def dispatch_at(step: int) -> tuple[int, PyTree]:
+                count = min(size - step % size, config.steps - step)
+                if not count:
+                    return count, None
+                inputs = self.with_wish(feed.take(step, count), stop.signal is not None)
+                return count, parallel.put(inputs, feed.order.batch_axis)
+
+            profile = Profile(workdir / "profile" if self.profile else None)
+            stack.callback(profile.end)
+            unread, failure, metrics, ends = None, None, None, step == config.steps
+            wish, (count, inputs) = None, dispatch_at(step)
+            while not ends:
+                profile.next(metrics)
+                state, metrics = self.compiled(count)(state, self.data, inputs)
+                wish, before = metrics.pop(WISH, None), wish
+                last, step = step, step + count
+                try:
+                    count, inputs = dispatch_at(step)  # on their way to the device while it works
+                except UserError as error:  # an image cannot be read: what was trained so far is saved
+                    failure = error
+                if unread:  # the metrics of the dispatch before
+                    log.write(*unread)
+                unread = last, metrics
+                # One look a round at the wish to stop: what it sees is saved. What one of several processes wishes, all
+                # learn from the dispatch that it went into, once that is over.
+                stops = bool(before) if processes.several() else stop.signal is not None
+                ends = step == config.steps or failure is not None or stops
+                saves = ends or step % config.checkpoint_every == 0
+                draws = step == config.steps or step % config.sample_every == 0
+                if saves or draws:
+                    scores = self.draw(step, state) if draws else {}
+                    log.write(*unread, scores)  # what is kept was seen to be finite
+                    unread = None
+                if saves:
+                    checkpoints.save(step, parallel.unreplicate(state), log.record)
+                    log.draw_curves()
+                    saved = step
+            if failure:
+                raise failure
+            if step == config.steps and processes.first():
+                grids = [path for path in (workdir / "samples").glob("step_*.png") if path.stem[5:].isdecimal()]
+                grids.sort(key=lambda path: int(path.stem[5:]))
+                with files.spared("progress.gif"):
+                    images.save_gif(workdir / "progress.gif", grids)
+
+        if step < config.steps:
+            why = stop.signal.name if stop.signal else "another process"
+            processes.tell(f"stopped by {why}; step {saved} is saved: the same command goes on from there")
+            return INTERRUPTED if stop.signal == signal.SIGINT else 0
+        reached = f": {pictures.told(scores)}" if scores else ""
+        processes.tell(f"finished step {step}{reached}; look into {workdir}")
+        return 0
+
+
+WISH = "wish"  # among the metrics of several processes: whether one of them was told to stop
+
+
+def reseeded(state: GANState, attempt: int) -> GANState:
+    """The state with other random numbers from here on, so that it does not run into the same trouble again.
+
+    Members of a population have seeds that follow each other, as ever.
+    """
+    first = int(np.ravel(state.seed)[0])
+    other = zlib.crc32(f"{first} again {attempt}".encode()) >> 1  # so that members' seeds do not go beyond 32 bits
+    memory = dict(state.memory) | {"nonfinite": state.memory["nonfinite"] + np.float32(attempt)}
+    return state.replace(seed=(state.seed - np.uint32(first) + np.uint32(other)).astype(np.uint32), memory=memory)
+
+
+def train(config: ConfigDict, options: Options) -> int:
+    """Trains, goes back to a checkpoint where numbers went bad if that is asked for, and returns the exit code."""
+    processes.join(options.group)
+    if processes.first() and not options.dry_run:
+        runs.check_free(options.workdir)
+    run = Run(config, options)
+    if options.dry_run:
+        return 0
     with contextlib.ExitStack() as stack:
+        if processes.first():
+            stack.enter_context(runs.held(options.workdir))
+            if not (options.workdir / "config.json").exists():
+                configuration.save(config, options.workdir / "config.json")
+        processes.meet("the folder is this run's")
         stop = stack.enter_context(StopRequest())
-        checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", **config.checkpoint))
-        step, state = checkpoints.restore(shapes) or (0, parallel.run_once(population.create, gan))
-        if step > config.steps:
-            raise UserError(f"{workdir} is at step {step}, beyond config.steps={config.steps}: ask for more")
-        configuration.save(config, workdir / "config.json")
-        if not step:
-            with replacing(workdir / "data.json") as partial:
-                partial.write_text(json.dumps(about_data(feed.examples)) + "\n")
-            images.save_png(workdir / "real.png", pictures.of_examples(gan, real["images"]))
-        saved, state = step, parallel.replicate(state)
-        log = stack.enter_context(writers.Log(config, workdir, step))
-        stack.callback(feed.close)
-        if step:
-            print(f"{workdir} goes on from step {step}", flush=True)
-        scores = {}
-        if (
-            step % config.sample_every == 0 or step == config.steps
-        ):  # also what a crash after the checkpoint left undrawn
-            scores = draw(step, state)
-
-        def dispatch_at(step: int) -> tuple[int, PyTree]:
-            count = min(size - step % size, config.steps - step)
-            return count, parallel.put(parallel.split_batch(feed.take(step, count), axis)) if count else None
-
-        profile = Profile(workdir / "profile" if options.profile else None)
-        stack.callback(profile.end)
-        unread, failure, metrics, ends = None, None, None, step == config.steps
-        count, inputs = dispatch_at(step)
-        while not ends:
-            profile.next(metrics)
-            state, metrics = compiled(count)(state, data, inputs)
-            last, step = step, step + count
+        before, attempt = None, 0
+        while True:
             try:
-                count, inputs = dispatch_at(step)  # on their way to the device while it works
-            except UserError as error:  # an image cannot be read: what was trained so far is saved
-                failure = error
-            if unread:  # the metrics of the dispatch before
-                log.write(*unread)
-            unread = last, metrics
-            # One look a round at the wish to stop: what it sees is saved.
-            ends = step == config.steps or failure is not None or stop.signal is not None
-            saves = ends or step % config.checkpoint_every == 0
-            draws = step == config.steps or step % config.sample_every == 0
-            if saves or draws:
-                scores = draw(step, state) if draws else {}
-                log.write(*unread, scores)  # what is kept was seen to be finite
-                unread = None
-            if saves:
-                checkpoints.save(step, parallel.unreplicate(state), log.record)
-                log.draw_curves()
-                saved = step
-        if failure:
-            raise failure
-        if step == config.steps:
-            grids = sorted((workdir / "samples").glob("step_*.png"), key=lambda path: int(path.stem[5:]))
-            images.save_gif(workdir / "progress.gif", grids)
-
-    if stop.signal and step < config.steps:
-        print(f"stopped by {stop.signal.name}; step {saved} is saved: the same command goes on from there", flush=True)
-        return INTERRUPTED if stop.signal == signal.SIGINT else 0
-    reached = f": {pictures.told(scores)}" if scores else ""
-    print(f"finished step {step}{reached}; look into {workdir}", flush=True)
-    return 0
+                return run.fit(stop, attempt)
+            except writers.NotFinite as bad:
+                newest = runs.newest_checkpoint(options.workdir)
+                attempt = attempt + 1 if newest == before else 1
+                before = newest
+                if config.on_nonfinite != "rollback":
+                    raise
+                if attempt > config.nonfinite_limit:
+                    raise UserError(f"{bad} ({attempt - 1} rollbacks to step {newest} did not help)") from bad
+                warn(f"{bad.name} is not finite at step {bad.step}: back to step {newest}, with other random numbers")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -333,7 +405,8 @@ def main(argv: list[str] | None = None) -> int:
     if "--help" in argv or "-h" in argv:
         print(__doc__)
         return 0
-    return exit_code(lambda: train(*parse(argv)))
+    with processes.mourning():
+        return processes.leave(exit_code(lambda: train(*parse(argv))))
 
 
 if __name__ == "__main__":

@@ -36,17 +36,18 @@ class Program:
         load = pipeline.loader(config, self.feed, gan.axis_name)
         run = functools.partial(steps.train_steps, functools.partial(steps.UPDATES[config.updates], gan), load)
         shapes = jax.eval_shape(lambda: population.create(gan))
-        like = parallel.split_batch(self.feed.like(self.dispatch), self.feed.order.batch_axis)
-        self.compiled = parallel.compile_steps(run, shapes, self.data, like)
+        self.axis = self.feed.order.batch_axis
+        like = parallel.put(self.feed.like(self.dispatch), self.axis)
+        self.compiled = parallel.compile_steps(run, shapes, self.data, like, self.axis)
         self.state = parallel.replicate(parallel.run_once(population.create, gan))
         self.step, self.inputs = 0, self.taken(0)
-        devices = jax.local_device_count()
+        devices = jax.device_count()
         self.settings = f"jaxgan {__version__}, JAX {jax.__version__}, {self.dispatch} steps per dispatch"
         self.settings += f", {devices} devices" * (devices > 1)
 
     def taken(self, step: int) -> jax.Array:
         """What the dispatch at this step needs besides the data, on its way to the device."""
-        return parallel.put(parallel.split_batch(self.feed.take(step, self.dispatch), self.feed.order.batch_axis))
+        return parallel.put(self.feed.take(step, self.dispatch), self.axis)
 
     def run(self, count: int) -> None:
         """Makes so many steps and waits for the last."""

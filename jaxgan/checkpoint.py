@@ -2,8 +2,9 @@
 
 import contextlib
 import hashlib
+import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
+from jaxgan import processes
 from jaxgan.errors import UserError, warn
 
 Tree = TypeVar("Tree")
@@ -26,6 +28,20 @@ def digest(tree: PyTree) -> str:
         total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape} ".encode())
         total.update(np.ascontiguousarray(array).tobytes())
     return total.hexdigest()
+
+
+def seal(record: Mapping) -> str:
+    """A fingerprint of what is saved beside the arrays."""
+    return hashlib.blake2b(json.dumps(record, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def described(tree: PyTree) -> dict[str, str]:
+    """Every array's path, and its type and shape."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in leaves
+    }
 
 
 class BestPolicy:
@@ -68,6 +84,8 @@ class Checkpoints:
             lightweight_initialize=True,  # it would read every checkpoint's metadata, and stop at damaged ones
         )
         self.manager = ocp.CheckpointManager(self.folder.absolute(), options=self.options)
+        self.saving: int | None = None  # the step of the save that is under way
+        self.unsaved: int | None = None  # the step of the last save, if that failed
         self.policy.scores = {}
         for step in self.manager.all_steps() if self.best else ():
             with contextlib.suppress(Exception):  # a damaged one, whose turn comes when it is restored
@@ -75,13 +93,38 @@ class Checkpoints:
                 self.policy.scores[step] = self.sign * record["metrics"][self.best]
 
     def save(self, step: int, state: PyTree, metrics: Mapping[str, float]) -> None:
-        """Starts to save a state; once this returns, training may go on and reuse the memory of its arrays."""
+        """Starts to save a state; once this returns, training may go on and reuse the memory of its arrays.
+
+        A file system that refuses costs this checkpoint alone, with a warning, and neither training nor older ones.
+        """
+        self._finish()
         host = jax.tree.map(np.array, state)  # a copy: np.asarray would only borrow a CPU array's memory
-        record = {"blake2b": digest(host), "metrics": dict(metrics)}
-        if self.best:
+        record = {"blake2b": digest(host), "arrays": described(host), "metrics": dict(metrics)}
+        record["seal"] = seal(record)
+        if self.best and metrics[self.best] is not None:
             self.policy.scores[step] = self.sign * metrics[self.best]
         items = ocp.args.Composite(state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(record))
-        self.manager.save(step, args=items)
+        self.saving = step
+        with self._sparing():
+            self.manager.save(step, args=items)
+
+    def _finish(self) -> None:
+        """Waits until the save that is under way has ended."""
+        if self.saving is not None:
+            with self._sparing():
+                self.manager.wait_until_finished()
+                self.saving = self.unsaved = None
+
+    @contextlib.contextmanager
+    def _sparing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # Orbax and TensorStore have many types of them
+            warn(f"the checkpoint of step {self.saving} could not be saved ({_reason(error)}): older ones are kept")
+            self.unsaved, self.saving = self.saving, None
+            for partial in self.folder.glob("*.orbax-checkpoint-tmp*") if processes.first() else ():
+                shutil.rmtree(partial, ignore_errors=True)  # the room that it took is wanted
+            self.manager.reload()
 
     def restore(self, template: Tree, step: int | None = None) -> tuple[int, Tree] | None:
         """The newest whole checkpoint, or the one of a given step, as arrays on the host.
@@ -107,14 +150,19 @@ class Checkpoints:
         for candidate in steps if step is None else [step]:
             try:
                 tree = self._read(candidate, template)
+            except UserError:
+                raise
             # Whatever the damage, Orbax and TensorStore answer with errors of many types.
             except Exception as error:
-                reason = f"{type(error).__name__}: {str(error).strip()[:200]}"
-                warn(f"the checkpoint of step {candidate} is damaged, and is passed over ({reason})")
+                warn(f"the checkpoint of step {candidate} is damaged, and is passed over ({_reason(error)})")
                 damaged.append(candidate)
                 continue
             if damaged and not self.read_only:
-                self._move_aside(damaged)
+                processes.meet("damaged checkpoints are known to all")
+                if processes.first():
+                    self._move_aside(damaged)
+                # Not a new manager: this one's thread may still be clearing away what a crash left half written.
+                self.manager.reload()
             return candidate, tree
         if damaged:
             listed = ", ".join(map(str, sorted(damaged)))
@@ -122,12 +170,22 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, template: Tree) -> Tree:
+        items = ocp.args.Composite(record=ocp.args.JsonRestore())
+        record = self.manager.restore(step, args=items).record
+        if record.pop("seal") != seal(record):
+            raise ValueError("its record is not the one that was saved")
+        found, asked = record["arrays"], described(template)
+        for name in sorted(found.keys() | asked.keys()):
+            if found.get(name) != asked.get(name):
+                raise UserError(
+                    f"{self.folder} is of other networks: at step {step} {name} is {found.get(name, 'absent')}, and "
+                    f"{asked.get(name, 'absent')} now: choose a new --workdir"
+                )
         shapes = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(shapes), record=ocp.args.JsonRestore())
-        restored = self.manager.restore(step, args=items)
-        if digest(restored.state) != restored.record["blake2b"]:
+        state = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(shapes))).state
+        if digest(state) != record["blake2b"]:
             raise ValueError("its arrays are not those that were saved")
-        return restored.state
+        return state
 
     def _move_aside(self, steps: list[int]) -> None:
         for step in steps:
@@ -137,13 +195,17 @@ class Checkpoints:
             target.parent.mkdir(exist_ok=True)
             shutil.move(self.folder / str(step), target)
             self.policy.scores.pop(step, None)
-        # Not a new manager: the first one's thread may still be clearing away what a crash left half written.
-        self.manager.reload()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Waits until everything is written."""
-        self.manager.wait_until_finished()
+        """Waits until everything is written; raises a `UserError` if the last save failed and nothing else did."""
+        self._finish()
         self.manager.close()
+        if self.unsaved is not None and error == (None, None, None):
+            raise UserError(f"{self.folder} lacks step {self.unsaved}: make room, and the same command goes on")
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip()[:200]}"

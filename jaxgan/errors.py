@@ -40,6 +40,8 @@ def exit_code(program: Callable[[], int | None]) -> int:
         message = str(error)
     except OSError as error:
         message = f"{error.filename or 'the file system'}: {error.strerror or error}"
+    except MemoryError as error:
+        message = f"memory is too small for that{f' ({error})' if str(error) else ''}"
     except KeyboardInterrupt:
         print("interrupted: the same command starts again", file=sys.stderr)
         return INTERRUPTED

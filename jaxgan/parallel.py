@@ -16,12 +16,12 @@ AXIS = "devices"
 
 def axis_name() -> str | None:
     """The name of the mapped axis, or None where one device does all the work."""
-    return AXIS if jax.local_device_count() > 1 else None
+    return AXIS if jax.device_count() > 1 else None
 
 
 def check_batch(batch_size: int, group: int = 1) -> None:
     """Raises a `UserError` if the devices do not divide the global batch into whole groups of examples."""
-    count = jax.local_device_count()
+    count = jax.device_count()
     unit = count * group
     if batch_size % unit:
         lower, upper = batch_size // unit * unit, -(-batch_size // unit) * unit
@@ -44,30 +44,37 @@ def cache_compilations() -> None:
 
 
 def replicate(tree: PyTree) -> PyTree:
-    """The tree on every local device; with several devices each array gains a leading dimension."""
+    """The tree on every device of every process, each of which has the same one at hand."""
     if axis_name() is None:
         return jax.device_put(tree)
-    return jax.pmap(lambda copy, device: copy, in_axes=(None, 0))(tree, np.arange(jax.local_device_count()))
+    arrays = jax.tree.map(np.asarray, tree)
+    return jax.tree.map(
+        lambda array: jax.make_array_from_callback(array.shape, spread(), lambda part: array[part]), arrays
+    )
 
 
 def unreplicate(tree: PyTree) -> PyTree:
-    """One device's copy of what `replicate` or a mapped function made."""
-    return tree if axis_name() is None else jax.tree.map(lambda array: array[0], tree)
+    """One device's copy of what `replicate` or compiled steps made."""
+    return tree if axis_name() is None else jax.tree.map(lambda array: array.addressable_data(0), tree)
 
 
-def split_batch(inputs: PyTree, axis: int = 2) -> PyTree:
-    """Each device's share of the batch: [K, repeats, B, ...] to [devices, K, repeats, B / devices, ...]."""
-    if axis_name() is None:
-        return inputs
-    count = jax.local_device_count()
-    return jax.tree.map(lambda array: np.stack(np.split(array, count, axis=axis)), inputs)
-
-
-def put(inputs: PyTree) -> PyTree:
-    """Starts to move what `split_batch` made to the devices, and does not wait for it."""
+def put(inputs: PyTree, axis: int) -> PyTree:
+    """Starts to move a process's inputs to its devices, spread along an axis, and does not wait for it."""
     if axis_name() is None:
         return jax.device_put(inputs)
-    return jax.device_put(inputs, NamedSharding(Mesh(jax.local_devices(), (AXIS,)), PartitionSpec(AXIS)))
+    shares = spread(axis)
+    return jax.tree.map(lambda array: jax.make_array_from_process_local_data(shares, array), inputs)
+
+
+def spread(axis: int | None = None) -> NamedSharding:
+    """An array's division among all devices along one of its axes; None for the whole of it on each."""
+    # Process by process, since a process reads the examples of a batch that follow each other.
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return NamedSharding(Mesh(np.array(devices), (AXIS,)), _spec(axis))
+
+
+def _spec(axis: int | None) -> PartitionSpec:
+    return PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, AXIS)
 
 
 def room_for_data() -> int:
@@ -92,14 +99,15 @@ def run_once(function: Callable[..., PyTree], *arguments: object) -> PyTree:
 
 
 def compile_steps(
-    function: Callable, state: PyTree, data: PyTree, inputs: PyTree, profile: bool = False
+    function: Callable, state: PyTree, data: PyTree, inputs: PyTree, axis: int, profile: bool = False
 ) -> jax.stages.Compiled:
-    """Compiles (state, data, inputs) -> (state, metrics) for all local devices; the state's memory is reused.
+    """Compiles (state, data, inputs) -> (state, metrics) for all devices; the state's memory is reused.
 
     Args:
         function: for one device, with collectives over `axis_name()` where there are several.
-        state: one device's state, or its shapes.
-        data, inputs: as `replicate` and `split_batch` make them.
+        state: what is to be replicated, or its shapes.
+        data, inputs: as `replicate` and `put` make them.
+        axis: of the inputs, along which they are spread.
         profile: whether traces are to show each operation, which a CPU's program does only if told so.
 
     Returns:
@@ -109,9 +117,10 @@ def compile_steps(
     if jax.default_backend() == "cpu":
         options["xla_disable_hlo_passes"] = "cse_barrier_expander"  # or barriers are gone before loops are fused
         options["xla_cpu_enable_xprof_traceme"] = profile
-    if axis_name() is None:
-        return jax.jit(function, donate_argnums=0).lower(state, data, inputs).compile(compiler_options=options)
-    count = jax.local_device_count()
-    copies = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), state)
-    mapped = jax.pmap(function, axis_name=AXIS, donate_argnums=0, out_axes=(0, None))
-    return mapped.lower(copies, data, inputs).compile(compiler_options=options)
+    if axis_name() is not None:
+        whole = spread()
+        state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), state)
+        # Not `jax.pmap`, which is made of this and cannot be compiled ahead for several processes.
+        specs = {"in_specs": (_spec(None), _spec(None), _spec(axis)), "out_specs": _spec(None), "check_vma": False}
+        function = jax.shard_map(function, mesh=whole.mesh, **specs)
+    return jax.jit(function, donate_argnums=0).lower(state, data, inputs).compile(compiler_options=options)

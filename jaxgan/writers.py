@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxgan.errors import UserError, warn
-from jaxgan.files import replacing
+from jaxgan.files import replacing, spared
 
 Record = Mapping[str, float | None]  # None stands for a number that is not finite, which JSON does not know
 
@@ -51,15 +51,22 @@ def read_records(path: Path) -> list[dict]:
         UserError: a line is no record.
     """
     records = []
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    lines = path.read_text(errors="replace").splitlines(keepends=True) if path.exists() else []
     for number, line in enumerate(lines, start=1):
         if line.endswith("\n"):
             try:
                 record = json.loads(line, parse_constant=lambda _: None)  # NaN, which older versions wrote
+                if type(record["step"]) is not int or not all(map(_may_be_metric, record.values())):
+                    raise TypeError
                 records.append({"step": record["step"], **record})
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 raise UserError(f"{path}, line {number} is no record with a step: remove {line[:80]!r}") from error
     return records
+
+
+def _may_be_metric(value: object) -> bool:
+    """Whether it is a number that float32 holds, or None for one that was not finite."""
+    return value is None or (isinstance(value, int | float) and abs(value) <= float(np.finfo(np.float32).max))
 
 
 class JsonLines:
@@ -69,14 +76,20 @@ class JsonLines:
         kept = [record for record in read_records(path) if record["step"] <= resumed_step]
         with replacing(path) as partial:
             partial.write_text("".join(json.dumps(record, allow_nan=False) + "\n" for record in kept))
-        self.file = path.open("a")
+        self.path, self.size, self.unwritten = path, path.stat().st_size, ""
 
     def write(self, step: int, metrics: Record) -> None:
-        self.file.write(json.dumps({"step": step, **metrics}, allow_nan=False) + "\n")
-        self.file.flush()
+        """Adds a line; what a full disk does not take waits for the next one."""
+        self.unwritten += json.dumps({"step": step, **metrics}, allow_nan=False) + "\n"
+        with spared(str(self.path)), self.path.open("r+") as file:
+            file.truncate(self.size)  # half a line may have been written
+            file.seek(self.size)
+            file.write(self.unwritten)
+            file.flush()
+            self.size, self.unwritten = file.tell(), ""
 
     def close(self) -> None:
-        self.file.close()
+        """Nothing is open between two lines."""
 
 
 class TensorBoard:
@@ -144,7 +157,7 @@ def save_curves(path: Path, records: list[dict]) -> None:
     steps = [record["step"] for record in records]
     for axes, (title, names) in zip(figure.subplots(len(PANELS), sharex=True), PANELS, strict=True):
         for name, width in zip(names, (2.4, 1.2), strict=True):  # two lines that coincide are both seen
-            values = np.array([record[name] for record in records], float)  # None becomes NaN: a gap
+            values = np.array([record.get(name) for record in records], float)  # None becomes NaN: a gap
             marker = "." if len(steps) < 3 else ""
             axes.plot(steps, values, label=NAMES.get(name, NAMES[name[0]]), linewidth=width, marker=marker)
         axes.set_title(title)
@@ -204,22 +217,18 @@ class Log:
     Args:
         config: of the run.
         workdir: its folder.
-        first_step: the step from which it goes on.
+        first_step: the step from which it goes on; what was written of later ones is dropped.
+        writes: whether this process does; the others only look for bad numbers.
     """
 
-    def __init__(self, config: ConfigDict, workdir: Path, first_step: int):
-        self.config, self.workdir, self.writers = config, workdir, ()
-        self.begin(first_step)
-
-    def begin(self, first_step: int) -> None:
-        """Goes on from a step, also from one that lies back: what was written of later ones is dropped."""
-        for writer in self.writers:
-            writer.close()
-        self.writers = [
-            JsonLines(self.workdir / "metrics.jsonl", first_step),
-            TensorBoard(self.workdir / "tensorboard", first_step),
-            Terminal(first_step, self.config.steps),
-        ]
+    def __init__(self, config: ConfigDict, workdir: Path, first_step: int, writes: bool = True):
+        self.config, self.workdir, self.writers = config, workdir, []
+        if writes:
+            self.writers = [
+                JsonLines(workdir / "metrics.jsonl", first_step),
+                TensorBoard(workdir / "tensorboard", first_step),
+                Terminal(first_step, config.steps),
+            ]
         self.since = (first_step, time.perf_counter())
         self.record: dict[str, float | None] = {}
         self.collapse, self.last_bad, self.bad_in_a_row = Collapse(), None, 0
@@ -275,9 +284,10 @@ class Log:
 
     def draw_curves(self) -> None:
         """Draws `curves.png` anew, once there is something to draw."""
-        records = read_records(self.workdir / "metrics.jsonl")
+        records = read_records(self.workdir / "metrics.jsonl") if self.writers else []
         if records:
-            save_curves(self.workdir / "curves.png", records)
+            with spared("curves.png"):
+                save_curves(self.workdir / "curves.png", records)
 
     def __enter__(self) -> "Log":
         return self

@@ -1,6 +1,7 @@
 """Shared by all tests: the compilation cache, the cache of decoded images, and a finished run to copy."""
 
 import atexit
+import importlib.metadata
 import os
 import shutil
 import sys
@@ -19,7 +20,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 # Programs this small cost more to compile than to run.
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]).strip()
+QUICKLY = ["--xla_backend_optimization_level=0"]
+if importlib.metadata.version("jax").startswith("0.10."):  # later ones know no emitters but the new ones
+    QUICKLY += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *QUICKLY]).strip()
 
 # Decoded images go to a folder of this session alone, never to the user's; programs started by tests inherit it.
 os.environ["JAXGAN_DATA_CACHE"] = tempfile.mkdtemp(prefix="jaxgan-data-")

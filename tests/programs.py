@@ -23,8 +23,6 @@ from jaxgan.checkpoint import Checkpoints
 ROOT = Path(train.__file__).parent
 DEADLINE = 300  # seconds; a program that a test started is killed then
 PATIENCE = 30  # seconds in which a process that was told to end does so
-# For the environment of a program that compiles a lot and computes little: the older emitters take a third of the time.
-QUICKLY_COMPILED = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 SPEEDS = ("steps_per_second", "images_per_second")
 
 

@@ -148,7 +148,7 @@ def test_settings_that_do_not_go_together_are_named_in_one_line(capsys, wrong):
 
 @pytest.mark.parametrize(("batch", "advice"), [(7, "6 or 9"), (1, "make it 3"), (8, "6 or 9")])
 def test_a_batch_that_the_devices_do_not_divide(monkeypatch, capsys, batch, advice):
-    monkeypatch.setattr(jax, "local_device_count", lambda: 3)
+    monkeypatch.setattr(jax, "device_count", lambda: 3)
     assert train_tiny(Path("new"), f"--config.batch_size={batch}") == 2
     error = the_error(capsys)
     assert f"config.batch_size={batch} does not divide over 3 devices" in error

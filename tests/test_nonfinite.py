@@ -326,7 +326,7 @@ def test_a_log_that_goes_back_drops_what_lies_beyond(tmp_path):
     with log(tmp_path) as run:
         for first in (0, 10, 20):
             run.write(first, metrics_of(10))
-        run.begin(10)
+    with log(tmp_path, first_step=10) as run:
         run.write(10, metrics_of(10, d_loss=np.full(10, 2.0)))
     assert [(line["step"], line["d_loss"]) for line in strict(tmp_path)] == [(10, 1), (20, 2)]
 

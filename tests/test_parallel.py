@@ -12,7 +12,6 @@ import pytest
 from experiments import assert_same_bits, raises_user_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import QUICKLY_COMPILED
 from two_devices import COMBINATIONS
 
 from jaxgan import parallel, steps
@@ -25,7 +24,7 @@ METRICS = "[1]"  # where the metrics stand in what the steps return
 def found(tmp_path_factory):
     """The arrays that two_devices.py leaves: the number of devices can be chosen only before JAX starts."""
     out = tmp_path_factory.mktemp("parallel") / "found.npz"
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2 {QUICKLY_COMPILED}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
     program = [sys.executable, str(Path(__file__).with_name("two_devices.py")), str(out)]
     # Killed, not asked, when it takes too long: a hung collective does not listen.
     result = subprocess.run(
@@ -128,51 +127,25 @@ def test_replicate_and_back(found):
 
 
 def test_each_device_is_sent_its_share_alone(found):
-    inputs, split = found["['shares']['inputs']"], found["['shares']['split']"]
+    inputs = found["['shares']['inputs']"]
     lying = branch(found, "shares", "lying")
     assert lying.keys() == {"['0']", "['1']"}
     for device in range(2):
-        np.testing.assert_array_equal(split[device], inputs[:, :, 2 * device : 2 * device + 2])
-        np.testing.assert_array_equal(lying[f"['{device}']"], split[device : device + 1])
+        np.testing.assert_array_equal(lying[f"['{device}']"], inputs[:, :, 2 * device : 2 * device + 2])
 
 
 def test_one_device_changes_nothing(monkeypatch):
-    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
     tree = {"a": np.arange(6.0, dtype=np.float32).reshape(2, 3)}
     assert parallel.axis_name() is None
     assert_same_bits(parallel.replicate(tree), tree)
     assert parallel.unreplicate(tree) is tree
-    assert parallel.split_batch(tree) is tree
-    assert_same_bits(parallel.put(tree), tree)
+    assert_same_bits(parallel.put(tree, 1), tree)
     parallel.check_batch(7)
 
 
 COUNTS = st.integers(2, 5)
 law = settings(deadline=None, max_examples=40, derandomize=True)
-
-
-@law
-@given(count=COUNTS, share=st.integers(1, 4), steps=st.integers(1, 3), repeats=st.integers(1, 2))
-def test_device_d_gets_the_dth_part_of_every_batch(count, share, steps, repeats):
-    positions = np.arange(steps * repeats * count * share).reshape(steps, repeats, count * share)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "local_device_count", lambda: count)
-        parts = parallel.split_batch(positions)
-    assert parts.shape == (count, steps, repeats, share)
-    np.testing.assert_array_equal(np.concatenate(parts, axis=-1), positions)
-
-
-@law
-@given(count=COUNTS, share=st.integers(1, 4), steps=st.integers(1, 3), repeats=st.integers(1, 2))
-def test_the_parts_of_a_stream_are_those_of_its_positions(count, share, steps, repeats):
-    """Images are spread over the devices as the indices are that resident data are read by."""
-    images = np.random.default_rng(0).integers(0, 256, (50, 3, 3, 1), np.uint8)
-    positions = np.random.default_rng(1).integers(0, 50, (steps, repeats, count * share))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "local_device_count", lambda: count)
-        parts = parallel.split_batch({"images": images[positions], "labels": positions})
-    np.testing.assert_array_equal(parts["images"], images[parts["labels"]])
-    assert parts["images"].shape == (count, steps, repeats, share, 3, 3, 1)
 
 
 @pytest.fixture
@@ -207,7 +180,7 @@ def test_data_may_take_a_quarter_of_a_device_s_memory(machine, count, container,
 @given(count=COUNTS, batch_size=st.integers(1, 30))
 def test_a_batch_is_refused_exactly_if_the_devices_do_not_divide_it(count, batch_size):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax, "local_device_count", lambda: count)
+        patch.setattr(jax, "device_count", lambda: count)
         if batch_size % count == 0:
             parallel.check_batch(batch_size)
             return

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from programs import DEADLINE, PATIENCE, QUICKLY_COMPILED, ROOT, members, options, saved_steps, wait_until
+from programs import DEADLINE, PATIENCE, ROOT, members, options, saved_steps, wait_until
 
 from jaxgan.data import workers
 from jaxgan.errors import UserError
@@ -132,7 +132,6 @@ def training(workdir: Path, pictures: Path, processes: int) -> Iterator[subproce
     with subprocess.Popen(
         [sys.executable, "train.py", *options(workdir, *(f"--config.{name}={settings[name]}" for name in settings))],
         cwd=ROOT,
-        env=os.environ | {"XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {QUICKLY_COMPILED}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

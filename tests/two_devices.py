@@ -57,6 +57,16 @@ COMBINATIONS = {
 }
 
 
+def everywhere(function, **specs):
+    """The function on every device, of which each has its share."""
+    return jax.jit(jax.shard_map(function, mesh=parallel.spread().mesh, check_vma=False, **specs))
+
+
+def by_device(tree):
+    """What lies on each device, in a new leading dimension."""
+    return jax.tree.map(lambda array: np.stack([shard.data for shard in array.addressable_shards]), tree)
+
+
 def outcomes(kind: type = pipeline.ResidentFeed, classes: int = 0, **settings) -> dict:
     """The state and every step's metrics, from one device and from all of them."""
     config = tiny_config(**settings)
@@ -70,9 +80,10 @@ def outcomes(kind: type = pipeline.ResidentFeed, classes: int = 0, **settings) -
         if axis_name is None:
             found[devices] = jax.jit(run)(state, dict(feed.data), inputs)
         else:
-            data, shares = parallel.replicate(dict(feed.data)), parallel.put(parallel.split_batch(inputs))
-            compiled = parallel.compile_steps(run, state, data, parallel.split_batch(feed.like(STEPS)))
-            found[devices] = compiled(parallel.replicate(state), data, shares)
+            data, axis = parallel.replicate(dict(feed.data)), feed.order.batch_axis
+            compiled = parallel.compile_steps(run, state, data, parallel.put(feed.like(STEPS), axis), axis)
+            state, metrics = compiled(parallel.replicate(state), data, parallel.put(inputs, axis))
+            found[devices] = by_device(state), metrics
     feed.close()
     return found
 
@@ -88,9 +99,10 @@ def batches(kind: type) -> dict:
         one = jax.tree.map(lambda array: array[0], inputs)
         return pipeline.loader(config, feed, axis_name)(data, one, jnp.uint32(0), jnp.int32(5))
 
-    mapped = jax.pmap(functools.partial(load, axis_name=parallel.AXIS), axis_name=parallel.AXIS)
-    everywhere = mapped(parallel.replicate(dict(feed.data)), parallel.put(parallel.split_batch(inputs)))
-    return {"one": jax.jit(load)(dict(feed.data), inputs), "all": everywhere}
+    specs = {"in_specs": (parallel.spread().spec, parallel.spread(2).spec), "out_specs": parallel.spread(1).spec}
+    mapped = everywhere(functools.partial(load, axis_name=parallel.AXIS), **specs)
+    found = mapped(parallel.replicate(dict(feed.data)), parallel.put(inputs, 2))
+    return {"one": jax.jit(load)(dict(feed.data), inputs), "all": by_device(found)}
 
 
 def draws() -> dict:
@@ -109,8 +121,9 @@ def draws() -> dict:
         }
 
     positions = jnp.arange(100, 108).reshape(1, 1, 8)
-    mapped = jax.pmap(functools.partial(draw, axis_name=parallel.AXIS), axis_name=parallel.AXIS)
-    return {"one": jax.jit(draw)(positions), "all": mapped(parallel.split_batch(positions))}
+    specs = {"in_specs": parallel.spread(2).spec, "out_specs": parallel.spread(0).spec}
+    mapped = everywhere(functools.partial(draw, axis_name=parallel.AXIS), **specs)
+    return {"one": jax.jit(draw)(positions), "all": by_device(mapped(parallel.put(np.asarray(positions), 2)))}
 
 
 def refusal() -> str:
@@ -126,15 +139,14 @@ def copies() -> dict:
     """A tree, on every device, and back."""
     tree = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.int32(5)}
     replicated = parallel.replicate(tree)
-    return {"tree": tree, "replicated": replicated, "back": parallel.unreplicate(replicated)}
+    return {"tree": tree, "replicated": by_device(replicated), "back": parallel.unreplicate(replicated)}
 
 
 def shares() -> dict:
-    """Two steps' batches of four, as they come, as they are split, and what of them lies on which device."""
+    """Two steps' batches of four, as they come, and what of them lies on which device."""
     inputs = np.arange(2 * 1 * 4 * 3, dtype=np.int32).reshape(2, 1, 4, 3)
-    split = parallel.split_batch(inputs)
-    lying = {str(shard.device.id): shard.data for shard in parallel.put(split).addressable_shards}
-    return {"inputs": inputs, "split": split, "lying": lying}
+    lying = {str(shard.device.id): shard.data for shard in parallel.put(inputs, 2).addressable_shards}
+    return {"inputs": inputs, "lying": lying}
 
 
 def main(out: str) -> None:

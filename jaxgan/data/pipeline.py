@@ -96,6 +96,10 @@ class ResidentFeed:
         """One step's batches."""
         return jax.tree.map(lambda array: array[indices], dict(data))
 
+    def reseed(self, seed: int) -> None:
+        """Gives the examples another order from now on."""
+        self.order = dataclasses.replace(self.order, seed=seed)
+
     def close(self) -> None:
         """Ends nothing: this feed reads nothing ahead."""
 
@@ -138,6 +142,11 @@ class StreamingFeed:
         """One step's batches, as they came."""
         del data
         return dict(batches)
+
+    def reseed(self, seed: int) -> None:
+        """Gives the examples another order from now on."""
+        self.close()
+        self.order = dataclasses.replace(self.order, seed=seed)
 
     def close(self) -> None:
         """Ends the threads or processes."""
@@ -211,7 +220,8 @@ def feed(
         examples = cache.in_memory(examples, skip_bad)
     if isinstance(examples, Undecoded) and skip_bad:
         raise UserError("config.data.on_bad_image=skip needs config.data.cache=True, which looks at every image first")
-    plan = Order(config.seed, config.batch_size, config.discriminator_steps, len(examples), members=config.population)
+    mine = {"process": jax.process_index(), "processes": jax.process_count(), "members": config.population}
+    plan = Order(config.seed, config.batch_size, config.discriminator_steps, len(examples), **mine)
     if resident:
         return ResidentFeed(examples, plan)
     processes = data.workers

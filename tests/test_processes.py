@@ -1,0 +1,132 @@
+"""Several processes that train together, really started: what they compute, and what they do when one is gone."""
+
+import json
+import signal
+import socket
+import time
+
+import jax
+import numpy as np
+import pytest
+from experiments import raises_user_error
+from programs import options, started, train_tiny, wait_until
+
+from jaxgan import processes
+from jaxgan.checkpoint import Checkpoints
+from jaxgan.writers import read_records
+
+MINUTE = 60  # in which the others are to end when one is gone
+PLAIN = [f"--config.{name}" for name in ("log_every=10", "checkpoint_every=10", "sample_every=50")]
+# BatchNorm over 8 examples that hardly differ would make much of rounding errors.
+PLAIN += [f"--config.model.{name}" for name in ("initializer=xavier", "generator.norm=none", "discriminator.norm=none")]
+PLAIN += ["--config.model.family=mlp"]
+ENDLESS = (*PLAIN, "--config.steps=1000000")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def command(workdir, index: int, port: int, *more: str) -> list[str]:
+    group = (f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_id={index}")
+    return ["train.py", *options(workdir, *more), *group]
+
+
+def pair(workdir, *more: str):
+    """Two processes, which are killed at the latest at the end of the block."""
+    port = free_port()
+    return (started(*command(workdir, index, port, *more), JAX_PLATFORMS="cpu") for index in range(2))
+
+
+def logged(workdir) -> int:
+    """The last step in the metrics."""
+    path = workdir / "metrics.jsonl"
+    return max((record["step"] for record in read_records(path)), default=0) if path.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """The folder of a run of two processes, of which SIGTERM reached the second alone; codes, output, seconds."""
+    workdir = tmp_path_factory.mktemp("stopped") / "run"
+    one, two = pair(workdir, *ENDLESS)
+    with one as first, two as second:
+        assert wait_until(lambda: logged(workdir) >= 50, seconds=200), first.communicate(timeout=5)
+        second.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        texts = [process.communicate(timeout=MINUTE) for process in (first, second)]
+        return workdir, [first.returncode, second.returncode], texts, time.monotonic() - began
+
+
+def newest(workdir):
+    """(step, the arrays of its checkpoint by path)."""
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        step = max(checkpoints.manager.all_steps())
+        state = checkpoints.manager.restore(step)["state"]
+    return step, {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+
+
+def test_a_wish_to_stop_that_one_process_receives_stops_all_and_is_saved(stopped):
+    workdir, codes, texts, seconds = stopped
+    assert codes == [0, 0], texts
+    assert seconds < 30
+    step, _ = newest(workdir)
+    assert step >= 50
+    assert f"step {step} is saved" in texts[0][0]
+
+
+def test_only_the_first_process_writes_and_speaks(stopped):
+    workdir, _, texts, _ = stopped
+    said = [line for line in texts[1][0].splitlines() if line and "[Gloo]" not in line]
+    assert said == []
+    steps = [record["step"] for record in read_records(workdir / "metrics.jsonl")]
+    assert steps == sorted(set(steps))
+    starts = [json.loads(line) for line in (workdir / "starts.jsonl").read_text().splitlines()]
+    assert [(start["processes"], start["devices"]) for start in starts] == [(2, 2)]
+
+
+def test_two_processes_compute_what_one_does_and_one_goes_on_from_their_checkpoint(stopped, tmp_path):
+    workdir, *_ = stopped
+    step, together = newest(workdir)
+    alone = tmp_path / "alone"
+    assert train_tiny(alone, *PLAIN, f"--config.steps={step}") == 0
+    assert newest(alone)[0] == step
+    for path, leaf in newest(alone)[1].items():
+        np.testing.assert_allclose(together[path], leaf, rtol=1e-3, atol=1e-5, err_msg=path)
+    ahead = (step // 10 + 1) * 10
+    assert train_tiny(workdir, *PLAIN, f"--config.steps={ahead}") == 0
+    assert newest(workdir)[0] == ahead
+
+
+def test_the_death_of_one_process_ends_the_other_within_a_minute_and_says_so(tmp_path):
+    workdir = tmp_path / "run"
+    one, two = pair(workdir, *ENDLESS)
+    with one as first, two as second:
+        assert wait_until(lambda: logged(workdir) >= 20, seconds=200), first.communicate(timeout=5)
+        second.send_signal(signal.SIGKILL)
+        _, complaint = first.communicate(timeout=MINUTE)
+    assert first.returncode == 2, complaint
+    (line,) = [line for line in complaint.splitlines() if line.startswith("error: ")]
+    assert "process 1 of 2 is gone" in line
+    assert train_tiny(workdir, *PLAIN, f"--config.steps={logged(workdir) // 10 * 10 + 10}") == 0  # nothing is lost
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        (processes.Group(coordinator="localhost:1"), ("--coordinator", "--num_processes", "--process_id")),
+        (processes.Group(coordinator="localhost:1", count=2, index=2), ("--process_id=2", "--num_processes=2")),
+        (processes.Group(coordinator="localhost:1", count=0, index=0), ("--num_processes=0",)),
+    ],
+)
+def test_a_group_that_cannot_be_is_refused(group, words):
+    with raises_user_error(*words):
+        processes.join(group)
+
+
+def test_a_process_of_no_group_is_alone_and_first():
+    processes.join(processes.Group())
+    assert not processes.several()
+    assert processes.first()
+    assert processes.leave(2) == 2
