@@ -84,8 +84,8 @@ def mourning() -> Iterator[None]:
     """Leaves it to the watch to say which process is gone, if that is what went wrong on a device."""
     try:
         yield
-    except jax.errors.JaxRuntimeError:
-        if several():
+    except Exception:  # a collective that fails raises one thing or another
+        if jax.distributed.is_initialized():
             time.sleep(SILENCE + 5)
         raise
 
@@ -103,8 +103,8 @@ def leave(code: int) -> int:
 
 def _watch() -> None:
     """Gives signs of life, and ends this process if another one gives none: training would wait for it forever."""
-    client, me = distributed.global_state.client, jax.process_index()
-    seen = {index: ("", time.monotonic()) for index in range(jax.process_count()) if index != me}
+    client, me, total = distributed.global_state.client, jax.process_index(), jax.process_count()
+    seen = {index: ("", time.monotonic()) for index in range(total) if index != me}
     count = 0
     while jax.distributed.is_initialized():
         count += 1
@@ -115,10 +115,10 @@ def _watch() -> None:
                 if new != sign:
                     seen[index] = new, time.monotonic()
                 elif time.monotonic() - since > SILENCE:
-                    _end(index)
+                    _end(index, total)
         except jax.errors.JaxRuntimeError:  # process 0 keeps the store
             if jax.distributed.is_initialized():
-                _end(0)
+                _end(0, total)
         time.sleep(1)
 
 
@@ -131,7 +131,7 @@ def _value(client: object, key: str) -> str:
         raise
 
 
-def _end(gone: int) -> None:
-    others = f"process {gone} of {jax.process_count()} is gone"
-    print(f"error: {others}: start all of them again, they go on from the last checkpoint", file=sys.stderr, flush=True)
+def _end(gone: int, total: int) -> None:
+    who = f"process {gone} of {total} is gone"
+    print(f"error: {who}: start all of them again, they go on from the last checkpoint", file=sys.stderr, flush=True)
     os._exit(2)

@@ -132,8 +132,10 @@ def record_start(workdir: Path, step: int, changes: dict[str, tuple]) -> None:
         "processes": jax.process_count(),
         "changes": changes,
     }
-    with (workdir / "starts.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    path = workdir / "starts.jsonl"
+    before = path.read_text(errors="replace") if path.exists() else ""
+    with replacing(path) as partial:
+        partial.write_text(f"{before}{json.dumps(line)}\n")
 
 
 def commit() -> str | None:

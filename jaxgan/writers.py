@@ -93,20 +93,31 @@ class JsonLines:
 
 
 class TensorBoard:
-    """TensorBoard event files."""
+    """TensorBoard event files, written by this thread: the one of tensorboardX does not survive a full disk."""
 
     def __init__(self, folder: Path, resumed_step: int):
-        from tensorboardX import SummaryWriter  # noqa: PLC0415  (slow to import, and not needed for a dry run)
-
-        self.writer = SummaryWriter(str(folder), purge_step=resumed_step + 1)
+        self.folder, self.purged, self.file = folder, resumed_step + 1, None
+        folder.mkdir(exist_ok=True)
 
     def write(self, step: int, metrics: Record) -> None:
-        for name, value in metrics.items():
-            if value is not None:
-                self.writer.add_scalar(name, value, step)
+        from tensorboardX.event_file_writer import EventsWriter  # noqa: PLC0415  (slow to import)
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # noqa: PLC0415
+        from tensorboardX.proto.summary_pb2 import Summary  # noqa: PLC0415
+
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items() if value is not None]
+        with spared(str(self.folder)):
+            if self.file is None:
+                self.file = EventsWriter(str(self.folder / "events"))
+                start = SessionLog(status=SessionLog.START)  # what was written from this step on is hidden
+                self.file.write_event(Event(step=self.purged, wall_time=time.time(), session_log=start))
+            self.file.write_event(Event(step=step, wall_time=time.time(), summary=Summary(value=values)))
+            self.file.flush()
+            return
+        self.file = None  # its last event may be half written, and hide all that would follow
 
     def close(self) -> None:
-        self.writer.close()
+        if self.file is not None:
+            self.file.close()
 
 
 class Terminal:

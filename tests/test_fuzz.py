@@ -173,11 +173,11 @@ class Trained(NamedTuple):
         """The folder anew; the copies share their files, of which none is ever written to."""
         return shutil.copytree(self.folder, target, copy_function=os.link)
 
-    def compile_steps(self, run, shapes, data, inputs, profile=False):
+    def compile_steps(self, run, shapes, data, inputs, axis, profile=False):
         """What `parallel.compile_steps` gives, but compiled no more than once."""
         key = len(inputs)
         if key not in self.compiled:
-            self.compiled[key] = COMPILE(run, shapes, data, inputs, profile)
+            self.compiled[key] = COMPILE(run, shapes, data, inputs, axis, profile)
         return self.compiled[key]
 
 

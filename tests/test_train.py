@@ -34,7 +34,7 @@ from tiny import TINY
 
 import train
 from jaxgan import config as configuration
-from jaxgan import images, parallel
+from jaxgan import images, parallel, runs
 from jaxgan.data import order, sources
 
 # Where one array is damaged, Orbax ends its event loop before TensorStore has read the others: they then complain.
@@ -72,7 +72,7 @@ def scalars(folder: Path) -> dict[int, dict[str, float]]:
 def test_a_run_folder_holds_everything(unbroken):
     assert {path.name for path in unbroken.iterdir()} == {
         "config.json", "data.json", "real.png", "metrics.jsonl", "samples", "checkpoints", "curves.png", "progress.gif",
-        "tensorboard",
+        "tensorboard", "starts.jsonl", "lock",
     }  # fmt: skip
     kept = configuration.flatten(configuration.load(unbroken / "config.json"))
     assert {name: kept[name] for name in TINY} == TINY
@@ -203,10 +203,10 @@ def test_every_setting_that_touches_what_a_step_computes_is_refused(tmp_path, na
     old = configuration.flatten(config)[name]
     config.update_from_flattened_dict({name: other(old)})
     if name in HARMLESS:
-        train.check_folder(tmp_path, config)
+        assert runs.check_folder(tmp_path, config).keys() == {name}
     else:
         with pytest.raises(train.UserError, match=re.escape(f"({name} {old!r} -> {other(old)!r})")):
-            train.check_folder(tmp_path, config)
+            runs.check_folder(tmp_path, config)
 
 
 # Signals
@@ -266,8 +266,8 @@ def test_whenever_the_signal_comes_every_step_that_ran_is_saved(tmp_path, monkey
 
     compile_steps = parallel.compile_steps
 
-    def counted(function, state, data, inputs, profile):
-        compiled = compile_steps(function, state, data, inputs, profile)
+    def counted(function, state, data, inputs, axis, profile):
+        compiled = compile_steps(function, state, data, inputs, axis, profile)
         (count,) = {len(leaf) for leaf in jax.tree.leaves(inputs)}
         call = lambda *arguments: (ran.append(count), compiled(*arguments))[1]  # noqa: E731
         return mock.Mock(wraps=compiled, side_effect=call)

@@ -1,0 +1,223 @@
+"""Faults that are really injected: kills at any moment, a full disk, two runs in a folder, numbers gone bad, drift."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from programs import DEADLINE, ROOT, grids, options, records, saved, saved_steps, started, train_tiny, wait_until
+
+from jaxgan import files, runs, steps
+
+# Every kind of state: moving averages, singular vectors, schedules, what lazy penalties and LeCam remember.
+EVERYTHING = {
+    "model__family": "mlp",
+    "model__generator__spectral_norm": True,
+    "model__discriminator__norm": "none",
+    "model__discriminator__spectral_norm": True,
+    "optimizer__generator__schedule": "cosine",
+    "optimizer__discriminator__warmup_steps": 7,
+    "penalties__lecam": 0.1,
+    "penalties__r1": 0.1,
+    "penalty_every__r1": 3,
+    "ema_warmup": True,
+}
+LONG = {"log_every": 5, "sample_every": 50, "checkpoint_every": 25, "steps": 125}
+
+
+def flags(settings: dict) -> list[str]:
+    return [f"--config.{name.replace('__', '.')}={value}" for name, value in settings.items()]
+
+
+def half_written(workdir) -> bool:
+    """Whether a checkpoint is being written at this moment."""
+    return any((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp"))
+
+
+def test_killed_at_any_moment_a_population_ends_as_if_nothing_had_been(tmp_path):
+    """Three times: while a checkpoint is written, between two of them, and as soon as it goes on."""
+    settings = EVERYTHING | LONG | {"population": 2}
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    moments = [
+        lambda: half_written(killed),
+        lambda: len(records(killed)) >= 15,
+        lambda: len((killed / "starts.jsonl").read_text().splitlines()) == 3,
+    ]
+    for moment in moments:
+        with started("train.py", *options(killed, *flags(settings))) as process:
+            assert wait_until(lambda moment=moment: (killed / "metrics.jsonl").exists() and moment(), seconds=120)
+            process.send_signal(signal.SIGKILL)
+    assert train_tiny(killed, *flags(settings)) == 0
+    assert train_tiny(whole, *flags(settings)) == 0
+    assert saved(killed, **settings) == saved(whole, **settings)
+    assert records(killed) == records(whole)
+    assert grids(killed) == grids(whole)
+
+
+def test_of_two_runs_in_a_folder_the_second_is_refused_until_the_first_is_dead(tmp_path, capsys):
+    workdir, endless = tmp_path / "run", ["--config.steps=1000000", "--config.checkpoint_every=100000"]
+    with started("train.py", *options(workdir, *endless)) as process:
+        assert wait_until((workdir / "config.json").exists, seconds=120)
+        assert train_tiny(workdir, *endless) == 2
+        (error,) = capsys.readouterr().err.splitlines()
+        assert f"another process trains in {workdir}" in error
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert train_tiny(workdir, "--config.steps=2") == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 330 KiB, which is full after two or three checkpoints."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=330k", "none", str(place)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may make a small file system")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_costs_files_and_not_the_run(small_disk, tmp_path):
+    workdir, copy, unbroken = small_disk / "run", tmp_path / "copy", tmp_path / "unbroken"
+    with started("train.py", *options(workdir, "--config.steps=40")) as process:
+        out, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 2, err
+    # Among them there may be what TensorStore says of itself.
+    *warnings, error = [line for line in err.splitlines() if line.startswith(("warning: ", "error: "))]
+    assert any("the checkpoint of step 12 could not be saved" in line for line in warnings)
+    assert re.search(r"^error: .*lacks step 40: make room", error)
+    assert "step 40/40" in out  # it went on to the end
+    shutil.copytree(workdir, copy)  # where there is room
+    for folder in (copy, unbroken):
+        assert train_tiny(folder, "--config.steps=40") == 0
+    assert saved(copy) == saved(unbroken)
+    assert records(copy) == records(unbroken)
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path, capsys):
+    with files.spared("curves.png"):
+        raise OSError(28, "No space left on device")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "warning: curves.png could not be written (No space left on device): training goes on"
+
+
+@pytest.fixture
+def bad_at_six(monkeypatch):
+    """Step 6 of the first random stream meets real examples that are no numbers."""
+    good = steps.UPDATES["alternating"]
+
+    def step(gan, state, batch):
+        bad = (state.step == 5) & (state.seed == 0)
+        return good(gan, state, batch | {"images": jnp.where(bad, jnp.nan, batch["images"])})
+
+    monkeypatch.setitem(steps.UPDATES, "alternating", step)
+
+
+@pytest.mark.usefixtures("bad_at_six")
+@pytest.mark.parametrize("mode", ["stop", "skip", "rollback"])
+def test_what_happens_where_numbers_go_bad(tmp_path, capsys, mode):
+    workdir, again = tmp_path / "run", tmp_path / "again"
+    assert train_tiny(workdir, f"--config.on_nonfinite={mode}") == (2 if mode == "stop" else 0)
+    told = capsys.readouterr().err
+    assert "at step 6" in told
+    if mode == "stop":
+        assert saved_steps(workdir) == [4]
+        return
+    assert [line["step"] for line in records(workdir)] == [2, 4, 6, 8, 10, 12]
+    assert records(workdir)[-1]["nonfinite"] == 1  # the discriminator's update, or the rollback
+    assert ("back to step 4, with other random numbers" in told) == (mode == "rollback")
+    assert train_tiny(again, f"--config.on_nonfinite={mode}") == 0
+    assert saved(again) == saved(workdir)
+
+
+def test_rollbacks_that_do_not_help_come_to_an_end(tmp_path, capsys, monkeypatch):
+    good = steps.UPDATES["alternating"]
+
+    def step(gan, state, batch):
+        return good(gan, state, batch | {"images": jnp.where(state.step == 5, jnp.nan, batch["images"])})
+
+    monkeypatch.setitem(steps.UPDATES, "alternating", step)
+    assert train_tiny(tmp_path / "run", "--config.on_nonfinite=rollback", "--config.nonfinite_limit=2") == 2
+    *warnings, error = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 2
+    assert "2 rollbacks to step 4 did not help" in error
+    assert saved_steps(tmp_path / "run") == [4]
+
+
+def test_another_stream_has_other_seeds_that_follow_each_other():
+    import train  # noqa: PLC0415
+
+    class State(dict):
+        seed, memory = np.uint32([7, 8, 9]), {"nonfinite": np.float32(0)}
+        replace = dict
+
+    seen = [train.reseeded(State(), attempt)["seed"] for attempt in (1, 2, 3)]
+    for seeds in seen:
+        assert (np.diff(seeds.astype(np.int64)) == 1).all()
+        assert seeds.dtype == np.uint32
+    assert len({int(seeds[0]) for seeds in [*seen, State.seed]}) == 4
+
+
+def test_drift_is_refused_unless_it_is_named_and_is_written_down(workdir, capsys):
+    more = ("--config.steps=14", "--config.ema_decay=0.5")
+    assert train_tiny(workdir, *more) == 2
+    error = capsys.readouterr().err
+    assert "ema_decay 0.999 -> 0.5" in error
+    assert "--allow_drift=ema_decay" in error
+    assert train_tiny(workdir, *more, "--allow_drift=latent_dim") == 2
+    assert train_tiny(workdir, *more, "--allow_drift=ema_decay") == 0
+    starts = [json.loads(line) for line in (workdir / "starts.jsonl").read_text().splitlines()]
+    assert starts[-1]["step"] == 12
+    assert starts[-1]["changes"] == {"ema_decay": [0.999, 0.5], "steps": [12, 14]}
+    assert starts[-1].keys() >= {"time", "python", "jaxgan", "commit", "jax", "flax", "device", "devices", "processes"}
+
+
+def test_drift_of_what_is_no_setting_is_refused(workdir, capsys):
+    assert train_tiny(workdir, "--allow_drift=ema_decoy") == 2
+    assert "did you mean ema_decay?" in capsys.readouterr().err
+
+
+def test_drift_that_the_networks_do_not_survive_is_told_and_moves_nothing(workdir, capsys):
+    before = saved_steps(workdir)
+    assert train_tiny(workdir, "--config.latent_dim=8", "--allow_drift=latent_dim", "--config.steps=14") == 2
+    error = capsys.readouterr().err
+    assert "is of other networks" in error
+    assert "[4, 64], and float32[8, 64] now" in error
+    assert saved_steps(workdir) == before
+    assert not (workdir / "damaged").exists()
+
+
+def test_the_commit_is_that_of_the_source():
+    command = ["git", "rev-parse", "HEAD"]
+    if not (ROOT / ".git").exists():
+        pytest.skip("the source is not in Git here")
+    head = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    assert runs.commit().removesuffix("-changed") == head
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the memory of a process is looked up in /proc")
+def test_memory_does_not_grow(tmp_path):
+    """Over 20,000 steps, less than 2%."""
+    workdir = tmp_path / "run"
+    toy = {"model__family": "points", "data__source": "world:ring", "log_every": 500, "steps": 1_000_000}
+    toy |= {"sample_every": 1_000_000, "checkpoint_every": 1_000_000, "steps_per_dispatch": 100}
+
+    def held(process) -> int:
+        with open(f"/proc/{process.pid}/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+
+    def last() -> int:
+        return records(workdir)[-1]["step"] if (workdir / "metrics.jsonl").exists() and records(workdir) else 0
+
+    with started("train.py", *options(workdir, *flags(toy))) as process:
+        assert wait_until(lambda: last() >= 4_000, seconds=200)
+        first, before = last(), held(process)
+        assert wait_until(lambda: last() >= first + 20_000, seconds=250)
+        assert held(process) < 1.02 * before
