@@ -34,6 +34,16 @@ hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("steady")
 
 
+# Files that take longest come first, so that at the end no worker waits for another one's last file.
+LONGEST = ("reliability", "train", "parallel", "processes", "precision", "train_data", "population", "workers", "fuzz")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Orders files, and leaves the tests of each in their order."""
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def no_compiled_programs_left() -> Iterator[None]:
     """Gives back the memory of compiled programs, which hardly ever serve two modules."""

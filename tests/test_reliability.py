@@ -28,7 +28,7 @@ EVERYTHING = {
     "penalty_every__r1": 3,
     "ema_warmup": True,
 }
-LONG = {"log_every": 5, "sample_every": 50, "checkpoint_every": 25, "steps": 125}
+LONG = {"log_every": 5, "sample_every": 50, "checkpoint_every": 25, "steps": 100}
 
 
 def flags(settings: dict) -> list[str]:
@@ -41,13 +41,12 @@ def half_written(workdir) -> bool:
 
 
 def test_killed_at_any_moment_a_population_ends_as_if_nothing_had_been(tmp_path):
-    """Three times: while a checkpoint is written, between two of them, and as soon as it goes on."""
+    """While a checkpoint is written, and as soon as it goes on."""
     settings = EVERYTHING | LONG | {"population": 2}
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     moments = [
         lambda: half_written(killed),
-        lambda: len(records(killed)) >= 15,
-        lambda: len((killed / "starts.jsonl").read_text().splitlines()) == 3,
+        lambda: len((killed / "starts.jsonl").read_text().splitlines()) == 2,
     ]
     for moment in moments:
         with started("train.py", *options(killed, *flags(settings))) as process:
@@ -86,17 +85,17 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_costs_files_and_not_the_run(small_disk, tmp_path):
     workdir, copy, unbroken = small_disk / "run", tmp_path / "copy", tmp_path / "unbroken"
-    with started("train.py", *options(workdir, "--config.steps=40")) as process:
+    with started("train.py", *options(workdir, "--config.steps=28")) as process:
         out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 2, err
     # Among them there may be what TensorStore says of itself.
     *warnings, error = [line for line in err.splitlines() if line.startswith(("warning: ", "error: "))]
     assert any("the checkpoint of step 12 could not be saved" in line for line in warnings)
-    assert re.search(r"^error: .*lacks step 40: make room", error)
-    assert "step 40/40" in out  # it went on to the end
+    assert re.search(r"^error: .*lacks step 28: make room", error)
+    assert "step 28/28" in out  # it went on to the end
     shutil.copytree(workdir, copy)  # where there is room
     for folder in (copy, unbroken):
-        assert train_tiny(folder, "--config.steps=40") == 0
+        assert train_tiny(folder, "--config.steps=28") == 0
     assert saved(copy) == saved(unbroken)
     assert records(copy) == records(unbroken)
 

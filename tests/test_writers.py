@@ -200,7 +200,7 @@ def test_scores_are_written_with_their_step_also_between_log_steps(tmp_path, cap
 def test_the_speed_is_that_since_the_last_record(tmp_path, monkeypatch):
     times = iter([0.0, 2.0, 3.0])
     with log(tmp_path, sample_every=7) as run:
-        monkeypatch.setattr(writers, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+        monkeypatch.setattr(writers, "time", SimpleNamespace(perf_counter=lambda: next(times), time=lambda: 0.0))
         run.since = (0, next(times))
         run.write(0, metrics(0, 7), {"modes": 7.0})
         run.write(7, metrics(7, 3))
