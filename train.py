@@ -295,11 +295,8 @@ class Run:
             stack.callback(feed.close)
             if step:
                 processes.tell(f"{workdir} goes on from step {step}")
-            scores = {}
-            if (
-                step % config.sample_every == 0 or step == config.steps
-            ):  # also what a crash after the checkpoint left undrawn
-                scores = self.draw(step, state)
+            draws = step == config.steps or step % config.sample_every == 0
+            scores = self.draw(step, state) if draws else {}  # what a crash after the checkpoint left undrawn
 
             def dispatch_at(step: int) -> tuple[int, PyTree]:
                 count = min(size - step % size, config.steps - step)
@@ -336,7 +333,7 @@ class Run:
                     unread = None
                 if saves:
                     checkpoints.save(step, parallel.unreplicate(state), log.record)
-                    log.draw_curves()
+                    log.refresh_curves()
                     saved = step
             if failure:
                 raise failure

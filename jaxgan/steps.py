@@ -179,13 +179,25 @@ def discriminate(
     """The judgement of both batches by a discriminator of those variables, and its new stats."""
     network, (real_key, fake_key) = gan.networks["discriminator"], dropout_keys(gan, state, drawn)
     if gan.config.joined_batches:
-        both = jax.tree.map(lambda *parts: jnp.concatenate(parts), real, fake)
+        group = gan.config.model.discriminator.minibatch_stddev or 1
+        both = jax.tree.map(lambda *pair: _interleaved(*pair, group), real, fake)
         judgement, stats = apply(network, variables, *both, train=True, key=real_key)
-        first, second = (jax.tree.map(lambda x, half=half: jnp.split(x, 2)[half], judgement) for half in (0, 1))
+        first, second = (jax.tree.map(lambda x, half=half: _half(x, half, group), judgement) for half in (0, 1))
         return first, second, stats
     first, stats = apply(network, variables, *real, train=True, key=real_key)
     second, stats = apply(network, Variables(variables.params, stats), *fake, train=True, key=fake_key)
     return first, second, stats
+
+
+def _interleaved(real: Array, fake: Array, group: int) -> Array:
+    """Both batches in one, group by group in turns, so that an example's place depends on no number of devices."""
+    both = jnp.stack([array.reshape(-1, group, *array.shape[1:]) for array in (real, fake)], axis=1)
+    return both.reshape(-1, *real.shape[1:])
+
+
+def _half(both: Array, half: int, group: int) -> Array:
+    """The real (0) or fake (1) part of what `_interleaved` made, or of what became of it."""
+    return both.reshape(-1, 2, group, *both.shape[1:])[:, half].reshape(-1, *both.shape[1:])
 
 
 def penalize(

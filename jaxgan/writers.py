@@ -151,6 +151,7 @@ class Terminal:
             self.bar.close()
 
 
+CURVES_EVERY = 60  # seconds: drawing takes as long as tens of steps of a small network
 PANELS = (
     ("losses", ("d_loss", "g_loss")),
     ("discriminator outputs (logits)", ("d_real", "d_fake")),
@@ -164,7 +165,8 @@ def save_curves(path: Path, records: list[dict]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (slow to import)
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(7, 9), layout="constrained")
+    figure = Figure(figsize=(7, 9))
+    figure.subplots_adjust(0.09, 0.06, 0.97, 0.96, hspace=0.15)  # a layout worked out anew takes most of the time
     steps = [record["step"] for record in records]
     for axes, (title, names) in zip(figure.subplots(len(PANELS), sharex=True), PANELS, strict=True):
         for name, width in zip(names, (2.4, 1.2), strict=True):  # two lines that coincide are both seen
@@ -241,6 +243,7 @@ class Log:
                 Terminal(first_step, config.steps),
             ]
         self.since = (first_step, time.perf_counter())
+        self.drawn = self.since[1]
         self.record: dict[str, float | None] = {}
         self.collapse, self.last_bad, self.bad_in_a_row = Collapse(), None, 0
 
@@ -292,6 +295,13 @@ class Log:
         if places:
             more = f" ({len(places)} steps of this dispatch)" if len(places) > 1 else ""
             warn(f"{told(places[0])[0]}{more}: its update is skipped")
+
+    def refresh_curves(self) -> None:
+        """Draws `curves.png` anew if that was not done for a minute."""
+        now = time.perf_counter()
+        if now - self.drawn >= CURVES_EVERY:
+            self.drawn = now
+            self.draw_curves()
 
     def draw_curves(self) -> None:
         """Draws `curves.png` anew, once there is something to draw."""

@@ -70,7 +70,7 @@ def wait_until(happens, seconds: float = PATIENCE) -> bool:
     """Whether something happens in time."""
     end = time.monotonic() + seconds
     while not happens() and time.monotonic() < end:
-        time.sleep(0.1)
+        time.sleep(0.02)
     return bool(happens())
 
 

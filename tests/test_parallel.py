@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from devices import COMBINATIONS
 from experiments import assert_same_bits, raises_user_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from two_devices import COMBINATIONS
 
 from jaxgan import parallel, steps
 from jaxgan.errors import UserError
@@ -22,10 +22,10 @@ METRICS = "[1]"  # where the metrics stand in what the steps return
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """The arrays that two_devices.py leaves: the number of devices can be chosen only before JAX starts."""
+    """The arrays that devices.py leaves: the number of devices can be chosen only before JAX starts."""
     out = tmp_path_factory.mktemp("parallel") / "found.npz"
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
-    program = [sys.executable, str(Path(__file__).with_name("two_devices.py")), str(out)]
+    program = [sys.executable, str(Path(__file__).with_name("devices.py")), str(out)]
     # Killed, not asked, when it takes too long: a hung collective does not listen.
     result = subprocess.run(
         program,

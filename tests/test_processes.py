@@ -1,6 +1,7 @@
-"""Several processes that train together, really started: what they compute, and what they do when one is gone."""
+"""Two processes of two devices each, really started: what they compute, and what they do when one is gone."""
 
 import json
+import os
 import signal
 import socket
 import time
@@ -8,13 +9,19 @@ import time
 import jax
 import numpy as np
 import pytest
-from programs import options, started, train_tiny, wait_until
+from devices import given
+from experiments import leaves
+from programs import ROOT, options, started, train_tiny, wait_until
 
 from jaxgan import processes
 from jaxgan.checkpoint import Checkpoints
 from jaxgan.errors import UserError
 from jaxgan.writers import read_records
 
+TWO_DEVICES = {
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
+}
 MINUTE = 60  # in which the others are to end when one is gone
 PLAIN = [f"--config.{name}" for name in ("log_every=10", "checkpoint_every=10", "sample_every=50")]
 # BatchNorm over 8 examples that hardly differ would make much of rounding errors.
@@ -29,15 +36,11 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def command(workdir, index: int, port: int, *more: str) -> list[str]:
-    group = (f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_id={index}")
-    return ["train.py", *options(workdir, *more), *group]
-
-
 def pair(workdir, *more: str):
     """Two processes, which are killed at the latest at the end of the block."""
-    port = free_port()
-    return (started(*command(workdir, index, port, *more), JAX_PLATFORMS="cpu") for index in range(2))
+    group = (f"--coordinator=localhost:{free_port()}", "--num_processes=2")
+    common = ("train.py", *options(workdir, *more), *group)
+    return (started(*common, f"--process_id={index}", **TWO_DEVICES) for index in range(2))
 
 
 def logged(workdir) -> int:
@@ -83,10 +86,32 @@ def test_only_the_first_process_writes_and_speaks(stopped):
     steps = [record["step"] for record in read_records(workdir / "metrics.jsonl")]
     assert steps == sorted(set(steps))
     starts = [json.loads(line) for line in (workdir / "starts.jsonl").read_text().splitlines()]
-    assert [(start["processes"], start["devices"]) for start in starts] == [(2, 2)]
+    assert [(start["processes"], start["devices"]) for start in starts] == [(2, 4)]
 
 
-def test_two_processes_compute_what_one_does_and_one_goes_on_from_their_checkpoint(stopped, tmp_path):
+def test_an_example_is_given_the_same_bits_in_any_process_on_any_device(tmp_path):
+    """Its latents and targets, and the image that it is, cropped and flipped."""
+    program, coordinator = str(ROOT / "tests" / "devices.py"), f"localhost:{free_port()}"
+    outs = [tmp_path / f"{index}.npz" for index in range(2)]
+    one, two = (started(program, str(outs[i]), coordinator, str(i), **TWO_DEVICES) for i in range(2))
+    with one as first, two as second:
+        texts = [process.communicate(timeout=2 * MINUTE) for process in (first, second)]
+        assert [first.returncode, second.returncode] == [0, 0], texts
+    alone, (mine, theirs) = leaves(given()), [np.load(out) for out in outs]
+    compared = 0
+    for path, array in mine.items():
+        if "['all']" in path:
+            devices = np.concatenate([array, theirs[path]])
+            assert len(devices) == 4
+            axis = 1 if "batches" in path else 0  # behind the step's repeats
+            np.testing.assert_array_equal(
+                np.concatenate(devices, axis=axis), alone[path.replace("['all']", "['one']")], err_msg=path
+            )
+            compared += 1
+    assert compared == 4 + 2 * 2  # positions, latents, targets of both kinds; images and labels by either feed
+
+
+def test_four_devices_compute_what_one_does_and_one_goes_on_from_their_checkpoint(stopped, tmp_path):
     workdir, *_ = stopped
     step, together = newest(workdir)
     alone = tmp_path / "alone"
@@ -100,7 +125,9 @@ def test_two_processes_compute_what_one_does_and_one_goes_on_from_their_checkpoi
 
 
 def test_the_death_of_one_process_ends_the_other_within_a_minute_and_says_so(tmp_path):
+    """Of a run that one device began and four went on with."""
     workdir = tmp_path / "run"
+    assert train_tiny(workdir, *PLAIN, "--config.steps=10") == 0
     one, two = pair(workdir, *ENDLESS)
     with one as first, two as second:
         assert wait_until(lambda: logged(workdir) >= 20, seconds=200), first.communicate(timeout=5)

@@ -201,12 +201,26 @@ def test_the_commit_is_that_of_the_source():
     assert runs.commit().removesuffix("-changed") == head
 
 
+TOY = {"model__family": "points", "data__source": "world:ring", "sample_every": 10**6, "checkpoint_every": 10**6}
+
+
+def test_a_generator_that_stands_still_is_told_as_collapsed_and_then_as_beaten(tmp_path, capsys):
+    still = TOY | {"log_every": 100, "steps": 1_400, "steps_per_dispatch": 50}
+    still |= {"optimizer__generator__learning_rate": 1e-9}
+    still |= {"model__discriminator__norm": "none", "model__discriminator__width": 16}
+    assert train_tiny(tmp_path / "run", *flags(still)) == 0
+    collapsed, beaten = capsys.readouterr().err.splitlines()
+    assert re.match(r"warning: step 200: the samples hardly differ \(their spread is \d%", collapsed)
+    assert re.match(r"warning: step \d+: the discriminator told every fake from its real example for 1\d{3} ", beaten)
+    last = records(tmp_path / "run")[-1]
+    assert (last["g_spread"] < 0.1, last["d_ahead"]) == (True, 1)
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the memory of a process is looked up in /proc")
 def test_memory_does_not_grow(tmp_path):
-    """Over 20,000 steps, less than 2%."""
+    """Over 20,000 steps, less than 2%; nor is anything wrong with such a run."""
     workdir = tmp_path / "run"
-    toy = {"model__family": "points", "data__source": "world:ring", "log_every": 500, "steps": 1_000_000}
-    toy |= {"sample_every": 1_000_000, "checkpoint_every": 1_000_000, "steps_per_dispatch": 100}
+    toy = TOY | {"log_every": 500, "steps": 1_000_000, "steps_per_dispatch": 100}
 
     def held(process) -> int:
         with open(f"/proc/{process.pid}/statm") as file:
@@ -220,3 +234,5 @@ def test_memory_does_not_grow(tmp_path):
         first, before = last(), held(process)
         assert wait_until(lambda: last() >= first + 20_000, seconds=250)
         assert held(process) < 1.02 * before
+        process.kill()
+        assert process.communicate()[1] == ""

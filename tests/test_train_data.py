@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from programs import contents, grids, records, saved, saved_steps, train_tiny
 
-EXAMPLES = 23  # so that step 5 of two batches of 8 lies in the middle of an epoch
+EXAMPLES = 23  # so that step 6 of two batches of 8 lies in the middle of an epoch
 FEEDS = {
     "resident": ["--config.data.feed=resident"],
     "streaming": ["--config.data.feed=streaming"],
@@ -40,15 +40,15 @@ def resident(tmp_path_factory, drawn):
 def test_a_run_goes_on_within_an_epoch_with_any_feed(resident, drawn, tmp_path, capsys, first, then):
     """The same bits as those of the run that was never stopped, and had all images in the device's memory."""
     workdir = tmp_path / "run"
-    assert train_tiny(workdir, *drawn, *FEEDS[first], "--config.steps=5") == 0
+    assert train_tiny(workdir, *drawn, *FEEDS[first], "--config.steps=6") == 0
     assert train_tiny(workdir, *drawn, *FEEDS[then]) == 0
     out = capsys.readouterr().out
     told = re.findall(r"^23 images, 11x11x1, 3 classes \(0, 1, 2\); (\w+)", out, re.MULTILINE)
     assert told == ["resident" if kind == "resident" else "streaming" for kind in (first, then)]
-    assert saved_steps(workdir) == [5, 8, 12]
+    assert saved_steps(workdir) == [6, 8, 12]
     assert saved(workdir) == saved(resident)
     assert records(workdir) == records(resident)
-    assert {name: grid for name, grid in grids(workdir).items() if name != "step_000005.png"} == grids(resident)
+    assert {name: grid for name, grid in grids(workdir).items() if name != "step_000006.png"} == grids(resident)
     assert (workdir / "real.png").read_bytes() == (resident / "real.png").read_bytes()
     about, expected = (json.loads((folder / "data.json").read_text()) for folder in (workdir, resident))
     assert about == expected | {"digest": "" if first == "undecoded" else expected["digest"]}

@@ -140,7 +140,7 @@ class Discriminator(nn.Module):
             options = {"use_bias": norm == "none", "kernel_init": kernel_init, **layout}
             layer, shrink = layers.DOWNSAMPLINGS[self.downsampling](features(self.width, stage), **options)
             hidden = activate(shrink(through(layer, hidden)), norm)
-            if train and self.dropout:
+            if train and self.dropout and not self.is_initializing():
                 hidden = layers.dropout(hidden, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
         if self.minibatch_stddev:
             spread = layers.minibatch_stddev(layers.turned(hidden, self.batch_last), self.minibatch_stddev)

@@ -104,6 +104,6 @@ class Discriminator(nn.Module):
             )
             hidden = layers.normalised(layer, hidden, self.spectral_norm, train)
             hidden = nn.leaky_relu(layers.NORMS[norm](hidden, None, train, self.axis_name, **layout), self.leak)
-            if train and self.dropout:
+            if train and self.dropout and not self.is_initializing():
                 hidden = layers.dropout(hidden, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
         return layers.turned(layers.flattened(hidden, self.batch_last), self.batch_last).astype(jnp.float32)

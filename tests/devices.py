@@ -1,4 +1,7 @@
-"""Runs small experiments on one device and on all: python two_devices.py OUT.npz, for test_parallel.py."""
+"""Runs small experiments on one device and on all: python devices.py OUT.npz, for test_parallel.py.
+
+For test_processes.py: python devices.py OUT.npz COORDINATOR INDEX, two processes that leave what their devices draw.
+"""
 
 import functools
 import sys
@@ -8,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from experiments import leaves, tiny_config
 
-from jaxgan import experiment, keys, objectives, parallel, steps
+from jaxgan import experiment, keys, objectives, parallel, processes, steps
 from jaxgan.data import pipeline
 from jaxgan.data.cache import Examples
 from jaxgan.errors import UserError
@@ -20,7 +23,8 @@ def made_up_feed(kind: type, config, side: int):
     """A feed over made-up images of `side` pixels; image i has the label i."""
     rng = np.random.default_rng(0)
     data = rng.integers(0, 256, (30, side, side, 1), np.uint8), np.arange(30, dtype=np.int32)
-    return kind(Examples(*data, ()), pipeline.Order(0, config.batch_size, config.discriminator_steps, 30))
+    mine = {"process": jax.process_index(), "processes": jax.process_count()}
+    return kind(Examples(*data, ()), pipeline.Order(0, config.batch_size, config.discriminator_steps, 30, **mine))
 
 
 # What looks beyond an example: at the mean of a batch, its largest or best, its deviation, or at its neighbours.
@@ -48,6 +52,8 @@ COMBINATIONS = {
         "conditioning__generator": "concat",
         "conditioning__discriminator": "concat",
         "packing": 2,
+        "joined_batches": True,
+        "model__discriminator__dropout": 0.3,
         "model__discriminator__minibatch_stddev": 2,
         "instance_noise__stddev": 0.1,
         "penalties__r1": 0.1,
@@ -101,8 +107,8 @@ def batches(kind: type) -> dict:
 
     specs = {"in_specs": (parallel.spread().spec, parallel.spread(2).spec), "out_specs": parallel.spread(1).spec}
     mapped = everywhere(functools.partial(load, axis_name=parallel.AXIS), **specs)
-    found = mapped(parallel.replicate(dict(feed.data)), parallel.put(inputs, 2))
-    return {"one": jax.jit(load)(dict(feed.data), inputs), "all": by_device(found)}
+    found = {"all": by_device(mapped(parallel.replicate(dict(feed.data)), parallel.put(inputs, 2)))}
+    return found if processes.several() else found | {"one": jax.jit(load)(dict(feed.data), inputs)}
 
 
 def draws() -> dict:
@@ -120,10 +126,11 @@ def draws() -> dict:
             "targets": objectives.draw_targets(gan, state, len(positions)),
         }
 
-    positions = jnp.arange(100, 108).reshape(1, 1, 8)
+    positions = np.arange(100, 108).reshape(1, 1, 8)
+    mine = np.split(positions, jax.process_count(), axis=2)[jax.process_index()]
     specs = {"in_specs": parallel.spread(2).spec, "out_specs": parallel.spread(0).spec}
     mapped = everywhere(functools.partial(draw, axis_name=parallel.AXIS), **specs)
-    return {"one": jax.jit(draw)(positions), "all": by_device(mapped(parallel.put(np.asarray(positions), 2)))}
+    return {"one": jax.jit(draw)(positions), "all": by_device(mapped(parallel.put(mine, 2)))}
 
 
 def refusal() -> str:
@@ -149,17 +156,27 @@ def shares() -> dict:
     return {"inputs": inputs, "lying": lying}
 
 
-def main(out: str) -> None:
+KINDS = {"resident": pipeline.ResidentFeed, "streaming": pipeline.StreamingFeed}
+
+
+def given() -> dict:
+    """What the examples of a step are: latents, targets, images, labels."""
+    return {"draws": draws()} | {f"{name} batches": batches(kind) for name, kind in KINDS.items()}
+
+
+def main(out: str, *group: str) -> None:
+    if group:
+        coordinator, index = group
+        processes.join(processes.Group(coordinator=coordinator, count=2, index=int(index)))
+        np.savez(out, **leaves(given()))
+        return
     smooth = {"targets__real": (0.7, 1.0)}
     found = {updates: outcomes(updates=updates, **smooth) for updates in steps.UPDATES}
     found |= {name: outcomes(classes=30, **settings) for name, settings in COMBINATIONS.items()}
-    found |= {"draws": draws(), "copies": copies()}
-    found["shares"] = shares()
-    for name, kind in (("resident", pipeline.ResidentFeed), ("streaming", pipeline.StreamingFeed)):
-        found[f"{name} batches"] = batches(kind)
+    found |= {"copies": copies(), "shares": shares()} | given()
     found["streaming"] = outcomes(pipeline.StreamingFeed, **smooth, model__family="mlp")
     np.savez(out, refusal=refusal(), devices=jax.local_device_count(), **leaves(found))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
