@@ -11,7 +11,6 @@ Of a toy world the points are drawn as a plot, or written as an array `points` f
 """
 
 import argparse
-import json
 import math
 import os
 import re
@@ -24,13 +23,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxgan import config as configuration
-from jaxgan import experiment, images, parallel, plots, population, sampling
-from jaxgan.checkpoint import Checkpoints
+from jaxgan import images, parallel, plots, runs, sampling
 from jaxgan.data.sources import example_shape, world_of
 from jaxgan.errors import Parser, UserError, choose, exit_code
 from jaxgan.experiment import GAN
 from jaxgan.files import replacing
-from jaxgan.state import Variables
 
 MOST_IMAGES = 2**31 - 1  # that have indices
 
@@ -65,45 +62,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if not options.out.endswith((".png", ".npz", "/", os.sep)):
         raise UserError(f"--out={options.out} should end in .png, in .npz, or in / for a folder of pictures")
     return options
-
-
-def restore(workdir: Path, step: int | None, raw: bool, member: int) -> tuple[GAN, Variables, list[str]]:
-    """A run's experiment, its generator's variables, and the names of its data set's classes.
-
-    Raises:
-        UserError: the folder holds no run, or no such checkpoint or member.
-    """
-    if not (workdir / "config.json").is_file():
-        raise UserError(f"{workdir} holds no run (no config.json): --workdir should be a folder that train.py made")
-    config = configuration.load(workdir / "config.json")
-    configuration.validate(config)
-    if not 0 <= member < config.population:
-        raise UserError(f"--member={member} should be from 0 to {config.population - 1}: {workdir} has as many members")
-    classes = read_classes(workdir)
-    gan = experiment.build(config, len(classes))
-    template = jax.eval_shape(lambda: population.create(gan))
-    if not (workdir / "checkpoints").is_dir():
-        raise UserError(f"{workdir} has no checkpoint yet: train it first")
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        restored = checkpoints.restore(template, step)
-    if restored is None:
-        raise UserError(f"{workdir} has no checkpoint yet: train it first")
-    if jax.tree.map(np.shape, restored[1]) != jax.tree.map(np.shape, template):  # each of which is whole
-        raise UserError(f"{workdir}: config.json or data.json is not that of its checkpoints: restore it")
-    state = population.members(gan, restored[1])[member]
-    return gan, state.networks["generator"].variables if raw else state.ema["generator"], classes
-
-
-def read_classes(workdir: Path) -> list[str]:
-    """The names of the classes that a run was trained on; empty if it knows none."""
-    path = workdir / "data.json"
-    try:
-        classes = json.loads(path.read_text())["classes"] if path.exists() else []
-        if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
-            raise TypeError("classes should be a list of names")
-        return classes
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}): restore it, or start train.py again") from error
 
 
 def asked_labels(text: str, gan: GAN, names: list[str]) -> list[int]:
@@ -240,7 +198,7 @@ def run(argv: list[str]) -> int:
     options = parse(argv)
     place = options.out.encode(errors="backslashreplace").decode()  # a file's name need not be text
     parallel.cache_compilations()
-    gan, variables, classes = restore(options.workdir, options.step, options.raw, options.member)
+    gan, variables, classes, _ = runs.restore(options.workdir, options.step, options.raw, options.member)
     names = classes if gan.classes else [str(index) for index in range(sampling.choices(gan))]
     asked = asked_labels(options.labels, gan, names) if options.labels is not None else []
     arrange(options, asked)

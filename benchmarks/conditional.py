@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-import sample
 from benchmarks import digits, report
-from jaxgan import sampling
+from jaxgan import runs, sampling
 
 SAMPLES = 1000
 PAGE = Path(__file__).parent.parent / "docs" / "conditional.md"
@@ -37,7 +36,7 @@ def train(workdir: Path, generator: str, discriminator: str) -> float:
 
 def draw(workdir: Path) -> tuple[np.ndarray, np.ndarray]:
     """As many images of each digit, and the digits that were asked for."""
-    gan, variables, _ = sample.restore(workdir, None, False, 0)
+    gan, variables, *_ = runs.restore(workdir)
     labels = np.repeat(np.arange(10, dtype=np.int32), SAMPLES // 10)
     latents = sampling.latents(0, SAMPLES, gan.config.latent_dim)
     condition = sampling.conditions(gan, 0, SAMPLES, labels)

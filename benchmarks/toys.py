@@ -17,10 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-import sample
 from benchmarks import report
 from jaxgan import config as configuration
-from jaxgan import population, sampling
+from jaxgan import population, runs, sampling
 from jaxgan.data.sources import world_of
 from jaxgan.metrics import mixtures
 
@@ -71,7 +70,7 @@ def member_scores(workdir: Path) -> dict[str, np.ndarray]:
     config = configuration.load(workdir / "config.json")
     world, found = world_of(config.data), []
     for member, seed in enumerate(population.seeds(config)):
-        gan, variables, _ = sample.restore(workdir, None, False, member)
+        gan, variables, *_ = runs.restore(workdir, member=member)
         latents = sampling.latents(seed, SAMPLES, config.latent_dim)
         drawn = sampling.generate(gan.networks["generator"], variables, latents)
         found.append(mixtures.mode_scores(drawn, world.means, world.stddev))

@@ -1,4 +1,4 @@
-"""The run folder: whose experiment and data it holds, who may write to it, and what each start of it ran on."""
+"""The run folder: whose experiment and data it holds, who may write to it, what each start ran on, what it trained."""
 
 import contextlib
 import importlib.metadata
@@ -9,15 +9,20 @@ import subprocess
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
-from jaxgan import __version__
+from jaxgan import __version__, experiment, population
 from jaxgan import config as configuration
+from jaxgan.checkpoint import Checkpoints
 from jaxgan.data.cache import Examples, Undecoded
 from jaxgan.errors import UserError, choose
+from jaxgan.experiment import GAN
 from jaxgan.files import replacing, sole
+from jaxgan.state import Variables
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -148,3 +153,65 @@ def commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):  # no Git here: a run does not need it
         return None
+
+
+class Trained(NamedTuple):
+    """A generator that was trained.
+
+    Attributes:
+        gan: its experiment.
+        variables: its own, or their moving average.
+        classes: the names of its data set's classes.
+        step: after which it was saved.
+    """
+
+    gan: GAN
+    variables: Variables
+    classes: list[str]
+    step: int
+
+
+def restore(workdir: Path, step: int | None = None, raw: bool = False, member: int = 0) -> Trained:
+    """The generator in a run folder.
+
+    Args:
+        workdir: the folder.
+        step: of an older checkpoint than the newest.
+        raw: its own variables in the place of their moving average.
+        member: which one of a population.
+
+    Raises:
+        UserError: the folder holds no run, or no such checkpoint or member.
+    """
+    if not (workdir / "config.json").is_file():
+        raise UserError(f"{workdir} holds no run (no config.json): --workdir should be a folder that train.py made")
+    config = configuration.load(workdir / "config.json")
+    configuration.validate(config)
+    if not 0 <= member < config.population:
+        raise UserError(f"--member={member} should be from 0 to {config.population - 1}: {workdir} has as many members")
+    classes = read_classes(workdir)
+    gan = experiment.build(config, len(classes))
+    template = jax.eval_shape(lambda: population.create(gan))
+    if not (workdir / "checkpoints").is_dir():
+        raise UserError(f"{workdir} has no checkpoint yet: train it first")
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        restored = checkpoints.restore(template, step)
+    if restored is None:
+        raise UserError(f"{workdir} has no checkpoint yet: train it first")
+    if jax.tree.map(np.shape, restored[1]) != jax.tree.map(np.shape, template):  # each of which is whole
+        raise UserError(f"{workdir}: config.json or data.json is not that of its checkpoints: restore it")
+    state = population.members(gan, restored[1])[member]
+    variables = state.networks["generator"].variables if raw else state.ema["generator"]
+    return Trained(gan, variables, classes, restored[0])
+
+
+def read_classes(workdir: Path) -> list[str]:
+    """The names of the classes that a run was trained on; empty if it knows none."""
+    path = workdir / "data.json"
+    try:
+        classes = json.loads(path.read_text())["classes"] if path.exists() else []
+        if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+            raise TypeError("classes should be a list of names")
+        return classes
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}): restore it, or start train.py again") from error

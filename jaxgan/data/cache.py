@@ -12,6 +12,8 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from jaxgan.data import workers
 from jaxgan.data.decode import BadImageError, Transform
 from jaxgan.data.sources import Selection
 from jaxgan.errors import UserError, warn
-from jaxgan.files import locked
+from jaxgan.files import locked, replacing
 
 CHUNK = 64  # images that are decoded at a time
 REVISION = 1  # of what decode.py makes of an image; after a change of that all is decoded anew
@@ -239,3 +241,30 @@ def held(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Ex
     total = hashlib.blake2b(images, digest_size=16)
     total.update(labels)
     return Examples(images, labels, classes, total.hexdigest())
+
+
+def made_once(kind: str, described: object, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays that take long to make, from an .npz file if it is there, and put there if not; one process makes them.
+
+    Args:
+        kind: of the arrays, which is the name of a folder.
+        described: all that decides them.
+        make: makes them.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    name = hashlib.blake2b(json.dumps(described).encode(), digest_size=16).hexdigest()
+    path = folder() / kind / f"{name}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with locked(path.with_suffix(".lock")):
+            if not path.exists():
+                arrays = make()
+                with replacing(path) as partial, partial.open("wb") as file:
+                    np.savez(file, **arrays)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({error}): remove it, and it is made again") from error

@@ -61,16 +61,20 @@ def perfect_scores(modes: int, dim: int, count: int) -> dict[str, float]:
     Of the divergence the first term in 1 / count is the well-known (modes - 1) / (2 count).
     """
     high_quality = special.gammainc(dim / 2, RADIUS**2 / 2)  # the chi-square distribution of `dim` degrees of freedom
-    # The number of samples in a mode is binomial; its probabilities for 0 to `count`:
-    found = np.arange(count + 1)
-    log_choices = special.gammaln(count + 1) - special.gammaln(found + 1) - special.gammaln(count - found + 1)
-    probabilities = np.exp(log_choices + special.xlogy(found, 1 / modes) + special.xlog1py(count - found, -1 / modes))
-    shares = found / count
     return {
         "modes": float(modes * (1 - (1 - high_quality / modes) ** count)),
         "high_quality": float(high_quality),
-        "reverse_kl": float(modes * (probabilities * special.xlogy(shares, shares)).sum() + np.log(modes)),
+        "reverse_kl": float(modes * mean_xlogx(1 / modes, count) + np.log(modes)),
     }
+
+
+def mean_xlogx(share: float, count: int) -> float:
+    """What x log x is on average, x being the share of `count` samples that fall into a mode of a given true share."""
+    # The number of samples in a mode is binomial; its probabilities for 0 to `count`:
+    found = np.arange(count + 1)
+    log_choices = special.gammaln(count + 1) - special.gammaln(found + 1) - special.gammaln(count - found + 1)
+    probabilities = np.exp(log_choices + special.xlogy(found, share) + special.xlog1py(count - found, -share))
+    return float((probabilities * special.xlogy(found / count, found / count)).sum())
 
 
 def wasserstein(samples: Float[Array | np.ndarray, " n"], quantiles: Float[Array | np.ndarray, " n"]) -> Scalar:

@@ -1,0 +1,120 @@
+"""LeNet: a small classifier of a data set's own labels, whose features and decisions scores are made of.
+
+It is trained here, once for each data set, and kept in the cache of decoded images. A score of its features depends on
+its parameters, so it carries their hash.
+
+References:
+    LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998. https://doi.org/10.1109/5.726791
+"""
+
+import functools
+import hashlib
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import traverse_util
+from jaxtyping import Array, Float, PyTree
+
+from jaxgan import keys
+from jaxgan.data import cache
+from jaxgan.data.cache import Examples
+from jaxgan.data.pipeline import random_crop, to_float
+from jaxgan.errors import UserError
+from jaxgan.models import layers
+
+REVISION = 1  # of the network and its training; after a change of these every classifier is trained anew
+BATCH, STEPS, LEARNING_RATE, SEED = 128, 2500, 1e-3, 0
+SHIFT = 14  # images are moved by up to one in so many of their pixels
+WIDTHS, FEATURES = (32, 64), 128
+
+
+class LeNet(nn.Module):
+    """Images [batch, H, W, C] in [-1, 1] to features [batch, 128] and logits [batch, classes].
+
+    Attributes:
+        classes: how many.
+    """
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, images: Float[Array, "batch height width channel"]) -> tuple[Array, Array]:
+        batch_last = jax.default_backend() == "cpu" and images.shape[1] % 4 == 0  # where that is faster
+        hidden = layers.turned(images, batch_last)
+        with jax.default_matmul_precision("highest"):
+            for width in WIDTHS:
+                hidden = nn.relu(layers.Conv(width, batch_last=batch_last)(hidden))
+            hidden = layers.turned(layers.flattened(hidden, batch_last), batch_last)
+            features = nn.relu(nn.Dense(FEATURES)(hidden))
+            return features, nn.Dense(self.classes)(features)
+
+
+class Classifier(NamedTuple):
+    """A trained network.
+
+    Attributes:
+        network, params: what is applied, and to what.
+        digest: of the parameters.
+    """
+
+    network: LeNet
+    params: PyTree
+    digest: str
+
+
+def trained(examples: Examples, seed: int = SEED) -> Classifier:
+    """A classifier of these examples, from the cache if it is there, and put there if not.
+
+    Raises:
+        UserError: the examples have fewer than two classes, or the cache is damaged.
+    """
+    if len(examples.classes) < 2:
+        raise UserError("features=lenet needs examples of two classes at least: choose pixels or random")
+    network = LeNet(len(examples.classes))
+
+    def train() -> dict[str, np.ndarray]:
+        return traverse_util.flatten_dict(jax.device_get(fit(network, examples, seed)), sep="/")
+
+    arrays = cache.made_once("lenet", [REVISION, examples.digest, examples.classes, seed], train)
+    params = traverse_util.unflatten_dict(arrays, sep="/")
+    return Classifier(network, params, digest(params))
+
+
+def digest(params: PyTree) -> str:
+    """Of parameters: their paths and bytes."""
+    total = hashlib.blake2b(digest_size=8)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        total.update(jax.tree_util.keystr(path).encode() + np.asarray(leaf).tobytes())
+    return total.hexdigest()
+
+
+def fit(network: LeNet, examples: Examples, seed: int) -> PyTree:
+    """The network's parameters after training on the examples, each moved a little whenever it is drawn."""
+    images, labels = np.asarray(examples.images), examples.labels
+    optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, STEPS))
+    most = images.shape[1] // SHIFT
+    pad = [(0, 0), (most, most), (most, most), (0, 0)]
+
+    def loss(params: PyTree, images: Array, labels: Array) -> Array:
+        _, logits = network.apply(params, images)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: tuple, count: Array, images: Array, labels: Array) -> tuple:
+        params, moments = state
+        drawn, moved = (keys.use_key(seed, count, use) for use in ("examples", "shift"))
+        rows = jax.random.randint(drawn, (BATCH,), 0, len(images))
+        padded = jnp.pad(images[rows], pad, mode="edge")
+        batch = to_float(random_crop(padded, keys.example_keys(moved, jnp.arange(BATCH)), images.shape[1]))
+        updates, moments = optimizer.update(jax.grad(loss)(params, batch, labels[rows]), moments)
+        return optax.apply_updates(params, updates), moments
+
+    params = jax.jit(network.init)(jax.random.key(seed), jnp.zeros((1, *examples.shape)))
+    state, data = (params, optimizer.init(params)), jax.device_put((images, labels))
+    for count in range(STEPS):
+        state = step(state, count, *data)
+    return state[0]

@@ -1,0 +1,243 @@
+"""evaluate.py, the extractors of features, and the classifier that is trained for them."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from programs import train_tiny
+from sklearn.datasets import load_digits
+
+import evaluate
+import sample
+from jaxgan.data import cache
+from jaxgan.errors import UserError
+from jaxgan.metrics import features, frechet, lenet
+from jaxgan.metrics.moments import statistics
+
+DIGITS = load_digits()
+IMAGES, LABELS = np.uint8(DIGITS.images * 15)[..., None], np.int32(DIGITS.target)
+NAMES = tuple(map(str, range(10)))
+
+
+def some(rows: slice) -> cache.Examples:
+    return cache.held(IMAGES[rows], LABELS[rows], NAMES)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_training():
+    """A classifier learns long enough to tell digits apart, and no longer."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lenet, "STEPS", 300)
+        yield
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+    """Files with 600 digits, with 600 other ones, and with 60."""
+    folder = tmp_path_factory.mktemp("arrays")
+    for name, rows in {"one": slice(0, 600), "other": slice(600, 1200), "few": slice(0, 60)}.items():
+        np.savez(folder / f"{name}.npz", images=IMAGES[rows], labels=LABELS[rows])
+    return folder
+
+
+def scored(tmp_path, *argv: object) -> dict:
+    """What evaluate.py writes."""
+    out = tmp_path / "scores.json"
+    files = (f"--out={out}", f"--neighbours={tmp_path / 'neighbours.png'}")
+    assert evaluate.main([*map(str, argv), *files]) == 0
+    return json.loads(out.read_text())
+
+
+# Extractors
+
+
+@pytest.mark.parametrize("name", ["pixels", "random", "lenet"])
+def test_an_image_has_the_same_features_among_any_others(name):
+    """To the bit, also beyond one batch."""
+    extract = features.extractor(name, some(slice(0, 600)))
+    whole, part = extract(IMAGES[:200]), extract(IMAGES[130:137])
+    assert len(whole.values) == 200
+    np.testing.assert_array_equal(whole.values[130:137], part.values)
+    if name == "lenet":
+        np.testing.assert_array_equal(whole.logits[130:137], part.logits)
+    else:
+        assert whole.logits is None
+
+
+@pytest.mark.parametrize("size", [8, 16, 20])
+def test_pixels_of_an_even_image_are_its_brightness(size):
+    images = np.broadcast_to(np.uint8([0, 51, 255])[:, None, None, None], (3, size, size, 3))
+    values = features.pixels(some(slice(0, 9)), None)(images).values
+    np.testing.assert_allclose(values, np.broadcast_to([[0.0], [0.2], [1.0]], (3, 8 * 8 * 3)), atol=1e-6)
+
+
+def test_random_features_are_the_same_in_every_process():
+    """Their hash is that of another day, so nothing but a change of the network changes them."""
+    first, second = (features.extractor("random", some(rows)) for rows in (slice(0, 9), slice(5, 20)))
+    assert first.digest == second.digest
+    colour = features.extractor("random", cache.held(np.zeros((1, 8, 8, 3), np.uint8), np.int32([0]), ()))
+    assert colour.digest != first.digest
+
+
+def test_a_classifier_learns_to_tell_digits_apart_and_is_kept(monkeypatch):
+    examples = some(slice(0, 1400))
+    extract = features.extractor("lenet", examples)
+    decided = extract(IMAGES[1400:]).logits.argmax(1)
+    assert (decided == LABELS[1400:]).mean() > 0.85  # of digits that other people wrote
+    monkeypatch.setattr(lenet, "fit", None)  # it would fail if it were trained again
+    assert features.extractor("lenet", examples).digest == extract.digest
+    path = max((cache.folder() / "lenet").glob("*.npz"), key=lambda path: path.stat().st_mtime)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"lenet/\w+.npz is damaged .*: remove it, and it is made again"):
+        features.extractor("lenet", examples)
+    path.unlink()
+
+
+def test_one_class_cannot_be_told_apart():
+    with pytest.raises(UserError, match="two classes at least: choose pixels or random"):
+        features.extractor("lenet", cache.held(IMAGES[:9], np.zeros(9, np.int32), ("0",)))
+
+
+def test_features_of_real_images_are_worked_out_once(monkeypatch):
+    examples = some(slice(0, 300))
+    extract = features.extractor("random", examples)
+    values, labels = features.of_examples(extract, examples, 100)
+    rows = features.rows_of(examples, 100)
+    np.testing.assert_array_equal(values.values, extract(IMAGES[rows]).values)
+    np.testing.assert_array_equal(labels, LABELS[rows])
+    kept = extract._replace(apply=None)  # which cannot be applied
+    np.testing.assert_array_equal(features.of_examples(kept, examples, 100)[0].values, values.values)
+    with pytest.raises(TypeError):
+        features.of_examples(kept, examples, 99)
+
+
+# Two sets of images
+
+
+def test_of_a_set_and_itself_nothing_differs(arrays, tmp_path):
+    """Raw distances are 0, precision, recall and coverage 1, and real images are where they were asked for."""
+    found = scored(tmp_path, f"--fakes={arrays}/one.npz", f"--reals={arrays}/one.npz", "--features=random,lenet,pixels")
+    scores = found["scores"]
+    for name in ("random", "lenet", "pixels"):
+        scale = found["real images"][f"FD-{name}"]["raw"]
+        assert abs(scores[f"FD-{name}"]["raw"]) < 1e-3 * scale
+        for share in ("precision", "recall", "coverage"):
+            assert scores[f"{share}-{name}"]["value"] == 1
+    assert scores["modes-lenet"]["value"] == 10
+    assert scores["GAN-test-lenet"]["value"] > 0.9
+    assert found["about"]["samples"] == found["about"]["reals"] == 600
+    assert found["about"]["features"].keys() == {"random", "lenet", "pixels"}
+    with Image.open(tmp_path / "neighbours.png") as picture:
+        rows = np.asarray(picture)[:, -8 * 50 :]
+    # The nearest real image of each sample is that sample.
+    np.testing.assert_array_equal(rows[2:50], rows[52:100])
+
+
+def test_scores_do_not_depend_on_how_images_are_kept(arrays, tmp_path):
+    """A folder of pictures with a folder for each class, or an array."""
+    folder = tmp_path / "pictures"
+    for index, (image, label) in enumerate(zip(IMAGES[:600], LABELS[:600], strict=True)):
+        place = folder / str(label) / f"{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(place)
+    reals = (f"--reals={arrays}/other.npz", "--features=random")
+    from_arrays = scored(tmp_path, f"--fakes={arrays}/one.npz", *reals)["scores"]
+    from_folder = scored(tmp_path, f"--fakes={folder}", *reals)["scores"]
+    for name, score in from_arrays.items():
+        if "raw" in score and name.startswith("FD"):
+            np.testing.assert_allclose(from_folder[name]["raw"], score["raw"], rtol=1e-5)
+
+
+def test_every_class_has_its_distance(arrays, tmp_path):
+    one, other = f"--fakes={arrays}/one.npz", f"--reals={arrays}/other.npz"
+    argv = (one, other, "--features=pixels", "--per_class")
+    assert evaluate.main([*argv, f"--out={tmp_path}/x", f"--neighbours={tmp_path}/y"]) == 2  # 60 are too few
+    np.savez(tmp_path / "all.npz", images=IMAGES, labels=LABELS)
+    every = tmp_path / "all.npz"
+    found = scored(tmp_path, f"--fakes={every}", f"--reals={every}", "--features=pixels", "--per_class")
+    assert list(found["per class"]["pixels"]) == list(NAMES)
+
+
+# Runs
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The tiny experiment, conditional, on all digits."""
+    workdir = tmp_path_factory.mktemp("scored") / "run"
+    conditional = ("--config.conditioning.generator=cbn", "--config.conditioning.discriminator=projection")
+    assert train_tiny(workdir, *conditional) == 0
+    return workdir
+
+
+def test_a_run_s_samples_are_those_of_sample_py(run, tmp_path):
+    """And its distance is that of their features from those of its data."""
+    found = scored(tmp_path, f"--workdir={run}", "--num=320", "--seed=3", "--features=random,lenet")
+    assert sample.main([f"--workdir={run}", f"--out={tmp_path}/drawn.npz", "--num=320", "--seed=3"]) == 0
+    with np.load(tmp_path / "drawn.npz") as file:
+        drawn = file["images"]
+    examples = evaluate.decoded(evaluate.runs.restore(run).gan.config)
+    extract = features.extractor("random", examples)
+    sides = extract(drawn).values, features.of_examples(extract, examples, 320)[0].values
+    expected = frechet.frechet_distance(*map(statistics, sides))
+    assert found["scores"]["FD-random"]["raw"] == pytest.approx(expected, rel=1e-9)
+    assert found["scores"]["FD-random"]["value"] > 10 * found["real images"]["FD-random"]["raw"]  # hardly trained
+    assert "GAN-test-lenet" in found["scores"]
+    about = found["about"]
+    assert (about["step"], about["average"], about["seed"], about["source"]) == (12, True, 3, "digits")
+    assert about["features"]["random"]["digest"] == extract.digest
+    again = scored(tmp_path, f"--workdir={run}", "--num=320", "--seed=3", "--features=random,lenet")
+    assert again == found
+
+
+def test_of_a_world_the_scores_are_exact(tmp_path, capsys):
+    toy = {"model.family": "points", "data.source": "world:ring", "steps": 4}
+    workdir = tmp_path / "run"
+    assert evaluate.main(["--workdir", str(workdir)]) == 2
+    assert train_tiny(workdir, *(f"--config.{name}={value}" for name, value in toy.items())) == 0
+    found = scored(tmp_path, f"--workdir={workdir}", "--num=2500")
+    assert found["scores"].keys() >= {"modes", "high_quality", "reverse_kl", "high_quality_perfect"}
+    assert found["scores"]["high_quality_perfect"] == pytest.approx(1 - np.exp(-4.5))
+    assert "high_quality" in capsys.readouterr().out
+
+
+# Mistakes
+
+
+MISTAKES = {
+    "": "give either --workdir=RUN, or --fakes and --reals",
+    "--fakes={0}/one.npz": "give either --workdir=RUN, or --fakes and --reals",
+    "--workdir={1} --fakes={0}/one.npz --reals={0}/one.npz": "give either --workdir=RUN, or",
+    "--workdir={0}": "holds no run",
+    "--workdir={1} --num=0": "--num=0 should be at least 1",
+    "--workdir={1} --num=20": "needs 260 samples or more, and there are 20",
+    "--workdir={1} --features=lennet": "no features 'lennet': did you mean lenet",
+    "--workdir={1} --features=inception": "needs --inception_weights=FILE",
+    "--workdir={1} --features=inception --inception_weights={0}/one.npz": "one.npz",
+    "--workdir={1} --num=300 --features=pixels --gan_train": "--gan_train needs samples with labels, and .* test split",
+    "--fakes={0}/one.npz --reals={0}/none.npz": "none.npz",
+    "--fakes={0}/large.npz --reals={0}/one.npz": "has images of 16x16x1, and --reals=.*one.npz of 8x8x1",
+    "--fakes={0}/wide.npz --reals={0}/one.npz": r"--fakes: .* is 8x9x1, and should be 8x8x1",
+    "--fakes={0}/float.npz --reals={0}/one.npz": "images of type float64 .* should be uint8",
+    "--fakes={0}/plain.npz --reals={0}/one.npz --features=pixels --per_class": "--per_class needs samples .* labels",
+}
+
+
+@pytest.fixture(scope="module")
+def wrong(arrays):
+    np.savez(arrays / "large.npz", images=np.zeros((300, 16, 16, 1), np.uint8))
+    np.savez(arrays / "wide.npz", images=np.zeros((300, 8, 9, 1), np.uint8))
+    np.savez(arrays / "float.npz", images=IMAGES[:300] / 255)
+    np.savez(arrays / "plain.npz", images=IMAGES[:300])
+    return arrays
+
+
+@pytest.mark.parametrize("command", MISTAKES)
+def test_a_mistake_is_told_in_one_line_and_nothing_is_written(wrong, run, tmp_path, capsys, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    assert evaluate.main(command.format(wrong, run).split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(f"error: .*{MISTAKES[command]}", line)
+    assert list(tmp_path.rglob("scores.json")) == []
