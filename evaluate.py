@@ -119,7 +119,9 @@ def held_out(config: ConfigDict) -> Examples | None:
 def of_run(options: argparse.Namespace) -> Contest | None:
     """Samples of a run beside its data; None if that is a toy world, whose scores have been told."""
     gan, variables, classes, step = runs.restore(options.workdir, options.step, options.raw, options.member)
-    config, latents = gan.config, sampling.latents(options.seed, options.num, gan.config.latent_dim)
+    config = gan.config
+    sampling.check_count(options.num, config)
+    latents = sampling.latents(options.seed, options.num, config.latent_dim)
     labels = sampling.mixed_labels(gan, options.num)
     condition = sampling.conditions(gan, options.seed, options.num, labels)
     drawn = sampling.generate(gan.networks["generator"], variables, latents, condition)
@@ -196,13 +198,10 @@ def floors(extract: Extractor, contest: Contest, count: int) -> dict[str, Score]
 
     Where there are too few for that, nothing, with a warning.
     """
-    if contest.held_out is not None:
-        sides = [features.of_examples(extract, examples, count) for examples in (contest.held_out, contest.reals)]
-    else:
-        values, labels = features.of_examples(extract, contest.reals, 2 * count)
-        order = np.random.default_rng(1).permutation(len(labels))
-        sides = [(values[rows], labels[rows]) for rows in np.array_split(order, 2)]
     try:
+        if contest.held_out is None:
+            return scores.of_halves(Samples(*features.of_examples(extract, contest.reals, 2 * count)), extract.name)
+        sides = [features.of_examples(extract, examples, count) for examples in (contest.held_out, contest.reals)]
         return scores.score(*(Samples(*side) for side in sides), extract.name)
     except UserError as error:
         warn(f"what real images score is not known: {error}")

@@ -11,7 +11,6 @@ Of a toy world the points are drawn as a plot, or written as an array `points` f
 """
 
 import argparse
-import math
 import os
 import re
 import sys
@@ -24,12 +23,10 @@ from ml_collections import ConfigDict
 
 from jaxgan import config as configuration
 from jaxgan import images, parallel, plots, runs, sampling
-from jaxgan.data.sources import example_shape, world_of
+from jaxgan.data.sources import world_of
 from jaxgan.errors import Parser, UserError, choose, exit_code
 from jaxgan.experiment import GAN
 from jaxgan.files import replacing
-
-MOST_IMAGES = 2**31 - 1  # that have indices
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -102,12 +99,9 @@ def points(options: argparse.Namespace, config: ConfigDict) -> jax.Array:
     return sampling.interpolate(start, end, share)
 
 
-def check_memory(options: argparse.Namespace, config: ConfigDict) -> None:
-    """Raises a `UserError` if so many images and their latents, as floats, do not fit into memory."""
-    each = 4 * (config.latent_dim + math.prod(example_shape(config.data)))
-    most = min(parallel.memory() // each, MOST_IMAGES)
-    if options.num > most:
-        raise UserError(f"--num={options.num} should be at most {most}, which memory could hold")
+def check_size(options: argparse.Namespace, config: ConfigDict) -> None:
+    """Raises a `UserError` if there are more images than fit into memory, or more in a row than there are."""
+    sampling.check_count(options.num, config)
     if options.columns is not None and options.columns > options.num:
         raise UserError(f"--columns={options.columns} should be at most --num={options.num}")
 
@@ -202,7 +196,7 @@ def run(argv: list[str]) -> int:
     names = classes if gan.classes else [str(index) for index in range(sampling.choices(gan))]
     asked = asked_labels(options.labels, gan, names) if options.labels is not None else []
     arrange(options, asked)
-    check_memory(options, gan.config)
+    check_size(options, gan.config)
     labels = np.repeat(np.int32(asked), options.num // len(asked)) if asked else sampling.mixed_labels(gan, options.num)
     condition = sampling.conditions(gan, options.seed, options.num, labels)
     latents = points(options, gan.config)

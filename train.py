@@ -40,6 +40,7 @@ from jaxgan.data import pipeline
 from jaxgan.data.order import batch_indices
 from jaxgan.errors import INTERRUPTED, Parser, UserError, choose, exit_code, warn
 from jaxgan.experiment import GAN
+from jaxgan.metrics import judge
 from jaxgan.models import summary
 from jaxgan.processes import Group
 from jaxgan.state import GANState
@@ -102,12 +103,13 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Options]:
 
 def dispatch_size(config: ConfigDict) -> int:
     """Training steps per dispatch: it divides every interval, so every run dispatches the same steps together."""
-    common = math.gcd(config.log_every, config.sample_every, config.checkpoint_every)
+    common = math.gcd(config.log_every, config.sample_every, config.checkpoint_every, config.eval.every)
     asked = config.steps_per_dispatch
     if asked and common % asked:
         raise UserError(
             f"config.steps_per_dispatch={asked} should divide log_every={config.log_every}, "
-            f"sample_every={config.sample_every} and checkpoint_every={config.checkpoint_every}"
+            f"sample_every={config.sample_every}, checkpoint_every={config.checkpoint_every} and "
+            f"eval.every={config.eval.every}"
         )
     if asked:
         return asked
@@ -219,8 +221,12 @@ class Run:
         self.profile, self.programs = options.profile, {}
         program = self.compiled(self.size)
         population.check_memory(config, memory(program))
+        self.judge = judge.Judge(gan, examples) if config.eval.every else None
+        if self.judge:
+            processes.tell(f"real images score {judge.told(self.judge.floor)}")
         if config.checkpoint.best:
-            choose("config.checkpoint.best", config.checkpoint.best, program.out_info[1])
+            known = [*program.out_info[1], *(self.judge.floor if self.judge else ())]
+            choose("config.checkpoint.best", config.checkpoint.best, known)
         processes.tell(f"{cost(program, self.size)}; ready after {time.perf_counter() - started:.0f} s")
 
     def compiled(self, count: int) -> jax.stages.Compiled:
@@ -327,8 +333,13 @@ class Run:
                 ends = step == config.steps or failure is not None or stops
                 saves = ends or step % config.checkpoint_every == 0
                 draws = step == config.steps or step % config.sample_every == 0
-                if saves or draws:
+                judges = self.judge and (step == config.steps or step % config.eval.every == 0)
+                if saves or draws or judges:
                     scores = self.draw(step, state) if draws else {}
+                    if judges:
+                        judged = self.judge(parallel.unreplicate(state))
+                        processes.tell(f"step {step}: {judge.told(judged)}")
+                        scores |= judged
                     log.write(*unread, scores)  # what is kept was seen to be finite
                     unread = None
                 if saves:
@@ -347,8 +358,8 @@ class Run:
             why = stop.signal.name if stop.signal else "another process"
             processes.tell(f"stopped by {why}; step {saved} is saved: the same command goes on from there")
             return INTERRUPTED if stop.signal == signal.SIGINT else 0
-        reached = f": {pictures.told(scores)}" if scores else ""
-        processes.tell(f"finished step {step}{reached}; look into {workdir}")
+        reached = pictures.told(scores)
+        processes.tell(f"finished step {step}{reached and f': {reached}'}; look into {workdir}")
         return 0
 
 

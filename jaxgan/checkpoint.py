@@ -101,7 +101,7 @@ class Checkpoints:
         host = jax.tree.map(np.array, state)  # a copy: np.asarray would only borrow a CPU array's memory
         record = {"blake2b": digest(host), "arrays": described(host), "metrics": dict(metrics)}
         record["seal"] = seal(record)
-        if self.best and metrics[self.best] is not None:
+        if metrics.get(self.best) is not None:  # scores are not worked out at every checkpoint
             self.policy.scores[step] = self.sign * metrics[self.best]
         items = ocp.args.Composite(state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(record))
         self.saving = step

@@ -13,6 +13,7 @@ from jaxgan.files import replacing
 # What a finished or interrupted run may change when it goes on: nothing here touches what a step computes.
 HARMLESS = ("steps", "log_every", "sample_every", "checkpoint_every", "steps_per_dispatch")
 HARMLESS += ("checkpoint.keep", "checkpoint.best", "checkpoint.best_mode", "data.cache", "data.feed", "data.workers")
+HARMLESS += ("eval.every", "eval.num", "eval.features", "eval.weights")
 HARMLESS += ("on_nonfinite", "nonfinite_limit")  # no step with finite numbers knows of them
 HARMLESS += ("data.on_bad_image",)  # if it leaves images out, the run folder's data.json tells
 
@@ -146,9 +147,14 @@ def default() -> ConfigDict:
     config.checkpoint_every = 1000
     config.checkpoint = ConfigDict()
     config.checkpoint.keep = 3  # newest checkpoints that stay
-    config.checkpoint.best = ""  # a logged metric; the checkpoint with its best value stays as well
+    config.checkpoint.best = ""  # a logged metric or score; the checkpoint with its best value stays as well
     config.checkpoint.best_mode = "min"
     config.sample_grid = 64  # images in the grids drawn while training
+    config.eval = ConfigDict()
+    config.eval.every = 0  # training steps between scores; 0: none
+    config.eval.num = 1000  # samples, and real images, that they are made of
+    config.eval.features = "lenet"  # metrics.features.EXTRACTORS
+    config.eval.weights = ""  # a file of PyTorch, for "inception"
     config.on_nonfinite = "stop"  # or "skip" the update, or "rollback" to a checkpoint, when numbers are not finite
     config.nonfinite_limit = 10  # rollbacks to one checkpoint, or such steps in a row, after which training stops
     config.steps_per_dispatch = 0  # training steps that the device runs at one command; 0: what suits the platform
@@ -170,6 +176,8 @@ POSITIVE += ("model.generator.width", "model.generator.depth", "model.discrimina
 POSITIVE += ("nonfinite_limit", "model.discriminator.maxout", "top_k.decay_steps", "instance_noise.decay_steps")
 POSITIVE += (*_of_both("decay_steps"), *(f"penalty_every.{name}" for name in PENALTIES))
 NOT_NEGATIVE = ("steps_per_dispatch", "data.load_size", "model.init_stddev", "model.discriminator.leak")
+NOT_NEGATIVE += ("eval.every",)
+POSITIVE += ("eval.num",)
 NOT_NEGATIVE += ("model.discriminator.minibatch_stddev", "conditioning.embedding", "conditioning.weight")
 NOT_NEGATIVE += ("conditioning.categories", "conditioning.continuous", "adversarial", "feature_matching")
 NOT_NEGATIVE += ("unrolled_steps", "penalty_settings.nearby", "weight_clip", "instance_noise.stddev", "ema_half_life")

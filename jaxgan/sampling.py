@@ -1,21 +1,34 @@
 """From seeds and labels to images: latents, conditions, truncation, interpolation."""
 
 import functools
+import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
-from jaxgan import keys
+from jaxgan import keys, parallel
 from jaxgan.data.pipeline import to_pixels
+from jaxgan.data.sources import example_shape
+from jaxgan.errors import UserError
 from jaxgan.experiment import GAN
 from jaxgan.models.conditioning import Condition, code
 from jaxgan.state import Variables, apply
 
 Latents = Float[Array, "batch latent"]
 BATCH = 64
+MOST = 2**31 - 1  # that have indices
+
+
+def check_count(count: int, config: ConfigDict) -> None:
+    """Raises a `UserError` if so many examples and their latents, as floats, do not fit into memory."""
+    each = 4 * (config.latent_dim + math.prod(example_shape(config.data)))
+    most = min(parallel.memory() // each, MOST)
+    if count > most:
+        raise UserError(f"--num={count} should be at most {most}, which memory could hold")
 
 
 def latents(seed: int, count: int, latent_dim: int, truncation: float | None = None) -> Latents:

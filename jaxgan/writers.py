@@ -157,27 +157,31 @@ PANELS = (
     ("discriminator outputs (logits)", ("d_real", "d_fake")),
     ("learning rates", ("d_learning_rate", "g_learning_rate")),
 )
+DISTANCES = ("FD-", "FID")
 NAMES = {"d": "discriminator", "g": "generator", "d_real": "on real", "d_fake": "on fake"}
 
 
 def save_curves(path: Path, records: list[dict]) -> None:
-    """Draws the losses, the discriminator's outputs on real and fake, and the learning rates over the steps."""
+    """Draws the losses, the discriminator's outputs on real and fake, learning rates and distances over the steps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (slow to import)
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(7, 9))
+    distances = sorted({name for record in records for name in record if name.startswith(DISTANCES)})
+    panels = [*PANELS, *([("Fréchet distance", distances)] if distances else [])]
+    figure = Figure(figsize=(7, 3 * len(panels)))
     figure.subplots_adjust(0.09, 0.06, 0.97, 0.96, hspace=0.15)  # a layout worked out anew takes most of the time
-    steps = [record["step"] for record in records]
-    for axes, (title, names) in zip(figure.subplots(len(PANELS), sharex=True), PANELS, strict=True):
-        for name, width in zip(names, (2.4, 1.2), strict=True):  # two lines that coincide are both seen
-            values = np.array([record.get(name) for record in records], float)  # None becomes NaN: a gap
-            marker = "." if len(steps) < 3 else ""
-            axes.plot(steps, values, label=NAMES.get(name, NAMES[name[0]]), linewidth=width, marker=marker)
+    for axes, (title, names) in zip(figure.subplots(len(panels), sharex=True), panels, strict=True):
+        for name, width in zip(names, (2.4, *[1.2] * len(names)), strict=False):  # lines that coincide are both seen
+            points = [(record["step"], record[name]) for record in records if name in record]
+            steps, values = np.array(points, float).T if points else ((), ())  # None becomes NaN: a gap
+            label = name if name in distances else NAMES.get(name, NAMES[name[0]])
+            axes.plot(steps, values, label=label, linewidth=width, marker="." if len(steps) < 3 else "")
         axes.set_title(title)
         axes.grid(alpha=0.3)
         axes.legend()
+        if title == "learning rates":
+            axes.set_ylim(bottom=0)
     axes.set_xlabel("step")
-    axes.set_ylim(bottom=0)
     with replacing(path) as partial:
         FigureCanvasAgg(figure).print_png(partial)
 
@@ -251,7 +255,7 @@ class Log:
         """Takes every step's metrics of one dispatch, which began after `first_step`, and writes them at a log step.
 
         Scores of what was drawn after the last of these steps are written with them, also between log steps where
-        samples are due.
+        samples or scores are due.
 
         Raises:
             NotFinite: one of them is not finite; with `config.on_nonfinite` "skip", too many steps in a row have one.
@@ -265,7 +269,8 @@ class Log:
         logs = step % self.config.log_every == 0
         if logs:
             self.collapse.tell(step)
-        if logs or (scores and step % self.config.sample_every == 0):
+        scored = any(every and step % every == 0 for every in (self.config.sample_every, self.config.eval.every))
+        if logs or (scores and scored):
             now = time.perf_counter()
             rate = (step - self.since[0]) / (now - self.since[1])
             self.since = step, now

@@ -35,7 +35,20 @@ hypothesis.settings.load_profile("steady")
 
 
 # Files that take longest come first, so that at the end no worker waits for another one's last file.
-LONGEST = ("reliability", "train", "parallel", "processes", "precision", "train_data", "population", "workers", "fuzz")
+LONGEST = (
+    "reliability",
+    "train",
+    "parallel",
+    "processes",
+    "precision",
+    "train_data",
+    "population",
+    "workers",
+    "fuzz",
+    "steps",
+    "evaluate",
+    "inception",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -73,10 +73,10 @@ def by_device(tree):
     return jax.tree.map(lambda array: np.stack([shard.data for shard in array.addressable_shards]), tree)
 
 
-def outcomes(kind: type = pipeline.ResidentFeed, classes: int = 0, **settings) -> dict:
+def outcomes(classes: int = 0, **settings) -> dict:
     """The state and every step's metrics, from one device and from all of them."""
     config = tiny_config(**settings)
-    feed = made_up_feed(kind, config, config.data.size)
+    feed = made_up_feed(pipeline.ResidentFeed, config, config.data.size)
     inputs = feed.take(0, STEPS)
     found = {}
     for devices, axis_name in (("one", None), ("all", parallel.axis_name())):
@@ -171,10 +171,9 @@ def main(out: str, *group: str) -> None:
         np.savez(out, **leaves(given()))
         return
     smooth = {"targets__real": (0.7, 1.0)}
-    found = {updates: outcomes(updates=updates, **smooth) for updates in steps.UPDATES}
+    found = {"alternating": outcomes(**smooth)}
     found |= {name: outcomes(classes=30, **settings) for name, settings in COMBINATIONS.items()}
     found |= {"copies": copies(), "shares": shares()} | given()
-    found["streaming"] = outcomes(pipeline.StreamingFeed, **smooth, model__family="mlp")
     np.savez(out, refusal=refusal(), devices=jax.local_device_count(), **leaves(found))
 
 

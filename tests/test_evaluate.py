@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from programs import train_tiny
+from programs import records, saved_steps, train_tiny
 from sklearn.datasets import load_digits
 
 import evaluate
@@ -154,10 +154,11 @@ def test_every_class_has_its_distance(arrays, tmp_path):
     one, other = f"--fakes={arrays}/one.npz", f"--reals={arrays}/other.npz"
     argv = (one, other, "--features=pixels", "--per_class")
     assert evaluate.main([*argv, f"--out={tmp_path}/x", f"--neighbours={tmp_path}/y"]) == 2  # 60 are too few
-    np.savez(tmp_path / "all.npz", images=IMAGES, labels=LABELS)
-    every = tmp_path / "all.npz"
+    few = np.concatenate([np.flatnonzero(label == LABELS)[:150] for label in range(3)])
+    np.savez(tmp_path / "more.npz", images=IMAGES[few], labels=LABELS[few])
+    every = tmp_path / "more.npz"
     found = scored(tmp_path, f"--fakes={every}", f"--reals={every}", "--features=pixels", "--per_class")
-    assert list(found["per class"]["pixels"]) == list(NAMES)
+    assert list(found["per class"]["pixels"]) == ["0", "1", "2"]
 
 
 # Runs
@@ -201,6 +202,44 @@ def test_of_a_world_the_scores_are_exact(tmp_path, capsys):
     assert found["scores"].keys() >= {"modes", "high_quality", "reverse_kl", "high_quality_perfect"}
     assert found["scores"]["high_quality_perfect"] == pytest.approx(1 - np.exp(-4.5))
     assert "high_quality" in capsys.readouterr().out
+
+
+# While training
+
+SCORED = ("--config.eval.every=4", "--config.eval.num=300", "--config.eval.features=random")
+
+
+def test_a_run_is_scored_as_evaluate_scores_it_and_the_best_checkpoint_stays(tmp_path, capsys):
+    workdir = tmp_path / "run"
+    best = ("--config.checkpoint.best=FD-random", "--config.checkpoint.keep=1", "--config.log_every=3")
+    assert train_tiny(workdir, *SCORED, *best) == 0
+    out = capsys.readouterr().out
+    assert re.search("^real images score FD-random .*coverage-random", out, re.MULTILINE)
+    found = {line["step"]: line["FD-random"] for line in records(workdir) if "FD-random" in line}
+    assert list(found) == [4, 8, 12]  # log steps or not
+    assert saved_steps(workdir) == sorted({12, min(found, key=found.get)})
+    expected = scored(tmp_path, f"--workdir={workdir}", "--num=300", "--features=random")["scores"]
+    assert found[12] == pytest.approx(expected["FD-random"]["value"], rel=1e-9)
+    with Image.open(workdir / "curves.png") as curves:
+        assert curves.size == (700, 1200)  # with a panel for the distance
+    assert train_tiny(workdir, *SCORED, *best, "--config.eval.every=1000", "--config.steps=13") == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (("--config.eval.num=50",), "needs 260 samples or more, and there are 50"),
+        (("--config.eval.features=lennet",), "did you mean lenet"),
+        (("--config.eval.features=inception",), "--inception_weights=FILE.pth"),
+        (("--config.data.source=world:ring", "--config.model.family=points"), "a toy world has exact scores"),
+        (("--config.checkpoint.best=FID",), "no config.checkpoint.best 'FID'"),
+    ],
+)
+def test_what_cannot_be_scored_is_told_before_training(tmp_path, capsys, settings, told):
+    argv = ("--config.eval.every=4", "--config.eval.num=300", "--config.eval.features=lenet", *settings)
+    assert train_tiny(tmp_path / "run", *argv) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
 
 
 # Mistakes

@@ -14,7 +14,7 @@ from experiments import assert_same_bits, raises_user_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxgan import parallel, steps
+from jaxgan import parallel
 from jaxgan.errors import UserError
 
 METRICS = "[1]"  # where the metrics stand in what the steps return
@@ -59,7 +59,7 @@ def test_an_example_is_given_the_same_bits_on_any_device(found, what):
         np.testing.assert_array_equal(np.concatenate(array), one[path])
 
 
-@pytest.mark.parametrize("updates", [*steps.UPDATES, *COMBINATIONS])
+@pytest.mark.parametrize("updates", ["alternating", *COMBINATIONS])  # of which one is simultaneous
 def test_the_devices_agree_to_the_bit(found, updates):
     """Parameters, BatchNorm's moments, the optimizers' and the average's state."""
     for path, array in branch(found, updates, "all").items():
@@ -69,9 +69,8 @@ def test_the_devices_agree_to_the_bit(found, updates):
         np.testing.assert_array_equal(array[0], array[1], err_msg=path)
 
 
-@pytest.mark.parametrize("updates", steps.UPDATES)
-def test_two_devices_compute_what_one_does(found, updates):
-    one, both = branch(found, updates, "one"), branch(found, updates, "all")
+def test_two_devices_compute_what_one_does(found):
+    one, both = branch(found, "alternating", "one"), branch(found, "alternating", "all")
     assert one.keys() == both.keys()
     assert sum("batch_stats" in path and "mean" in path for path in one) == 3 + 2 * 4
     for path, array in both.items():
@@ -90,17 +89,6 @@ def test_what_looks_at_the_whole_batch_sees_that_of_all_devices(found, name):
     metrics = {path for path in one if path.startswith(METRICS)}
     weights = [key.split("__")[1] for key in COMBINATIONS[name] if key.startswith("penalties__")]
     assert {f"{METRICS}['{weight}']" for weight in weights} < metrics
-
-
-def test_a_stream_gives_two_devices_what_resident_data_gives_them(found):
-    """The state and every step's metrics; and again what one device computes."""
-    one, both = branch(found, "streaming", "one"), branch(found, "streaming", "all")
-    resident = branch(found, "alternating", "all")
-    assert one.keys() == both.keys() == resident.keys()
-    for path, array in both.items():
-        found_here = array if path.startswith(METRICS) else array[0]
-        np.testing.assert_allclose(array, resident[path], rtol=1e-5, atol=1e-6, err_msg=path)
-        np.testing.assert_allclose(found_here, one[path], rtol=1e-3, atol=2e-5, err_msg=path)
 
 
 @pytest.mark.parametrize("kind", ["resident", "streaming"])

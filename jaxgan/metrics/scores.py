@@ -43,6 +43,10 @@ class Samples(NamedTuple):
     features: Features
     labels: Labels | None = None
 
+    def of(self, rows: np.ndarray | slice) -> "Samples":
+        """Some of them."""
+        return Samples(self.features[rows], None if self.labels is None else self.labels[rows])
+
 
 def frechet_distance(fakes: Features, reals: Features) -> Score:
     """FD."""
@@ -81,6 +85,16 @@ def score(fakes: Samples, reals: Samples, name: str) -> dict[str, Score]:
         found |= by_class(logits.argmax(1), fakes.labels, logits.shape[1])
     named = {f"{kind}-{name}": value for kind, value in found.items()}
     return {PUBLISHED.get(kind, kind): value for kind, value in named.items()}
+
+
+def of_halves(reals: Samples, name: str) -> dict[str, Score]:
+    """What real images score: one half of them beside the other one.
+
+    Raises:
+        UserError: as of `score`.
+    """
+    order = np.random.default_rng(1).permutation(len(reals.features.values))
+    return score(*(reals.of(rows) for rows in np.array_split(order, 2)), name)
 
 
 def by_class(decided: Labels, asked: Labels | None, count: int) -> dict[str, Score]:
