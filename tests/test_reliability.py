@@ -73,10 +73,10 @@ def test_of_two_runs_in_a_folder_the_second_is_refused_until_the_first_is_dead(t
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 330 KiB, which is full after two or three checkpoints."""
+    """A file system of 280 KiB, which is full after two or three checkpoints."""
     place = tmp_path / "small"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=330k", "none", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=280k", "none", str(place)]
     if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root may make a small file system")
     yield place
@@ -90,7 +90,7 @@ def test_a_full_disk_costs_files_and_not_the_run(small_disk, tmp_path):
     assert process.returncode == 2, err
     # Among them there may be what TensorStore says of itself.
     *warnings, error = [line for line in err.splitlines() if line.startswith(("warning: ", "error: "))]
-    assert any("the checkpoint of step 12 could not be saved" in line for line in warnings)
+    assert any(re.search(r"the checkpoint of step \d+ could not be saved", line) for line in warnings)
     assert re.search(r"^error: .*lacks step 28: make room", error)
     assert "step 28/28" in out  # it went on to the end
     shutil.copytree(workdir, copy)  # where there is room

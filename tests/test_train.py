@@ -193,6 +193,7 @@ def other(value):
 
 HARMLESS = {"steps", "log_every", "sample_every", "checkpoint_every", "steps_per_dispatch"}
 HARMLESS |= {"checkpoint.keep", "checkpoint.best", "checkpoint.best_mode", "on_nonfinite", "nonfinite_limit"}
+HARMLESS |= {"eval.every", "eval.num", "eval.features", "eval.weights"}
 HARMLESS |= {"data.cache", "data.feed", "data.workers", "data.on_bad_image"}
 
 
