@@ -193,6 +193,24 @@ def test_a_run_s_samples_are_those_of_sample_py(run, tmp_path):
     assert again == found
 
 
+def test_a_test_split_is_what_nothing_was_trained_on(tmp_path):
+    """It is scored beside the samples, and judges a classifier that learned from samples alone."""
+    three = np.flatnonzero(LABELS < 3)
+    assert len(three) == 537
+    for split, rows in {"train": three[:270], "test": three[270:]}.items():
+        for row in rows:
+            place = tmp_path / "data" / split / str(LABELS[row]) / f"{row}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(IMAGES[row, ..., 0]).save(place)
+    conditional = ("--config.conditioning.generator=cbn", "--config.conditioning.discriminator=projection")
+    assert train_tiny(tmp_path / "run", *conditional, f"--config.data.source=folder:{tmp_path}/data") == 0
+    found = scored(tmp_path, f"--workdir={tmp_path}/run", "--num=270", "--features=lenet", "--gan_train")
+    assert found["about"]["real images"] == "the test split"
+    assert found["real images"]["GAN-test-lenet"]["value"] > 0.9
+    assert found["scores"]["GAN-test-lenet"]["value"] < 0.7  # hardly trained
+    assert 0.1 < found["scores"]["GAN-train-lenet"]["value"] < 0.9
+
+
 def test_of_a_world_the_scores_are_exact(tmp_path, capsys):
     toy = {"model.family": "points", "data.source": "world:ring", "steps": 4}
     workdir = tmp_path / "run"
