@@ -45,8 +45,8 @@ def test_scores_are_those_of_the_libraries(name):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_the_libraries_still_say_so(name):
-    pytest.importorskip("prdc")
-    pytest.importorskip("torch_fidelity")
+    pytest.importorskip("prdc", reason="prdc is in the extra scores_test")
+    pytest.importorskip("torch_fidelity", reason="torch-fidelity is in the extra scores_test")
     assert library_scores(*draw(name)) == pytest.approx(GOLDEN[name], rel=1e-6)
 
 

@@ -239,7 +239,7 @@ def test_how_many_batches_were_seen_does_not_matter():
 
 @functools.cache
 def reference():
-    pytest.importorskip("torch_fidelity")
+    pytest.importorskip("torch_fidelity", reason="torch-fidelity is in the extra scores_test")
     import make_golden_inception  # noqa: PLC0415
 
     network = make_golden_inception.network(state())
@@ -257,8 +257,9 @@ def test_the_network_is_torch_fidelity_s(name):
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_the_resize_is_torch_fidelity_s_to_the_last_bit(name):
-    fidelity = pytest.importorskip("torch_fidelity.interpolate_compat_tensorflow")
-    torch = pytest.importorskip("torch")
+    name_of_it = "torch_fidelity.interpolate_compat_tensorflow"
+    fidelity = pytest.importorskip(name_of_it, reason="torch-fidelity is in the extra scores_test")
+    torch = pytest.importorskip("torch", reason="PyTorch comes with torch-fidelity, in the extra scores_test")
     images = random_images(name)
     planes = torch.from_numpy(np.float32(images).transpose(0, 3, 1, 2).copy())
     out = fidelity.interpolate_bilinear_2d_like_tensorflow1x(planes, (SIZE, SIZE), align_corners=False)
