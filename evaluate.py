@@ -121,10 +121,8 @@ def of_run(options: argparse.Namespace) -> Contest | None:
     gan, variables, classes, step = runs.restore(options.workdir, options.step, options.raw, options.member)
     config = gan.config
     sampling.check_count(options.num, config)
-    latents = sampling.latents(options.seed, options.num, config.latent_dim)
     labels = sampling.mixed_labels(gan, options.num)
-    condition = sampling.conditions(gan, options.seed, options.num, labels)
-    drawn = sampling.generate(gan.networks["generator"], variables, latents, condition)
+    drawn = sampling.draw(gan, variables, options.seed, options.num, labels)
     about = {"step": step, "average": not options.raw, "member": options.member, "seed": options.seed}
     about |= {"samples": options.num}
     if world := sources.world_of(config.data):

@@ -29,11 +29,8 @@ def draw(gan: GAN, state: GANState, step: int) -> tuple[UInt8[np.ndarray, "heigh
     # A population shares the grid; of a world each member is scored by all of the samples.
     count = config.sample_grid if world or len(states) == 1 else max(config.sample_grid // len(states), 1)
     labels = sampling.mixed_labels(gan, count)
-    drawn = []
-    for own, seed in zip(states, population.seeds(config), strict=True):
-        latents = sampling.latents(seed, count, config.latent_dim)
-        condition = sampling.conditions(gan, seed, count, labels)
-        drawn.append(sampling.generate(gan.networks["generator"], own.ema["generator"], latents, condition))
+    pairs = zip(states, population.seeds(config), strict=True)
+    drawn = [sampling.draw(gan, own.ema["generator"], seed, count, labels) for own, seed in pairs]
     if world:
         return plot(gan, states[0], world, np.stack(drawn), step), scores(world, np.stack(drawn))
     columns = count if len(states) > 1 else None

@@ -102,3 +102,16 @@ def generate(generator: nn.Module, variables: Variables, points: Latents, condit
         rows = np.minimum(np.arange(start, start + BATCH), count - 1)
         batches.append(_drawn(generator, variables, *jax.tree.map(lambda x, rows=rows: x[rows], (points, condition))))
     return np.concatenate([np.asarray(batch) for batch in batches])[:count]
+
+
+def draw(gan: GAN, variables: Variables, seed: int, count: int, labels: np.ndarray | None) -> np.ndarray:
+    """The first `count` images, or points, of a seed, as a generator of those variables draws them.
+
+    Args:
+        gan: the experiment.
+        variables: of its generator.
+        seed, count: of the images.
+        labels: that are asked for: `mixed_labels`, say.
+    """
+    points = latents(seed, count, gan.config.latent_dim)
+    return generate(gan.networks["generator"], variables, points, conditions(gan, seed, count, labels))

@@ -46,9 +46,7 @@ class Judge:
         count, labels = config.eval.num, sampling.mixed_labels(self.gan, config.eval.num)
         found = []
         for own, seed in zip(population.members(self.gan, state), population.seeds(config), strict=True):
-            latents = sampling.latents(seed, count, config.latent_dim)
-            condition = sampling.conditions(self.gan, seed, count, labels)
-            drawn = sampling.generate(self.gan.networks["generator"], own.ema["generator"], latents, condition)
+            drawn = sampling.draw(self.gan, own.ema["generator"], seed, count, labels)
             fakes = Samples(self.extract(drawn), labels if self.gan.classes else None)
             found.append(values(scores.score(fakes, self.reals, self.extract.name)))
         return {name: float(np.mean([each[name] for each in found])) for name in found[0]}
