@@ -7,8 +7,9 @@ Prints a table and writes scores.json, each score with its 95% interval, with wh
 samples ("raw") where that is another number, and with its floor: what real images score that the run was not trained
 on. Scores are called by the features that they are made of: FID, KID and IS need --inception_weights.
 
-A set of images is a folder, an .npz file with an array `images` uint8 [N, H, W, C] and `labels` if it has any, or a
-data set of TensorFlow Datasets (tfds:mnist). Of a run on a toy world the exact scores are printed.
+A set of images is a folder, an .npz file with an array `images` uint8 [N, H, W, C] and `labels` if it has any, a
+data set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote. Of a run on a toy world the exact
+scores are printed.
 """
 
 import argparse
@@ -31,13 +32,16 @@ from jaxgan.data.decode import Stored
 from jaxgan.errors import Parser, UserError, exit_code, warn
 from jaxgan.files import replacing
 from jaxgan.metrics import features, manifold, scores
-from jaxgan.metrics.classes import accuracy
-from jaxgan.metrics.features import EXTRACTORS, Extractor, Features
-from jaxgan.metrics.scores import Samples, Score
+from jaxgan.metrics.classes import accuracy, confusion
+from jaxgan.metrics.features import EXTRACTORS, Extractor, Features, Kept
+from jaxgan.metrics.moments import Statistics
+from jaxgan.metrics.scores import CLASSIFIERS, Samples, Score
 
 GREY = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # kinds of pictures with one channel
 COLUMNS = 8  # samples in the picture of neighbours, each above its nearest training examples
 NEIGHBOURS = 5
+MOST_ROWS = 20  # of a confusion matrix on the screen
+MOST_CONFUSED = 100  # classes of one in scores.json
 
 
 class Side(NamedTuple):
@@ -61,6 +65,7 @@ class Contest(NamedTuple):
         held_out: examples that nothing was trained on; None where there are none.
         about: what decides the scores besides features, for scores.json.
         folder: where files go if nothing else is said.
+        features: that it is scored by if nothing else is said.
     """
 
     fakes: Side
@@ -68,6 +73,23 @@ class Contest(NamedTuple):
     held_out: Examples | None
     about: dict[str, object]
     folder: Path
+    features: str
+
+
+class Result(NamedTuple):
+    """What one extractor tells.
+
+    Attributes:
+        scores: of the samples.
+        floor: of real images.
+        per_class: the scores of each class, where they were asked for.
+        confusion: how many samples of the class asked for (row) are decided to be of which (column); None if unknown.
+    """
+
+    scores: dict[str, Score]
+    floor: dict[str, Score]
+    per_class: dict[str, dict[str, Score]]
+    confusion: np.ndarray | None
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -76,10 +98,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--workdir", type=Path, help="the run folder that train.py made")
     parser.add_argument("--fakes", help="or any set of images, with --reals: FOLDER, FILE.npz, or tfds:NAME")
     parser.add_argument("--reals", help="what they are compared with")
-    parser.add_argument("--num", type=int, default=10_000, help="how many samples, and how many real images at most")
+    parser.add_argument("--num", type=int, default=10_000, help="samples; and real images in scores of pairs")
     parser.add_argument("--features", help=f"of {', '.join(EXTRACTORS)}: one or several (lenet if there are labels)")
     parser.add_argument("--inception_weights", type=Path, metavar="FILE.pth", help="of pytorch-fid or torch-fidelity")
-    parser.add_argument("--per_class", action="store_true", help="the Fréchet distance of each class as well")
+    parser.add_argument("--per_class", action="store_true", help="the scores of each class as well")
     parser.add_argument(
         "--gan_train", action="store_true", help="train a classifier on samples and test it on real ones"
     )
@@ -87,6 +109,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--step", type=int, help="an older checkpoint than the newest")
     parser.add_argument("--raw", action="store_true", help="the generator itself, not its moving average")
     parser.add_argument("--member", type=int, default=0, help="which one of a population")
+    parser.add_argument(
+        "--save_features", type=Path, metavar="FILE.npz", help="the samples' features, to be scored later"
+    )
     parser.add_argument("--neighbours", type=Path, metavar="FILE.png", help="a picture (neighbours.png, as below)")
     parser.add_argument("--out", type=Path, help="the table as JSON (scores.json in the run folder, or here)")
     options = parser.parse_args(argv)
@@ -103,7 +128,7 @@ def decoded(config: ConfigDict) -> Examples:
     """The examples of a configuration, all of them decoded."""
     examples = pipeline.open_examples(config)
     skip = config.data.on_bad_image == "skip"
-    return cache.in_memory(examples, skip) if isinstance(examples, Undecoded) else examples
+    return cache.in_memory(examples, skip) if isinstance(examples, Undecoded) else cache.digested(examples)
 
 
 def held_out(config: ConfigDict) -> Examples | None:
@@ -134,11 +159,19 @@ def of_run(options: argparse.Namespace) -> Contest | None:
     runs.check_data(options.workdir, reals)
     about |= {"source": config.data.source, "split": config.data.split, "digest": reals.digest}
     asked = labels if gan.classes and classes else None
-    return Contest(Side(drawn, asked), reals, held_out(config), about, options.workdir)
+    usual = config.eval.features if config.eval.features != "lenet" else usual_features(reals)
+    return Contest(Side(drawn, asked), reals, held_out(config), about, options.workdir, usual)
+
+
+def usual_features(reals: Examples) -> str:
+    """Those that need nothing but the examples."""
+    return "lenet" if len(reals.classes) > 1 else "random"
 
 
 def shape_of(stored: Stored) -> tuple[int, int, int]:
     """Height, width and channels of an image as it is stored."""
+    if isinstance(stored, tuple):
+        return (*shape_of(stored[0])[:2], len(stored))
     if isinstance(stored, np.ndarray):
         return (*stored.shape, 1)[:3]
     with Image.open(stored if isinstance(stored, str) else io.BytesIO(stored)) as image:
@@ -188,10 +221,10 @@ def of_two_sets(options: argparse.Namespace) -> Contest:
     count = min(len(fakes), options.num)
     labels = fakes.labels[:count] if fakes.classes and fakes.classes == reals.classes else None
     about = {"fakes": options.fakes, "reals": options.reals, "samples": count, "digest": reals.digest}
-    return Contest(Side(fakes.images[:count], labels), reals, None, about, Path())
+    return Contest(Side(fakes.images[:count], labels), reals, None, about, Path(), usual_features(reals))
 
 
-def floors(extract: Extractor, contest: Contest, count: int) -> dict[str, Score]:
+def floors(extract: Extractor, contest: Contest, reals: Samples, whole: Statistics, count: int) -> dict[str, Score]:
     """What real images score: the test split beside the training examples or, without one, these half beside half.
 
     Where there are too few for that, nothing, with a warning.
@@ -199,28 +232,109 @@ def floors(extract: Extractor, contest: Contest, count: int) -> dict[str, Score]
     try:
         if contest.held_out is None:
             return scores.of_halves(Samples(*features.of_examples(extract, contest.reals, 2 * count)), extract.name)
-        sides = [features.of_examples(extract, examples, count) for examples in (contest.held_out, contest.reals)]
-        return scores.score(*(Samples(*side) for side in sides), extract.name)
+        others = Samples(*features.of_examples(extract, contest.held_out, count))
+        return scores.score(others, reals, extract.name, whole)
     except UserError as error:
         warn(f"what real images score is not known: {error}")
         return {}
 
 
+def judged(extract: Extractor, contest: Contest, fakes: Features, options: argparse.Namespace) -> Result:
+    """All that an extractor tells of a contest, given the samples' features."""
+    whole = features.statistics_of(extract, contest.reals)
+    reals, samples = (
+        Samples(*features.of_examples(extract, contest.reals, options.num)),
+        Samples(fakes, contest.fakes.labels),
+    )
+    found = scores.score(samples, reals, extract.name, whole)
+    floor = floors(extract, contest, reals, whole, options.num)
+    names, cells = contest.reals.classes, None
+    by_class = scores.per_class(samples, reals, names, extract.name) if options.per_class else {}
+    if samples.labels is not None and extract.name in CLASSIFIERS and len(names) <= MOST_CONFUSED:
+        cells = confusion(fakes.logits.argmax(1), samples.labels, len(names))
+    return Result(found, floor, by_class, cells)
+
+
+def of_features(options: argparse.Namespace) -> int:
+    """Scores one file of features beside another one."""
+    places = {"--fakes": options.fakes, "--reals": options.reals}
+    kept = [features.load(Path(place)) for place in places.values()]
+    made = [f"{place} of {side.extractor} {side.digest}" for place, side in zip(places, kept, strict=True)]
+    if kept[0][:2] != kept[1][:2]:
+        raise UserError(f"{made[0]} and {made[1]}: features of different extractors cannot be compared")
+    fakes, reals = (Samples(side.features, side.labels) for side in kept)
+    name = kept[0].extractor
+    result = Result(scores.score(fakes, reals, name), scores.of_halves(reals, name), {}, None)
+    about = {"fakes": options.fakes, "reals": options.reals, "samples": len(kept[0].features.values)}
+    about |= {"features": {name: {"digest": kept[0].digest}}, "real images": "halves of the real images"}
+    report(options.out or Path("scores.json"), about, {name: result}, [])
+    return 0
+
+
+def aligned(rows: list[tuple[str, ...]]) -> str:
+    """A table as text; columns that are empty but for their head are left out."""
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in zip(*columns, strict=True))
+
+
+def told_number(number: float | None) -> str:
+    """Four digits of it, or nothing."""
+    return "" if number is None else f"{number:.4g}"
+
+
 def table(found: dict[str, Score], floor: dict[str, Score]) -> str:
     """Scores as text."""
-    rows = [("score", "value", "95% interval", "raw", "real images")]
-    for name, (estimate, raw) in found.items():
-        value, low, high = (f"{number:.4g}" for number in estimate)
-        beside = f"{floor[name].estimate.value:.4g}" if name in floor else ""
+    rows = [("score", "value", "95% interval", "raw", "real images", "raw", "perfect sampler")]
+    for name, (estimate, raw, perfect) in found.items():
+        value, low, high = map(told_number, estimate)
+        beside = (told_number(floor[name].estimate.value), told_number(floor[name].raw)) if name in floor else ("", "")
         between = "" if low == high else f"{low} to {high}"
-        rows.append((name, value, between, "" if raw is None else f"{raw:.4g}", beside))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+        rows.append((name, value, between, told_number(raw), *beside, told_number(perfect)))
+    return aligned(rows)
+
+
+def class_table(found: dict[str, dict[str, Score]]) -> str:
+    """A row of values for each class."""
+    heads = list(next(iter(found.values())))
+    rows = [(name, *(told_number(own[head].estimate.value) for head in heads)) for name, own in found.items()]
+    return aligned([("class", *heads), *rows])
+
+
+def confusion_table(cells: np.ndarray, names: list[str]) -> str:
+    """A row for each class that was asked for."""
+    rows = [(name, *map(str, row)) for name, row in zip(names, cells, strict=True)]
+    return aligned([("asked for", *names), *rows])
 
 
 def as_json(found: dict[str, Score]) -> dict[str, dict[str, float]]:
     """Scores for scores.json."""
-    return {name: estimate._asdict() | ({} if raw is None else {"raw": raw}) for name, (estimate, raw) in found.items()}
+    named = {
+        name: score.estimate._asdict() | {"raw": score.raw, "perfect": score.perfect} for name, score in found.items()
+    }
+    return {name: {key: number for key, number in row.items() if number is not None} for name, row in named.items()}
+
+
+def report(out: Path, about: dict[str, object], results: dict[str, Result], names: list[str]) -> None:
+    """Prints what was found, and writes it."""
+    found, floor = (
+        {name: score for result in results.values() for name, score in result[side].items()} for side in (0, 1)
+    )
+    print(table(found, floor))
+    content = {"about": about, "scores": as_json(found), "real images": as_json(floor)}
+    for name, result in results.items():
+        if result.per_class:
+            print(f"\nof each class, by {name}\n{class_table(result.per_class)}")
+            rows = {of_class: as_json(own) for of_class, own in result.per_class.items()}
+            content.setdefault("per class", {})[name] = rows
+        if result.confusion is not None:
+            content.setdefault("confusion", {})[name] = result.confusion.tolist()
+            if len(names) <= MOST_ROWS:
+                print(
+                    f"\nclasses that were asked for, and what {name} takes the samples for\n"
+                    f"{confusion_table(result.confusion, names)}"
+                )
+    write(out, content)
 
 
 def write(path: Path, content: dict) -> None:
@@ -231,14 +345,15 @@ def write(path: Path, content: dict) -> None:
     print(path)
 
 
-def gan_train(contest: Contest) -> Score:
-    """The accuracy on real images of a classifier that learned from samples alone."""
+def gan_train(contest: Contest) -> Result:
+    """The accuracy on real test images of a classifier that learned from samples alone."""
     if contest.fakes.labels is None or contest.held_out is None:
         raise UserError("--gan_train needs samples with labels, and a data set with a test split to judge by")
     made = cache.held(np.asarray(contest.fakes.images), contest.fakes.labels, contest.reals.classes)
-    classifier = features.extractor("lenet", made)
-    decided = classifier(contest.held_out.images).logits.argmax(1)
-    return Score(accuracy(decided, contest.held_out.labels))
+    decided = features.extractor("lenet", made)(contest.held_out.images).logits.argmax(1)
+    asked, names = contest.held_out.labels, contest.reals.classes
+    found = {"GAN-train-lenet": Score(accuracy(decided, asked))}
+    return Result(found, {}, {}, confusion(decided, asked, len(names)) if len(names) <= MOST_CONFUSED else None)
 
 
 def draw_neighbours(path: Path, contest: Contest, extract: Extractor, fakes: Features, count: int) -> None:
@@ -258,38 +373,34 @@ def run(argv: list[str]) -> int:
     """Parses, draws, scores and writes."""
     options = parse(argv)
     parallel.cache_compilations()
+    if options.fakes and all(features.holds_features(Path(place)) for place in (options.fakes, options.reals)):
+        return of_features(options)
     contest = of_run(options) if options.workdir else of_two_sets(options)
     if contest is None:
         return 0
     fakes, reals, names = contest.fakes, contest.reals, list(contest.reals.classes)
     if options.per_class and (fakes.labels is None or not names):
         raise UserError("--per_class needs samples and real images with labels of the same classes")
-    chosen = options.features.split(",") if options.features else ["lenet" if len(names) > 1 else "random"]
-    found, floor, used, by_class = {}, {}, {}, {}
+    chosen = [name.strip() for name in (options.features or contest.features).split(",")]
+    results, used = {}, {}
     for name in chosen:
-        extract = features.extractor(name.strip(), reals, options.inception_weights)
-        of_fakes, (of_reals, labels) = extract(fakes.images), features.of_examples(extract, reals, options.num)
-        sides = Samples(of_fakes, fakes.labels), Samples(of_reals, labels)
-        found |= scores.score(*sides, extract.name)
-        floor |= floors(extract, contest, options.num)
-        used[extract.name] = {"digest": extract.digest, "resizer": extract.resizer, "width": of_fakes.values.shape[1]}
-        if options.per_class:
-            by_class[extract.name] = scores.per_class(*sides, names, scores.frechet_distance)
+        extract = features.extractor(name, reals, options.inception_weights)
+        found = extract(fakes.images)
+        results[extract.name] = judged(extract, contest, found, options)
+        used[extract.name] = {"digest": extract.digest, "resizer": extract.resizer, "width": found.values.shape[1]}
         if name == chosen[0]:
             draw_neighbours(
-                options.neighbours or contest.folder / "neighbours.png", contest, extract, of_fakes, options.num
+                options.neighbours or contest.folder / "neighbours.png", contest, extract, found, options.num
             )
+            if options.save_features:
+                features.save(options.save_features, Kept(extract.name, extract.digest, found, fakes.labels))
     if options.gan_train:
-        found["GAN-train-lenet"] = gan_train(contest)
+        results["GAN-train"] = gan_train(contest)
     beside = "the test split" if contest.held_out is not None else "halves of the real images"
-    about = contest.about | {"reals": min(len(reals), options.num), "features": used, "real images": beside}
+    about = contest.about | {"reals": len(reals), "reals in pairs": min(len(reals), options.num)}
+    about |= {"features": used, "real images": beside}
     about |= {"quantiser": "round to uint8", "precision": "float32, statistics float64", "jax": jax.__version__}
-    print(table(found, floor))
-    for name, rows in by_class.items():
-        print(f"\nFréchet distance by {name}, of each class\n{table(rows, {})}")
-    content = {"about": about, "scores": as_json(found), "real images": as_json(floor)}
-    content |= {"per class": {name: as_json(rows) for name, rows in by_class.items()}} if by_class else {}
-    write(options.out or contest.folder / "scores.json", content)
+    report(options.out or contest.folder / "scores.json", about, results, names)
     return 0
 
 

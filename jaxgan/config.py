@@ -30,7 +30,7 @@ def default() -> ConfigDict:
     config.precision = "float32"  # or "bfloat16": what networks compute in; parameters and losses stay float32
 
     config.data = ConfigDict()
-    config.data.source = "digits"  # or tfds:NAME, folder:PATH, array:PATH, world:NAME; see data/sources.py
+    config.data.source = "digits"  # or tfds:, folder:, array:, stacked:, world:...; see data/sources.py
     config.data.split = "train"  # or "test", "train+test", "train[:10%]", ...
     config.data.classes = ()  # names of the only classes to keep; all of them if empty
     config.data.size = 32  # pixels, height and width; this and all that follows is about images, not about worlds

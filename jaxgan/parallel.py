@@ -1,7 +1,8 @@
 """Devices: how work is spread over them. Everywhere else they are no more than the name of an axis."""
 
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -75,6 +76,43 @@ def spread(axis: int | None = None) -> NamedSharding:
 
 def _spec(axis: int | None) -> PartitionSpec:
     return PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, AXIS)
+
+
+@functools.lru_cache(maxsize=64)
+def over_local_devices(function: Callable, axes: tuple[int | None, ...], out_axis: int | None) -> Callable:
+    """The function, jitted, with some arguments spread over this process's devices, whatever other processes do.
+
+    Args:
+        function: for one device, with collectives over `AXIS` where there are several. The same object every time, or
+            it is compiled anew.
+        axes: of each argument, along which it is spread; None if every device has all of it.
+        out_axis: likewise of all results.
+    """
+    devices = jax.local_devices()
+    if len(devices) == 1:
+        return jax.jit(function)
+    specs = {"in_specs": tuple(map(_spec, axes)), "out_specs": _spec(out_axis), "check_vma": False}
+    return jax.jit(jax.shard_map(function, mesh=Mesh(np.array(devices), (AXIS,)), **specs))
+
+
+def on_local_devices(tree: PyTree) -> PyTree:
+    """The tree on each of this process's devices."""
+    return jax.device_put(tree, NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec()))
+
+
+def by_rows(function: Callable, rows: Sequence[np.ndarray], *others: np.ndarray) -> PyTree:
+    """A function's results for each row, each from that row and all of the others, worked out by all local devices.
+
+    Args:
+        function: (*rows, *others) -> arrays with as many rows, each of which depends on no other row.
+        rows: arrays of equally many, at least one.
+        others: arrays.
+    """
+    count, devices = len(rows[0]), jax.local_device_count()
+    filled = np.minimum(np.arange(-(-count // devices) * devices), count - 1)
+    parts = rows if len(filled) == count else [array[filled] for array in rows]
+    mapped = over_local_devices(function, (0,) * len(rows) + (None,) * len(others), 0)
+    return jax.tree.map(lambda array: np.asarray(array)[:count], mapped(*parts, *others))
 
 
 def room_for_data() -> int:

@@ -15,6 +15,7 @@ from jaxgan import experiment, keys, objectives, parallel, processes, steps
 from jaxgan.data import pipeline
 from jaxgan.data.cache import Examples
 from jaxgan.errors import UserError
+from jaxgan.metrics import features, kid, manifold
 
 STEPS = 3
 
@@ -156,6 +157,21 @@ def shares() -> dict:
     return {"inputs": inputs, "lying": lying}
 
 
+def scores() -> dict:
+    """Of features and of images, of which there is one more than two devices divide."""
+    generator = np.random.default_rng(0)
+    fakes, reals = np.float32(generator.normal(0.5, 1, (2, 301, 4)))
+    images = generator.integers(0, 256, (301, 8, 8, 1), np.uint8)
+    extract = features.extractor("random", Examples(images, np.zeros(301, np.int32), ()))
+    return {
+        "neighbours": manifold.nearest(fakes, reals, 3),
+        "manifold": manifold.manifold_scores(fakes, reals),
+        "kernel": kid.kernel_distance(fakes, reals),
+        "features": extract(images).values,
+        "statistics": extract.statistics(images),
+    }
+
+
 KINDS = {"resident": pipeline.ResidentFeed, "streaming": pipeline.StreamingFeed}
 
 
@@ -173,7 +189,7 @@ def main(out: str, *group: str) -> None:
     smooth = {"targets__real": (0.7, 1.0)}
     found = {"alternating": outcomes(**smooth)}
     found |= {name: outcomes(classes=30, **settings) for name, settings in COMBINATIONS.items()}
-    found |= {"copies": copies(), "shares": shares()} | given()
+    found |= {"copies": copies(), "shares": shares(), "scores": scores()} | given()
     np.savez(out, refusal=refusal(), devices=jax.local_device_count(), **leaves(found))
 
 

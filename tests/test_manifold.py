@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.manifold import authenticity, manifold_scores, nearest
+from jaxgan.metrics.manifold import authenticity, manifold_scores, nearest, perfect_coverage
 
 COUNT, WIDTH = 40, 6  # one shape, compiled once
 
@@ -48,8 +48,17 @@ def test_of_one_distribution_density_is_1_and_coverage_its_limit(width):
     found = np.array([values(scores) for scores in found])
     errors = 4 * found.std(0) / np.sqrt(12)
     assert found[:, 2].mean() == pytest.approx(1, abs=errors[2])
-    assert found[:, 3].mean() == pytest.approx(1 - 2**-5, abs=errors[3])
+    assert found[:, 3].mean() == pytest.approx(perfect_coverage(300, 300), abs=errors[3])
     assert found[:, 0].mean() == pytest.approx(found[:, 1].mean(), abs=errors[0] + errors[1])
+
+
+@pytest.mark.parametrize(("fakes", "reals"), [(30, 30), (25, 60), (60, 25)])
+def test_coverage_of_one_distribution_does_not_depend_on_it(fakes, reals):
+    """Numbers in random order: a real one is covered if among the five nearest others, as a whole, one is a fake."""
+    generator = np.random.default_rng(fakes)
+    covered = [generator.permutation(fakes + reals - 1)[:5].min() < fakes for _ in range(20_000)]
+    assert np.mean(covered) == pytest.approx(perfect_coverage(fakes, reals), abs=4 * 0.5 / np.sqrt(20_000))
+    assert perfect_coverage(10**9, 10**9) == pytest.approx(1 - 2**-5)
 
 
 def test_collapse_lowers_recall_and_coverage_but_not_precision():

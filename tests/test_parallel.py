@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from devices import COMBINATIONS
-from experiments import assert_same_bits, raises_user_error
+from devices import COMBINATIONS, scores
+from experiments import assert_same_bits, leaves, raises_user_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,6 +102,13 @@ def test_an_example_is_cropped_and_flipped_alike_on_any_device(found, kind):
     for path, array in both.items():
         np.testing.assert_array_equal(np.concatenate(array, axis=1), one[path])
         np.testing.assert_array_equal(one[path], found[f"['resident batches']['one']{path}"])
+
+
+def test_scores_do_not_depend_on_the_number_of_devices(found):
+    one, both = leaves(scores()), branch(found, "scores")
+    assert both.keys() == one.keys()
+    for path, array in one.items():
+        np.testing.assert_allclose(both[path], array, rtol=1e-5, atol=1e-6, err_msg=path)
 
 
 def test_a_batch_that_two_devices_do_not_divide(found):

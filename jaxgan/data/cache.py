@@ -243,6 +243,11 @@ def held(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Ex
     return Examples(images, labels, classes, total.hexdigest())
 
 
+def digested(examples: Examples) -> Examples:
+    """The same examples with a digest; if they have none, all of them are read for it."""
+    return examples if examples.digest else held(examples.images, examples.labels, examples.classes)
+
+
 def made_once(kind: str, described: object, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Arrays that take long to make, from an .npz file if it is there, and put there if not; one process makes them.
 

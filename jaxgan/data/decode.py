@@ -10,7 +10,8 @@ from PIL import Image, ImageOps
 
 from jaxgan.errors import UserError
 
-Stored = str | bytes | np.ndarray  # a path, an encoded image, or pixels: uint8 [H, W] or [H, W, C]
+# A path, an encoded image, pixels as uint8 [H, W] or [H, W, C], or several of these, one for each channel.
+Stored = str | bytes | np.ndarray | tuple["Stored", ...]
 MODES = {1: "L", 3: "RGB"}  # of pictures with so many channels
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 LASTING = (None, errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ELOOP)  # what is wrong with a file, tomorrow as well
@@ -73,6 +74,9 @@ class Transform:
         raise BadImageError(f"{name} is a bad image ({reason})")
 
     def _transformed(self, stored: Stored) -> np.ndarray:
+        if isinstance(stored, tuple):
+            grey = dataclasses.replace(self, channels=1)
+            return np.concatenate([grey._transformed(channel) for channel in stored], axis=-1)
         if isinstance(stored, np.ndarray):
             pixels = stored if stored.ndim == 3 else stored[..., None]
             if pixels.shape == (self.load_size, self.load_size, self.channels) and self.size == self.load_size:

@@ -184,6 +184,8 @@ def open_examples(config: ConfigDict) -> Examples | Undecoded:
             f"config.data.size={data.size} pixels out of it"
         )
     selection = sources.select(data)
+    if data.source.startswith("stacked:") and data.channels != sources.STACK:
+        raise UserError(f"config.data.channels={data.channels} should be {sources.STACK} for {data.source}")
     if not selection.in_arrays and data.channels not in MODES:
         raise UserError(f"config.data.channels={data.channels} should be 1 (grey) or 3 (colour) for {data.source}")
     size = load_size if data.crop == "random" else data.size

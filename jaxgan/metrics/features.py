@@ -4,7 +4,9 @@ A score by one extractor says nothing beside a score by another one, so every sc
 and carries its hash, and only what the public Inception weights make is called FID.
 """
 
-from collections.abc import Callable
+import functools
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,14 +14,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree, UInt8
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
-from jaxgan import parallel, processes
+from jaxgan import parallel
 from jaxgan.data import cache
 from jaxgan.data.cache import Examples
 from jaxgan.data.pipeline import to_float
+from jaxgan.data.sources import STACK
 from jaxgan.errors import UserError, choose
-from jaxgan.metrics import inception, inception_weights, lenet
+from jaxgan.files import replacing
+from jaxgan.metrics import inception, inception_weights, lenet, moments
+from jaxgan.metrics.moments import Moments, Statistics
 
 REVISION = 1  # of what is kept of real images; after a change of an extractor's code all is worked out anew
 SIDE = 8  # pixels that "pixels" leaves of an image's height and width
@@ -63,16 +68,41 @@ class Extractor(NamedTuple):
     batch: int = 128
 
     def __call__(self, images: UInt8[np.ndarray, "n height width channel"]) -> Features:
-        """Features of images, batch by batch on all devices; of several processes each works out all of them."""
-        alone = processes.several()
-        params, parts = self.params if alone else parallel.replicate(self.params), []
-        for start in range(0, len(images), self.batch):
-            rows = np.minimum(np.arange(start, start + self.batch), len(images) - 1)  # the last batch is filled up
-            batch = np.asarray(images[rows])
-            parts.append(jax.device_get(self.apply(params, batch if alone else parallel.put(batch, 0))))
+        """Features of images, batch by batch, by all of this process's devices."""
+        apply, params = parallel.over_local_devices(self.apply, (None, 0), 0), parallel.on_local_devices(self.params)
+        parts = [jax.device_get(apply(params, batch)) for batch, _ in self._batches(images)]
         values, logits = zip(*parts, strict=True)
         values = np.concatenate(values)[: len(images)]
         return Features(values, None if logits[0] is None else np.concatenate(logits)[: len(images)])
+
+    def statistics(self, images: UInt8[np.ndarray, "n height width channel"]) -> Statistics:
+        """Mean and covariance of the features, which are nowhere held: sums stay on the devices."""
+        add, params = parallel.over_local_devices(_adding(self.apply), (None, None, 0, 0), None), self.params
+        params, total = parallel.on_local_devices(params), None
+        for batch, known in self._batches(images):
+            if total is None:
+                total = moments.empty(jax.eval_shape(self.apply, params, batch)[0].shape[1])
+            total = add(params, total, batch, known)
+        return moments.finish(total)
+
+    def _batches(self, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Batches of one size, which the devices divide; the last is filled up, and which rows are images is told."""
+        devices = jax.local_device_count()
+        size = -(-self.batch // devices) * devices
+        for start in range(0, len(images), size):
+            rows = np.arange(start, start + size)
+            yield np.asarray(images[np.minimum(rows, len(images) - 1)]), rows < len(images)
+
+
+@functools.lru_cache(maxsize=8)
+def _adding(apply: Callable) -> Callable:
+    """(parameters, sums, images, mask) -> the sums with these images' features, of all devices."""
+
+    def add(params: PyTree, total: Moments, images: Images, mask: Bool[Array, " batch"]) -> Moments:
+        own = moments.of_batch(apply(params, images)[0], mask)
+        return moments.merge(total, moments.merge_over(own, parallel.AXIS) if jax.local_device_count() > 1 else own)
+
+    return add
 
 
 @jax.jit
@@ -120,6 +150,36 @@ def of_lenet(examples: Examples, weights: Path | None) -> Extractor:
     return Extractor("lenet", digest, "none", apply, params)
 
 
+def stacked(examples: Examples, weights: Path | None) -> Extractor:
+    """A classifier that reads each channel of Stacked MNIST or its like: the channels' features side by side.
+
+    Its decisions are among all combinations; their logits are the channels' log-probabilities, added.
+    """
+    del weights
+    count = round(len(examples.classes) ** (1 / STACK))
+    if examples.shape[2] != STACK or count**STACK != len(examples.classes) or count < 2:
+        raise UserError(
+            f"features=stacked needs images of stacked:SOURCE, of {STACK} channels and n**{STACK} classes, not of "
+            f"{examples.shape[2]} and {len(examples.classes)}"
+        )
+    first = cache.held(
+        np.ascontiguousarray(examples.images[..., :1]),
+        examples.labels // count ** (STACK - 1),
+        tuple(map(str, range(count))),
+    )
+    network, params, digest = lenet.trained(first)
+
+    @jax.jit
+    def apply(params: PyTree, images: Images) -> tuple[Array, Array]:
+        channels = jnp.moveaxis(to_float(images), 3, 1).reshape(-1, *first.shape)
+        values, logits = network.apply(params, channels)
+        logs = jax.nn.log_softmax(logits).reshape(-1, STACK, count)
+        joint = logs[:, 0, :, None, None] + logs[:, 1, None, :, None] + logs[:, 2, None, None, :]
+        return values.reshape(len(images), -1), joint.reshape(len(images), -1)
+
+    return Extractor("stacked", digest, "none", apply, params)
+
+
 @jax.jit
 def _inception(params: PyTree, images: Images) -> tuple[Array, Array]:
     taps = inception.taps(params, images)
@@ -139,7 +199,7 @@ def of_inception(examples: Examples, weights: Path | None) -> Extractor:
     return Extractor(name, found.sha256, "TensorFlow 1's bilinear to 299x299", _inception, found.params, batch)
 
 
-EXTRACTORS = {"lenet": of_lenet, "inception": of_inception, "pixels": pixels, "random": random}
+EXTRACTORS = {"lenet": of_lenet, "stacked": stacked, "inception": of_inception, "pixels": pixels, "random": random}
 
 
 def extractor(name: str, examples: Examples, weights: Path | None = None) -> Extractor:
@@ -168,3 +228,57 @@ def of_examples(extract: Extractor, examples: Examples, count: int) -> tuple[Fea
 
     arrays = cache.made_once("features", [REVISION, extract.name, extract.digest, examples.digest, len(rows)], make)
     return Features(arrays["values"], arrays.get("logits")), examples.labels[rows]
+
+
+def statistics_of(extract: Extractor, examples: Examples) -> Statistics:
+    """Mean and covariance of the features of all examples; from the cache, and put there if need be."""
+    described = [REVISION, extract.name, extract.digest, examples.digest]
+    arrays = cache.made_once("statistics", described, lambda: extract.statistics(examples.images)._asdict())
+    return Statistics(int(arrays["count"]), arrays["mean"], arrays["covariance"])
+
+
+class Kept(NamedTuple):
+    """Features in a file, with what tells whether other ones may be compared with them.
+
+    Attributes:
+        extractor, digest: of the extractor.
+        features: of the images.
+        labels: int32 [n]; None where there are none.
+    """
+
+    extractor: str
+    digest: str
+    features: Features
+    labels: Int[np.ndarray, " n"] | None
+
+
+def save(path: Path, kept: Kept) -> None:
+    """Writes an .npz file, all of it or nothing."""
+    arrays = {"features": kept.features.values, "logits": kept.features.logits, "labels": kept.labels}
+    arrays |= {"extractor": np.str_(kept.extractor), "digest": np.str_(kept.digest)}
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
+
+
+def holds_features(path: Path) -> bool:
+    """Whether `save` wrote that file, by its names alone."""
+    return zipfile.is_zipfile(path) and "extractor.npy" in zipfile.ZipFile(path).namelist()
+
+
+def load(path: Path) -> Kept:
+    """What `save` wrote.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = dict(arrays)
+        values, logits, labels = (found.get(name) for name in ("features", "logits", "labels"))
+        rows = {len(array) for array in (values, logits, labels) if array is not None}
+        if values.ndim != 2 or len(rows) > 1:
+            raise ValueError(f"features of shape {values.shape}, and {sorted(rows)} rows")
+        return Kept(str(found["extractor"]), str(found["digest"]), Features(values, logits), labels)
+    # Of a damaged file NumPy and the modules under it raise whatever they stumble over.
+    except Exception as error:
+        raise UserError(f"{path} is damaged ({error}): make it again with --save_features") from error

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxgan import population, sampling
+from jaxgan.data import cache
 from jaxgan.data.cache import Examples, Undecoded
 from jaxgan.data.sources import world_of
 from jaxgan.errors import UserError
@@ -34,10 +35,11 @@ class Judge:
             raise UserError("config.eval.every should be 0: a toy world has exact scores wherever samples are drawn")
         if isinstance(examples, Undecoded):
             raise UserError("config.eval.every needs config.data.cache=True, or real images would be decoded each time")
-        weights = Path(settings.weights) if settings.weights else None
+        examples, weights = cache.digested(examples), Path(settings.weights) if settings.weights else None
         self.extract = features.extractor(settings.features, examples, weights)
         both = Samples(*features.of_examples(self.extract, examples, 2 * settings.num))
         self.floor = values(scores.of_halves(both, self.extract.name))
+        self.whole = features.statistics_of(self.extract, examples)
         self.reals = Samples(*features.of_examples(self.extract, examples, settings.num))
 
     def __call__(self, state: GANState) -> dict[str, float]:
@@ -48,7 +50,7 @@ class Judge:
         for own, seed in zip(population.members(self.gan, state), population.seeds(config), strict=True):
             drawn = sampling.draw(self.gan, own.ema["generator"], seed, count, labels)
             fakes = Samples(self.extract(drawn), labels if self.gan.classes else None)
-            found.append(values(scores.score(fakes, self.reals, self.extract.name)))
+            found.append(values(scores.score(fakes, self.reals, self.extract.name, self.whole)))
         return {name: float(np.mean([each[name] for each in found])) for name in found[0]}
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxgan import parallel
 from jaxgan.errors import UserError
 from jaxgan.metrics.intervals import CONFIDENCE, Estimate, curved
 from jaxgan.metrics.moments import Features, checked_pair
@@ -90,7 +91,9 @@ def _sums(
     width = rows.shape[1]
     base = 1 + centre @ centre / width
     sides = [((side - centre) / np.sqrt(width), (side - centre) @ centre / width) for side in (rows, columns)]
-    sums, squares = np.asarray(_row_sums(*(jnp.float32(part) for side in sides for part in side), base), np.float64)
+    of_rows, of_columns = ([np.float32(part) for part in side] for side in sides)
+    found = parallel.by_rows(_row_sums, of_rows, *of_columns, np.asarray(base, np.float32))
+    sums, squares = np.asarray(found, np.float64)
     if alone:
         (centred, lean), _ = sides
         excess = (centred**2).sum(1) + 2 * lean
@@ -100,13 +103,12 @@ def _sums(
     return Sums(sums / others, squares.mean() / others)
 
 
-@jax.jit
 def _row_sums(
     rows: Float[Array, "n width"],
     row_lean: Float[Array, " n"],
     columns: Float[Array, "m width"],
     column_lean: Float[Array, " m"],
-    base: Float[Array, ""] | float,
+    base: Float[Array, ""],
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """Sums of the kernel less a constant, and of its square, over all columns."""
 

@@ -9,7 +9,9 @@ References:
     Alaa et al., How Faithful is your Synthetic Data?, 2022, section 3.3. https://arxiv.org/abs/2102.08921
 """
 
-from functools import partial
+import functools
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxgan import parallel
 from jaxgan.errors import UserError
 from jaxgan.metrics.intervals import CONFIDENCE, Estimate, of_blocks, share_of_blocks, wilson
 from jaxgan.metrics.moments import Features, checked_pair
@@ -46,7 +49,7 @@ class Manifold(NamedTuple):
         density: how many real samples' balls to the fifth neighbour hold a fake, divided by 5. It is 1 on average
             where both sets have one distribution, and may be more.
         coverage: share of real samples whose ball to the fifth neighbour holds a fake: 1 - 2^-5 on average where both
-            sets have one distribution and one size.
+            sets have one distribution and one size; see `perfect_coverage`.
     """
 
     precision: Estimate
@@ -82,14 +85,23 @@ def manifold_scores(
     )
 
 
+def perfect_coverage(fakes: int, reals: int, k: int = 5) -> float:
+    """The mean coverage of so many fakes that have the real samples' distribution.
+
+    Of the fakes and the other real samples around a real one, in the order of their distances, the first k are all real
+    with a probability that depends on their numbers alone.
+    """
+    return 1 - math.prod((reals - i) / (fakes + reals - i) for i in range(1, k + 1))
+
+
 def _scores(
     fakes: Float[np.ndarray, "n width"], reals: Float[np.ndarray, "m width"], k: int, density_k: int
 ) -> tuple[float, float, float, float]:
     """Precision, recall, density and coverage."""
     most = max(k, density_k)  # of both, so that sets of one size share a compiled program
     real_radii, fake_radii = (_nearest(side, side, np.arange(len(side)), most)[0] for side in (reals, fakes))
-    around_reals, _ = _balls(fakes, reals, real_radii[:, np.array([k, density_k]) - 1])
-    around_fakes, to_fake = _balls(reals, fakes, fake_radii[:, k - 1 : k])
+    around_reals, _ = parallel.by_rows(_balls, [fakes], reals, real_radii[:, np.array([k, density_k]) - 1])
+    around_fakes, to_fake = parallel.by_rows(_balls, [reals], fakes, fake_radii[:, k - 1 : k])
     precise, recalled = around_reals[:, 0] > 0, around_fakes[:, 0] > 0
     density, covered = around_reals[:, 1] / density_k, to_fake <= real_radii[:, density_k - 1]
     means = (np.mean(np.asarray(one, np.float64)) for one in (precise, recalled, density, covered))
@@ -102,7 +114,7 @@ def nearest(samples: Features, candidates: Features, k: int = 1) -> Neighbours:
     if not 1 <= k <= len(candidates):
         raise UserError(f"{k} nearest neighbours among {len(candidates)} candidates: ask for 1 to {len(candidates)}")
     squares, index = _nearest(samples, candidates, np.full(len(samples), -1), k)
-    return Neighbours(np.sqrt(np.asarray(squares)), np.asarray(index))
+    return Neighbours(np.sqrt(squares), index)
 
 
 def authenticity(fakes: Features, training: Features, confidence: float = CONFIDENCE) -> Estimate:
@@ -112,9 +124,9 @@ def authenticity(fakes: Features, training: Features, confidence: float = CONFID
     """
     fakes, training = _centred(fakes, training, 2, "an authenticity")
     distance, index = _nearest(fakes, training, np.full(len(fakes), -1), 1)
-    examples, place = np.unique(np.asarray(index)[:, 0], return_inverse=True)
-    own = np.asarray(_nearest(training[examples], training, examples, 1)[0])[:, 0]
-    authentic = np.asarray(distance)[:, 0] > own[place]
+    examples, place = np.unique(index[:, 0], return_inverse=True)
+    own = _nearest(training[examples], training, examples, 1)[0][:, 0]
+    authentic = distance[:, 0] > own[place]
     return wilson(int(authentic.sum()), len(authentic), confidence)
 
 
@@ -134,32 +146,33 @@ def _squares(
     return (row**2).sum() + lengths - 2 * jnp.dot(columns, row, precision=jax.lax.Precision.HIGHEST)
 
 
-@partial(jax.jit, static_argnames="k")
 def _nearest(
-    rows: Float[Array | np.ndarray, "n width"],
-    columns: Float[Array | np.ndarray, "m width"],
-    own: Int[Array | np.ndarray, " n"],
-    k: int,
-) -> tuple[Float[Array, "n k"], Int[Array, "n k"]]:
+    rows: Float[np.ndarray, "n width"], columns: Float[np.ndarray, "m width"], own: Int[np.ndarray, " n"], k: int
+) -> tuple[Float[np.ndarray, "n k"], Int[np.ndarray, "n k"]]:
     """Squared distances to, and places of, the k nearest columns but a row's own one (-1: it has none), in order."""
-    lengths = (columns**2).sum(1)
-
-    def of_row(row_and_own):
-        row, own = row_and_own
-        squares = jnp.where(jnp.arange(len(columns)) == own, jnp.inf, _squares(row, columns, lengths))
-        index = jax.lax.top_k(-squares, k)[1]
-        exact = ((columns[index] - row) ** 2).sum(1)
-        order = jnp.argsort(exact)
-        return exact[order], index[order]
-
-    return jax.lax.map(of_row, (rows, own), batch_size=ROWS)
+    return parallel.by_rows(_nearest_columns(k), [rows, own], columns)
 
 
-@jax.jit
+@functools.cache
+def _nearest_columns(k: int) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
+    def nearest_columns(rows: Array, own: Array, columns: Array) -> tuple[Array, Array]:
+        lengths = (columns**2).sum(1)
+
+        def of_row(row_and_own):
+            row, own = row_and_own
+            squares = jnp.where(jnp.arange(len(columns)) == own, jnp.inf, _squares(row, columns, lengths))
+            index = jax.lax.top_k(-squares, k)[1]
+            exact = ((columns[index] - row) ** 2).sum(1)
+            order = jnp.argsort(exact)
+            return exact[order], index[order]
+
+        return jax.lax.map(of_row, (rows, own), batch_size=ROWS)
+
+    return nearest_columns
+
+
 def _balls(
-    points: Float[Array | np.ndarray, "n width"],
-    centres: Float[Array | np.ndarray, "m width"],
-    radii: Float[Array, "m kinds"],
+    points: Float[Array, "n width"], centres: Float[Array, "m width"], radii: Float[Array, "m kinds"]
 ) -> tuple[Float[Array, "n kinds"], Float[Array, " n"]]:
     """How many balls of given squared radii hold each point, and its squared distance to the nearest centre."""
     lengths = (centres**2).sum(1)

@@ -4,17 +4,20 @@ Their names end in the extractor's. Distances by the public Inception weights al
 papers print them: FID, KID and IS.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
+from jaxgan.errors import UserError
 from jaxgan.metrics import classes, frechet, inception_score, kid, manifold
 from jaxgan.metrics.features import Features
 from jaxgan.metrics.intervals import Estimate
+from jaxgan.metrics.moments import Statistics
 
 PUBLISHED = {"FD-inception": "FID", "KD-inception": "KID", "IS-inception": "IS"}
+CLASSIFIERS = ("lenet", "stacked")  # extractors whose decisions are among the data set's own classes
 SUBSET = 1000  # samples in each of the subsets that KID is usually taken from
 
 Labels = Int[np.ndarray, " n"]
@@ -26,10 +29,12 @@ class Score(NamedTuple):
     Attributes:
         estimate: of the distribution that the samples come from, without bias where that can be taken off.
         raw: what other programs print for these samples, if that is another number.
+        perfect: what a perfect sampler expects of as many samples, where that is known: for `raw`, if there is one.
     """
 
     estimate: Estimate
     raw: float | None = None
+    perfect: float | None = None
 
 
 class Samples(NamedTuple):
@@ -48,9 +53,9 @@ class Samples(NamedTuple):
         return Samples(self.features[rows], None if self.labels is None else self.labels[rows])
 
 
-def frechet_distance(fakes: Features, reals: Features) -> Score:
-    """FD."""
-    found = frechet.frechet_score(fakes.values, reals.values)
+def frechet_distance(fakes: Features, reals: Features | Statistics) -> Score:
+    """FD, from real samples or from statistics that count as exact."""
+    found = frechet.frechet_score(fakes.values, reals if isinstance(reals, Statistics) else reals.values)
     return Score(found.debiased, found.raw)
 
 
@@ -61,27 +66,34 @@ def kernel_distance(fakes: Features, reals: Features) -> Score:
     return Score(kid.kernel_distance(fakes.values, reals.values), raw)
 
 
-def score(fakes: Samples, reals: Samples, name: str) -> dict[str, Score]:
+def manifold_scores(fakes: Features, reals: Features) -> dict[str, Score]:
+    """Those by nearest neighbours."""
+    found = manifold.manifold_scores(fakes.values, reals.values)._asdict()
+    perfect = {"density": 1.0, "coverage": manifold.perfect_coverage(len(fakes.values), len(reals.values))}
+    shares = {kind: Score(estimate, perfect=perfect.get(kind)) for kind, estimate in found.items()}
+    return shares | {"authenticity": Score(manifold.authenticity(fakes.values, reals.values))}
+
+
+def score(fakes: Samples, reals: Samples, name: str, whole: Statistics | None = None) -> dict[str, Score]:
     """Every score of these features that the samples allow for.
 
     Args:
         fakes: the samples.
         reals: what they are compared with.
         name: the extractor's.
+        whole: statistics of all real examples, for the Fréchet distance, if they are more than `reals`.
 
     Raises:
         UserError: there are too few samples, or features are not finite.
     """
-    found = {"FD": frechet_distance(fakes.features, reals.features)}
+    found = {"FD": frechet_distance(fakes.features, whole or reals.features)}
     found["KD"] = kernel_distance(fakes.features, reals.features)
-    shares = manifold.manifold_scores(fakes.features.values, reals.features.values)
-    found |= {kind: Score(estimate) for kind, estimate in shares._asdict().items()}
-    found["authenticity"] = Score(manifold.authenticity(fakes.features.values, reals.features.values))
+    found |= manifold_scores(fakes.features, reals.features)
     logits = fakes.features.logits
     if logits is not None:
         certain = inception_score.inception_score(logits)
         found["IS"] = Score(certain.debiased, certain.splits_mean)
-    if logits is not None and name == "lenet":  # whose classes are the data set's
+    if logits is not None and name in CLASSIFIERS:
         found |= by_class(logits.argmax(1), fakes.labels, logits.shape[1])
     named = {f"{kind}-{name}": value for kind, value in found.items()}
     return {PUBLISHED.get(kind, kind): value for kind, value in named.items()}
@@ -100,18 +112,30 @@ def of_halves(reals: Samples, name: str) -> dict[str, Score]:
 def by_class(decided: Labels, asked: Labels | None, count: int) -> dict[str, Score]:
     """What a classifier of the data set's own classes tells: are all made, equally often, and as asked for?"""
     modes = classes.mode_coverage(decided, count)
-    found = {"modes": Score(Estimate(modes.modes, modes.modes, modes.modes)), "KL": Score(modes.debiased, modes.kl)}
+    seen = count * -np.expm1(len(decided) * np.log1p(-1 / count))
+    found = {"modes": Score(Estimate(modes.modes, modes.modes, modes.modes), perfect=float(seen))}
+    found["KL"] = Score(modes.debiased, modes.kl, modes.floor)
     if asked is not None:
         found["GAN-test"] = Score(classes.accuracy(decided, asked))
     return found
 
 
-def per_class(
-    fakes: Samples, reals: Samples, names: list[str], distance: Callable[[Features, Features], Score]
-) -> dict[str, Score]:
-    """A distance of each class's samples from its real ones."""
-    rows = [[np.flatnonzero(side.labels == label) for side in (fakes, reals)] for label in range(len(names))]
-    return {
-        name: distance(fakes.features[some], reals.features[others])
-        for name, (some, others) in zip(names, rows, strict=True)
-    }
+def per_class(fakes: Samples, reals: Samples, names: Sequence[str], name: str) -> dict[str, dict[str, Score]]:
+    """The scores of each class's samples beside its real ones, by the class's name; those that compare classes are not.
+
+    Raises:
+        UserError: a class has too few samples, or real ones.
+    """
+    found = {}
+    for label, of_class in enumerate(names):
+        some, others = (side.of(np.flatnonzero(side.labels == label)) for side in (fakes, reals))
+        try:
+            own = score(*(Samples(Features(side.features.values, None)) for side in (some, others)), name)
+        except UserError as error:
+            raise UserError(
+                f"class {of_class} has {len(some.labels)} samples and {len(others.labels)} real images: {error}"
+            ) from error
+        if name in CLASSIFIERS:
+            own[f"GAN-test-{name}"] = Score(classes.accuracy(some.features.logits.argmax(1), some.labels))
+        found[of_class] = own
+    return found
