@@ -34,7 +34,7 @@ from jaxgan.files import replacing
 from jaxgan.metrics import features, manifold, scores
 from jaxgan.metrics.classes import accuracy, confusion
 from jaxgan.metrics.features import EXTRACTORS, Extractor, Features, Kept
-from jaxgan.metrics.moments import Statistics
+from jaxgan.metrics.moments import Statistics, statistics
 from jaxgan.metrics.scores import CLASSIFIERS, Samples, Score
 
 GREY = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # kinds of pictures with one channel
@@ -257,15 +257,20 @@ def judged(extract: Extractor, contest: Contest, fakes: Features, options: argpa
 
 def of_features(options: argparse.Namespace) -> int:
     """Scores one file of features beside another one."""
+    for name in ("features", "per_class", "gan_train", "neighbours", "save_features"):
+        if getattr(options, name):
+            raise UserError(f"--{name} needs images, and {options.fakes} and {options.reals} hold features")
     places = {"--fakes": options.fakes, "--reals": options.reals}
     kept = [features.load(Path(place)) for place in places.values()]
     made = [f"{place} of {side.extractor} {side.digest}" for place, side in zip(places, kept, strict=True)]
     if kept[0][:2] != kept[1][:2]:
         raise UserError(f"{made[0]} and {made[1]}: features of different extractors cannot be compared")
-    fakes, reals = (Samples(side.features, side.labels) for side in kept)
+    fakes, reals = (Samples(side.features, side.labels).of(slice(options.num)) for side in kept)
     name = kept[0].extractor
-    result = Result(scores.score(fakes, reals, name), scores.of_halves(reals, name), {}, None)
-    about = {"fakes": options.fakes, "reals": options.reals, "samples": len(kept[0].features.values)}
+    result = Result(
+        scores.score(fakes, reals, name, statistics(reals.features.values)), scores.of_halves(reals, name), {}, None
+    )
+    about = {"fakes": options.fakes, "reals": options.reals, "samples": len(fakes.features.values)}
     about |= {"features": {name: {"digest": kept[0].digest}}, "real images": "halves of the real images"}
     report(options.out or Path("scores.json"), about, {name: result}, [])
     return 0

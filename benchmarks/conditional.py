@@ -6,41 +6,24 @@ The judge is the classifier of `benchmarks.digits`. A run that is there already 
 """
 
 import argparse
-import json
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import digits, report
+from benchmarks import digits, experiments, report
 from jaxgan import runs, sampling
 
 SAMPLES = 1000
-PAGE = Path(__file__).parent.parent / "docs" / "conditional.md"
+PAGE = experiments.ROOT / "docs" / "conditional.md"
 WAYS = [("cbn", "projection"), ("concat", "concat"), ("cbn", "acgan")]
-
-
-def train(workdir: Path, generator: str, discriminator: str) -> float:
-    """Trains one way unless it is there already; returns the seconds that it took."""
-    stopwatch = workdir.with_suffix(".json")
-    if not stopwatch.exists():
-        sides = [f"--config.conditioning.generator={generator}", f"--config.conditioning.discriminator={discriminator}"]
-        command = [sys.executable, "train.py", "--config=configs/digits_conditional.py", f"--workdir={workdir}", *sides]
-        started = time.perf_counter()
-        subprocess.run(command, check=True, cwd=PAGE.parent.parent)
-        stopwatch.write_text(json.dumps(time.perf_counter() - started))
-    return json.loads(stopwatch.read_text())
 
 
 def draw(workdir: Path) -> tuple[np.ndarray, np.ndarray]:
     """As many images of each digit, and the digits that were asked for."""
     gan, variables, *_ = runs.restore(workdir)
     labels = np.repeat(np.arange(10, dtype=np.int32), SAMPLES // 10)
-    latents = sampling.latents(0, SAMPLES, gan.config.latent_dim)
-    condition = sampling.conditions(gan, 0, SAMPLES, labels)
-    return sampling.generate(gan.networks["generator"], variables, latents, condition), labels
+    return sampling.draw(gan, variables, 0, SAMPLES, labels), labels
 
 
 def main() -> None:
@@ -52,7 +35,8 @@ def main() -> None:
     lines = []
     for generator, discriminator in WAYS:
         workdir = options.workdir.absolute() / f"{generator}_{discriminator}"
-        seconds = train(workdir, generator, discriminator)
+        sides = {"conditioning.generator": generator, "conditioning.discriminator": discriminator}
+        seconds = experiments.train("digits_conditional", workdir, sides)
         images, labels = draw(workdir)
         right = classifier.predict(digits.block_means(images)) == labels
         worst = min(range(10), key=lambda digit: right[labels == digit].mean())

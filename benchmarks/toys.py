@@ -8,16 +8,13 @@ run that is there already is not trained again.
 
 import argparse
 import dataclasses
-import json
 import math
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import report
+from benchmarks import experiments, report
 from jaxgan import config as configuration
 from jaxgan import population, runs, sampling
 from jaxgan.data.sources import world_of
@@ -25,7 +22,7 @@ from jaxgan.metrics import mixtures
 
 SEEDS = 10
 SAMPLES = 2500  # as in the paper
-PAGE = Path(__file__).parent.parent / "docs" / "toys.md"
+PAGE = experiments.ROOT / "docs" / "toys.md"
 PACKED = {"packing": 2, "batch_size": 200}
 
 
@@ -53,26 +50,13 @@ ROWS = {
 }
 
 
-def train(row: Row, workdir: Path, settings: dict[str, object]) -> float:
-    """Trains a population unless it is there already; returns the seconds that it took."""
-    stopwatch = workdir.with_suffix(".json")
-    if not stopwatch.exists():
-        options = [f"--config.{name}={value}" for name, value in (row.settings | settings).items()]
-        command = [sys.executable, "train.py", f"--config=configs/{row.config}.py", f"--workdir={workdir}", *options]
-        started = time.perf_counter()
-        subprocess.run(command, check=True, cwd=PAGE.parent.parent)
-        stopwatch.write_text(json.dumps(time.perf_counter() - started))
-    return json.loads(stopwatch.read_text())
-
-
 def member_scores(workdir: Path) -> dict[str, np.ndarray]:
     """Each score of each member, by all of their own samples."""
     config = configuration.load(workdir / "config.json")
     world, found = world_of(config.data), []
     for member, seed in enumerate(population.seeds(config)):
         gan, variables, *_ = runs.restore(workdir, member=member)
-        latents = sampling.latents(seed, SAMPLES, config.latent_dim)
-        drawn = sampling.generate(gan.networks["generator"], variables, latents)
+        drawn = sampling.draw(gan, variables, seed, SAMPLES, None)
         found.append(mixtures.mode_scores(drawn, world.means, world.stddev))
     return {name: np.float64([scores[name] for scores in found]) for name in found[0]}
 
@@ -106,7 +90,7 @@ def main() -> None:
             if row.published:
                 settings = {"population": options.published_seeds, "steps": options.published_steps}
             workdir = options.workdir.absolute() / f"{world}{number}"
-            seconds = train(row, workdir, settings)
+            seconds = experiments.train(row.config, workdir, row.settings | settings)
             scores, steps = member_scores(workdir), configuration.load(workdir / "config.json").steps
             short = f", {steps / 400_000:.3g} of the published" if row.published and steps < 400_000 else ""
             head = [world, row.name, f"{steps:,}{short}", str(len(scores["modes"])), f"{seconds / 60:.1f} min"]

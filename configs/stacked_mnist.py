@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config = mnist.get_config()
     config.data.source = "stacked:tfds:mnist"
     config.data.channels = 3
+    config.eval.features = "stacked"
 
     config.steps = 50_000
     for network in config.optimizer.values():

@@ -113,6 +113,26 @@ def test_features_of_real_images_are_worked_out_once(monkeypatch):
         features.of_examples(kept, examples, 99)
 
 
+def test_statistics_that_stream_are_those_of_all_features(monkeypatch):
+    """Also of a last batch that is not full."""
+    examples = some(slice(0, 300))
+    extract = features.extractor("random", examples)
+    found, expected = features.statistics_of(extract, examples), statistics(extract(examples.images).values)
+    assert found.count == expected.count == 300
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-6)
+    np.testing.assert_allclose(found.covariance, expected.covariance, atol=1e-6 * np.trace(expected.covariance))
+    kept = features.statistics_of(extract._replace(apply=None), examples)  # which cannot be applied
+    np.testing.assert_array_equal(kept.covariance, found.covariance)
+
+
+def test_examples_without_a_digest_are_not_taken_for_others():
+    """As those of an .npy file, which are not read as a whole."""
+    first, second = (some(rows) for rows in (slice(0, 90), slice(90, 180)))
+    bare = [cache.Examples(examples.images, examples.labels, examples.classes) for examples in (first, second)]
+    assert [cache.digested(examples).digest for examples in bare] == [first.digest, second.digest]
+    assert cache.digested(first) is first
+
+
 # Two sets of images
 
 
@@ -150,15 +170,48 @@ def test_scores_do_not_depend_on_how_images_are_kept(arrays, tmp_path):
             np.testing.assert_allclose(from_folder[name]["raw"], score["raw"], rtol=1e-5)
 
 
-def test_every_class_has_its_distance(arrays, tmp_path):
-    one, other = f"--fakes={arrays}/one.npz", f"--reals={arrays}/other.npz"
-    argv = (one, other, "--features=pixels", "--per_class")
-    assert evaluate.main([*argv, f"--out={tmp_path}/x", f"--neighbours={tmp_path}/y"]) == 2  # 60 are too few
+def test_every_class_has_its_scores(arrays, tmp_path, capsys):
+    """Of a set and itself the distances are 0, and each class has as many samples as labels say."""
+    argv = (f"--fakes={arrays}/one.npz", f"--reals={arrays}/other.npz", "--features=pixels", "--per_class")
+    assert evaluate.main([*argv, f"--out={tmp_path}/x", f"--neighbours={tmp_path}/y"]) == 2
+    assert re.search(r"class 0 has 63 samples and 56 real images: .* needs 132 samples", capsys.readouterr().err)
     few = np.concatenate([np.flatnonzero(label == LABELS)[:150] for label in range(3)])
     np.savez(tmp_path / "more.npz", images=IMAGES[few], labels=LABELS[few])
     every = tmp_path / "more.npz"
     found = scored(tmp_path, f"--fakes={every}", f"--reals={every}", "--features=pixels", "--per_class")
-    assert list(found["per class"]["pixels"]) == ["0", "1", "2"]
+    classes = found["per class"]["pixels"]
+    assert list(classes) == ["0", "1", "2"]
+    for own in classes.values():
+        assert own["FD-pixels"]["raw"] == pytest.approx(0, abs=1e-3)
+        assert own["recall-pixels"]["value"] == 1
+        assert own.keys() == {f"{name}-pixels" for name in (*SHARES, "FD", "KD")}
+    assert re.search(r"^class +FD-pixels .*authenticity-pixels\n0 ", capsys.readouterr().out, re.MULTILINE)
+
+
+SHARES = ("precision", "recall", "density", "coverage", "authenticity")
+
+
+def test_features_in_files_are_scored_like_their_images(arrays, tmp_path, capsys):
+    for name, other in (("one", "other"), ("other", "one")):
+        argv = (f"--fakes={arrays}/{name}.npz", f"--reals={arrays}/{other}.npz", "--features=random")
+        found = scored(tmp_path, *argv, f"--save_features={tmp_path}/{name}.npz")
+    kept = scored(tmp_path, f"--fakes={tmp_path}/other.npz", f"--reals={tmp_path}/one.npz")
+    assert kept["scores"].keys() == found["scores"].keys()
+    for name, score in found["scores"].items():
+        assert kept["scores"][name]["value"] == pytest.approx(score["value"], rel=1e-4), name
+    assert kept["about"]["features"] == {"random": {"digest": found["about"]["features"]["random"]["digest"]}}
+    one, other = (features.load(tmp_path / f"{name}.npz") for name in ("one", "other"))
+    np.testing.assert_array_equal(one.labels, LABELS[:600])
+    features.save(tmp_path / "others.npz", other._replace(digest="another"))
+    for place, told in {
+        "others.npz": "features of different extractors cannot be compared",
+        "cut.npz": "is damaged",
+    }.items():
+        if told == "is damaged":
+            content = (tmp_path / "one.npz").read_bytes()
+            (tmp_path / "cut.npz").write_bytes(content[:5000] + bytes(100) + content[5100:])
+        assert evaluate.main([f"--fakes={tmp_path}/{place}", f"--reals={tmp_path}/one.npz", f"--out={tmp_path}/x"]) == 2
+        assert told in capsys.readouterr().err
 
 
 # Runs
@@ -181,11 +234,13 @@ def test_a_run_s_samples_are_those_of_sample_py(run, tmp_path):
         drawn = file["images"]
     examples = evaluate.decoded(evaluate.runs.restore(run).gan.config)
     extract = features.extractor("random", examples)
-    sides = extract(drawn).values, features.of_examples(extract, examples, 320)[0].values
+    sides = extract(drawn).values, extract(examples.images).values  # of all real images
     expected = frechet.frechet_distance(*map(statistics, sides))
-    assert found["scores"]["FD-random"]["raw"] == pytest.approx(expected, rel=1e-9)
+    assert found["scores"]["FD-random"]["raw"] == pytest.approx(expected, rel=1e-5)
     assert found["scores"]["FD-random"]["value"] > 10 * found["real images"]["FD-random"]["raw"]  # hardly trained
-    assert "GAN-test-lenet" in found["scores"]
+    cells = np.array(found["confusion"]["lenet"])
+    np.testing.assert_array_equal(cells.sum(1), 32)  # of each digit
+    assert found["scores"]["GAN-test-lenet"]["value"] == np.trace(cells) / 320
     about = found["about"]
     assert (about["step"], about["average"], about["seed"], about["source"]) == (12, True, 3, "digits")
     assert about["features"]["random"]["digest"] == extract.digest
