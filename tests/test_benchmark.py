@@ -1,5 +1,6 @@
 """The benchmark of the training step: its peers train the same networks, its arithmetic is right, and it measures."""
 
+import json
 import math
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from benchmarks import flops, peer_flax, report, train_step, turns, workloads
+from benchmarks import experiments, flops, peer_flax, report, scores, train_step, turns, workloads
 from benchmarks.turns import Child, ChildError, Ready
 from jaxgan import experiment
 
@@ -234,3 +235,20 @@ def test_the_program_appends_a_table(tmp_path, monkeypatch, capsys):
     assert [row[0] for row in cells[2:]] == ["jaxgan, float32", "plain Flax, float32"]
     assert all(float(row[1].replace(",", "")) > 0 for row in cells[2:])
     assert "times plain Flax, float32, the best peer of all." in text
+
+
+def test_a_cell_of_the_scores_tells_what_stands_beside_a_score():
+    """Its interval, what others print, real images', a perfect sampler's; nothing where there is no such score."""
+    shares = {"scores": {"modes-stacked": {"value": 998.0, "low": 998.0, "high": 998.0, "perfect": 1000.0}}}
+    shares["scores"]["KL-stacked"] = {"value": 0.0213, "low": 0.02, "high": 0.0226, "raw": 0.04071, "perfect": 0.0193}
+    shares["real images"] = {"KL-stacked": {"value": 0.004, "low": 0.0, "high": 0.008, "raw": 0.0236}}
+    told = scores.cell(shares, "KL").split("<br>")
+    assert told == ["0.0213 (0.02 to 0.0226)", "raw 0.0407", "real 0.004, raw 0.0236", "perfect 0.0193"]
+    assert scores.cell(shares, "modes") == "998<br>perfect 1000"
+    assert scores.cell(shares, "GAN-test") == ""
+
+
+def test_training_time_is_that_of_all_logged_steps(tmp_path):
+    lines = [{"step": 100, "steps_per_second": 10.0}, {"step": 150}, {"step": 200, "steps_per_second": 20.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert experiments.seconds(tmp_path) == 15
