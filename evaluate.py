@@ -14,7 +14,6 @@ scores are printed.
 
 import argparse
 import io
-import json
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -30,18 +29,17 @@ from jaxgan.data import cache, pipeline, sources
 from jaxgan.data.cache import CHUNK, Examples, Undecoded
 from jaxgan.data.decode import Stored
 from jaxgan.errors import Parser, UserError, exit_code, warn
-from jaxgan.files import replacing
 from jaxgan.metrics import features, manifold, scores
 from jaxgan.metrics.classes import accuracy, confusion
 from jaxgan.metrics.features import EXTRACTORS, Extractor, Features, Kept
 from jaxgan.metrics.moments import Statistics, statistics
+from jaxgan.metrics.report import Result, report, write
 from jaxgan.metrics.scores import CLASSIFIERS, Samples, Score
 
 GREY = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # kinds of pictures with one channel
 COLUMNS = 8  # samples in the picture of neighbours, each above its nearest training examples
 NEIGHBOURS = 5
-MOST_ROWS = 20  # of a confusion matrix on the screen
-MOST_CONFUSED = 100  # classes of one in scores.json
+MOST_CONFUSED = 100  # classes of a confusion matrix
 
 
 class Side(NamedTuple):
@@ -76,29 +74,15 @@ class Contest(NamedTuple):
     features: str
 
 
-class Result(NamedTuple):
-    """What one extractor tells.
-
-    Attributes:
-        scores: of the samples.
-        floor: of real images.
-        per_class: the scores of each class, where they were asked for.
-        confusion: how many samples of the class asked for (row) are decided to be of which (column); None if unknown.
-    """
-
-    scores: dict[str, Score]
-    floor: dict[str, Score]
-    per_class: dict[str, dict[str, Score]]
-    confusion: np.ndarray | None
-
-
 def parse(argv: list[str]) -> argparse.Namespace:
     """The options, checked."""
     parser = Parser("evaluate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, help="the run folder that train.py made")
     parser.add_argument("--fakes", help="or any set of images, with --reals: FOLDER, FILE.npz, or tfds:NAME")
     parser.add_argument("--reals", help="what they are compared with")
-    parser.add_argument("--num", type=int, default=10_000, help="samples; and real images in scores of pairs")
+    parser.add_argument(
+        "--num", type=int, default=10_000, help="how many samples, and at most how many real images in scores of pairs"
+    )
     parser.add_argument("--features", help=f"of {', '.join(EXTRACTORS)}: one or several (lenet if there are labels)")
     parser.add_argument("--inception_weights", type=Path, metavar="FILE.pth", help="of pytorch-fid or torch-fidelity")
     parser.add_argument("--per_class", action="store_true", help="the scores of each class as well")
@@ -242,10 +226,8 @@ def floors(extract: Extractor, contest: Contest, reals: Samples, whole: Statisti
 def judged(extract: Extractor, contest: Contest, fakes: Features, options: argparse.Namespace) -> Result:
     """All that an extractor tells of a contest, given the samples' features."""
     whole = features.statistics_of(extract, contest.reals)
-    reals, samples = (
-        Samples(*features.of_examples(extract, contest.reals, options.num)),
-        Samples(fakes, contest.fakes.labels),
-    )
+    reals = Samples(*features.of_examples(extract, contest.reals, options.num))
+    samples = Samples(fakes, contest.fakes.labels)
     found = scores.score(samples, reals, extract.name, whole)
     floor = floors(extract, contest, reals, whole, options.num)
     names, cells = contest.reals.classes, None
@@ -276,89 +258,16 @@ def of_features(options: argparse.Namespace) -> int:
     return 0
 
 
-def aligned(rows: list[tuple[str, ...]]) -> str:
-    """A table as text; columns that are empty but for their head are left out."""
-    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
-    widths = [max(map(len, column)) for column in columns]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in zip(*columns, strict=True))
-
-
-def told_number(number: float | None) -> str:
-    """Four digits of it, or nothing."""
-    return "" if number is None else f"{number:.4g}"
-
-
-def table(found: dict[str, Score], floor: dict[str, Score]) -> str:
-    """Scores as text."""
-    rows = [("score", "value", "95% interval", "raw", "real images", "raw", "perfect sampler")]
-    for name, (estimate, raw, perfect) in found.items():
-        value, low, high = map(told_number, estimate)
-        beside = (told_number(floor[name].estimate.value), told_number(floor[name].raw)) if name in floor else ("", "")
-        between = "" if low == high else f"{low} to {high}"
-        rows.append((name, value, between, told_number(raw), *beside, told_number(perfect)))
-    return aligned(rows)
-
-
-def class_table(found: dict[str, dict[str, Score]]) -> str:
-    """A row of values for each class."""
-    heads = list(next(iter(found.values())))
-    rows = [(name, *(told_number(own[head].estimate.value) for head in heads)) for name, own in found.items()]
-    return aligned([("class", *heads), *rows])
-
-
-def confusion_table(cells: np.ndarray, names: list[str]) -> str:
-    """A row for each class that was asked for."""
-    rows = [(name, *map(str, row)) for name, row in zip(names, cells, strict=True)]
-    return aligned([("asked for", *names), *rows])
-
-
-def as_json(found: dict[str, Score]) -> dict[str, dict[str, float]]:
-    """Scores for scores.json."""
-    named = {
-        name: score.estimate._asdict() | {"raw": score.raw, "perfect": score.perfect} for name, score in found.items()
-    }
-    return {name: {key: number for key, number in row.items() if number is not None} for name, row in named.items()}
-
-
-def report(out: Path, about: dict[str, object], results: dict[str, Result], names: list[str]) -> None:
-    """Prints what was found, and writes it."""
-    found, floor = (
-        {name: score for result in results.values() for name, score in result[side].items()} for side in (0, 1)
-    )
-    print(table(found, floor))
-    content = {"about": about, "scores": as_json(found), "real images": as_json(floor)}
-    for name, result in results.items():
-        if result.per_class:
-            print(f"\nof each class, by {name}\n{class_table(result.per_class)}")
-            rows = {of_class: as_json(own) for of_class, own in result.per_class.items()}
-            content.setdefault("per class", {})[name] = rows
-        if result.confusion is not None:
-            content.setdefault("confusion", {})[name] = result.confusion.tolist()
-            if len(names) <= MOST_ROWS:
-                print(
-                    f"\nclasses that were asked for, and what {name} takes the samples for\n"
-                    f"{confusion_table(result.confusion, names)}"
-                )
-    write(out, content)
-
-
-def write(path: Path, content: dict) -> None:
-    """Writes it as JSON, all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n")
-    print(path)
-
-
 def gan_train(contest: Contest) -> Result:
-    """The accuracy on real test images of a classifier that learned from samples alone."""
+    """The accuracy on real test images of a classifier that learned from samples alone, or from real ones."""
     if contest.fakes.labels is None or contest.held_out is None:
         raise UserError("--gan_train needs samples with labels, and a data set with a test split to judge by")
     made = cache.held(np.asarray(contest.fakes.images), contest.fakes.labels, contest.reals.classes)
-    decided = features.extractor("lenet", made)(contest.held_out.images).logits.argmax(1)
     asked, names = contest.held_out.labels, contest.reals.classes
-    found = {"GAN-train-lenet": Score(accuracy(decided, asked))}
-    return Result(found, {}, {}, confusion(decided, asked, len(names)) if len(names) <= MOST_CONFUSED else None)
+    both = (features.extractor("lenet", taught)(contest.held_out.images).logits for taught in (made, contest.reals))
+    decided, by_real = (logits.argmax(1) for logits in both)
+    found, floor = ({"GAN-train-lenet": Score(accuracy(side, asked))} for side in (decided, by_real))
+    return Result(found, floor, {}, confusion(decided, asked, len(names)) if len(names) <= MOST_CONFUSED else None)
 
 
 def draw_neighbours(path: Path, contest: Contest, extract: Extractor, fakes: Features, count: int) -> None:

@@ -1,0 +1,100 @@
+"""What evaluate.py found, as tables on the screen and as JSON."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxgan.files import replacing
+from jaxgan.metrics.scores import Score
+
+MOST_ROWS = 20  # of a confusion matrix on the screen
+
+
+class Result(NamedTuple):
+    """What one extractor tells.
+
+    Attributes:
+        scores: of the samples.
+        floor: of real images.
+        per_class: the scores of each class, where they were asked for.
+        confusion: how many samples of the class asked for (row) are decided to be of which (column); None if unknown.
+    """
+
+    scores: dict[str, Score]
+    floor: dict[str, Score]
+    per_class: dict[str, dict[str, Score]]
+    confusion: np.ndarray | None
+
+
+def aligned(rows: list[tuple[str, ...]]) -> str:
+    """A table as text; columns that are empty but for their head are left out."""
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in zip(*columns, strict=True))
+
+
+def told_number(number: float | None) -> str:
+    """Four digits of it, or nothing."""
+    return "" if number is None else f"{number:.4g}"
+
+
+def table(found: dict[str, Score], floor: dict[str, Score]) -> str:
+    """Scores as text."""
+    rows = [("score", "value", "95% interval", "raw", "real images", "raw", "perfect sampler")]
+    for name, (estimate, raw, perfect) in found.items():
+        value, low, high = map(told_number, estimate)
+        beside = (told_number(floor[name].estimate.value), told_number(floor[name].raw)) if name in floor else ("", "")
+        between = "" if low == high else f"{low} to {high}"
+        rows.append((name, value, between, told_number(raw), *beside, told_number(perfect)))
+    return aligned(rows)
+
+
+def class_table(found: dict[str, dict[str, Score]]) -> str:
+    """A row of values for each class."""
+    heads = list(next(iter(found.values())))
+    rows = [(name, *(told_number(own[head].estimate.value) for head in heads)) for name, own in found.items()]
+    return aligned([("class", *heads), *rows])
+
+
+def confusion_table(cells: np.ndarray, names: list[str]) -> str:
+    """A row for each class that was asked for."""
+    rows = [(name, *map(str, row)) for name, row in zip(names, cells, strict=True)]
+    return aligned([("", *names), *rows])
+
+
+def as_json(found: dict[str, Score]) -> dict[str, dict[str, float]]:
+    """Scores for scores.json."""
+    named = {
+        name: score.estimate._asdict() | {"raw": score.raw, "perfect": score.perfect} for name, score in found.items()
+    }
+    return {name: {key: number for key, number in row.items() if number is not None} for name, row in named.items()}
+
+
+def report(out: Path, about: dict[str, object], results: dict[str, Result], names: list[str]) -> None:
+    """Prints what was found, and writes it."""
+    found, floor = (
+        {name: score for result in results.values() for name, score in result[side].items()} for side in (0, 1)
+    )
+    print(table(found, floor))
+    content = {"about": about, "scores": as_json(found), "real images": as_json(floor)}
+    for name, result in results.items():
+        if result.per_class:
+            print(f"\nof each class, by {name}\n{class_table(result.per_class)}")
+            rows = {of_class: as_json(own) for of_class, own in result.per_class.items()}
+            content.setdefault("per class", {})[name] = rows
+        if result.confusion is not None:
+            content.setdefault("confusion", {})[name] = result.confusion.tolist()
+            if len(names) <= MOST_ROWS:
+                print(f"\n{name}: classes as they should be, in rows, and as decided, in columns")
+                print(confusion_table(result.confusion, names))
+    write(out, content)
+
+
+def write(path: Path, content: dict) -> None:
+    """Writes it as JSON, all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+    print(path)
