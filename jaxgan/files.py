@@ -31,24 +31,18 @@ def spared(what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def sole(path: Path) -> Iterator[bool]:
-    """Yields whether this process has the lock of a file, which is made if need be, to itself."""
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Holds the lock of a file, which is made if need be, and yields whether it does.
+
+    While another process holds it, it says so and waits; or does not wait, and yields False.
+    """
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
-            return
-        yield True
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock of a file, which is made if need be; while another process holds it, says so and waits."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            if not wait:
+                yield False
+                return
             print(f"waiting for another process, which holds {path}", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield True

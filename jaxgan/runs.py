@@ -21,7 +21,7 @@ from jaxgan.checkpoint import Checkpoints
 from jaxgan.data.cache import Examples, Undecoded
 from jaxgan.errors import UserError, choose
 from jaxgan.experiment import GAN
-from jaxgan.files import replacing, sole
+from jaxgan.files import locked, replacing
 from jaxgan.state import Variables
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -82,7 +82,7 @@ def held(workdir: Path) -> Iterator[None]:
         UserError: another run is in it.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    with sole(workdir / LOCK) as mine:
+    with locked(workdir / LOCK, wait=False) as mine:
         if not mine:
             raise UserError(f"another process trains in {workdir}: wait for it, stop it, or choose another --workdir")
         yield

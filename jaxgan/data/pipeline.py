@@ -216,8 +216,8 @@ def feed(
         UserError: an image cannot be decoded, or the configuration contradicts itself.
     """
     data, skip_bad = config.data, config.data.on_bad_image == "skip"
-    size = len(examples) * math.prod(examples.shape)
-    resident = data.feed == "resident" or (data.feed == "auto" and size <= room)
+    each = math.prod(examples.shape) * (1 if len(examples.shape) == 3 else 4)  # bytes
+    resident = data.feed == "resident" or (data.feed == "auto" and len(examples) * each <= room)
     if resident and isinstance(examples, Undecoded):
         examples = cache.in_memory(examples, skip_bad)
     if isinstance(examples, Undecoded) and skip_bad:
@@ -231,7 +231,7 @@ def feed(
         decodes = isinstance(examples, Undecoded) and not examples.selection.in_arrays
         processes = min(workers.cores(), MOST_WORKERS) if decodes else 0
     batches = steps_per_dispatch * math.prod(plan.per_step)
-    fit = MOST_AHEAD // (config.batch_size * math.prod(examples.shape))
+    fit = MOST_AHEAD // (config.batch_size * each)
     return StreamingFeed(examples, plan, processes, ahead=max(2, min(2 * batches, fit)))
 
 
