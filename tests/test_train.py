@@ -13,6 +13,7 @@ from unittest import mock
 
 import jax
 import numpy as np
+import programs
 import pytest
 from PIL import Image
 from programs import (
@@ -214,13 +215,13 @@ def test_every_setting_that_touches_what_a_step_computes_is_refused(tmp_path, na
 
 
 # Each checkpoint takes as long as a hundred steps: the run, which goes on until the signal has arrived, is done again.
-RARELY = "--config.checkpoint_every=40"
+RARELY = ("--config.checkpoint_every=40", "--config.sample_every=40")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, code):
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
-    with started("-u", "train.py", *options(stopped, RARELY, "--config.steps=100000")) as process:
+    with started("-u", "train.py", *options(stopped, *RARELY, "--config.steps=100000")) as process:
         read_until(process, "step 2/")
         process.send_signal(number)
         out, err = process.communicate(timeout=DEADLINE)
@@ -228,8 +229,8 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number, code):
     assert (process.returncode, err, told and told[1]) == (code, "", number.name)
     step = int(told[2])
     assert saved(stopped)[0] == step
-    assert train_tiny(stopped, RARELY, f"--config.steps={step + 3}") == 0
-    assert train_tiny(whole, RARELY, f"--config.steps={step + 3}") == 0
+    assert train_tiny(stopped, *RARELY, f"--config.steps={step + 3}") == 0
+    assert train_tiny(whole, *RARELY, f"--config.steps={step + 3}") == 0
     assert saved(stopped) == saved(whole)
     assert records(stopped) == records(whole)
     assert grids(stopped).items() >= grids(whole).items()
@@ -265,10 +266,8 @@ def test_whenever_the_signal_comes_every_step_that_ran_is_saved(tmp_path, monkey
             looks.append(1)
             return signal.SIGINT if len(looks) > moment else None
 
-    compile_steps = parallel.compile_steps
-
     def counted(function, state, data, inputs, axis, profile):
-        compiled = compile_steps(function, state, data, inputs, axis, profile)
+        compiled = programs.compile_steps(function, state, data, inputs, axis, profile)
         (count,) = {len(leaf) for leaf in jax.tree.leaves(inputs)}
         call = lambda *arguments: (ran.append(count), compiled(*arguments))[1]  # noqa: E731
         return mock.Mock(wraps=compiled, side_effect=call)
