@@ -1,10 +1,12 @@
 """Runs small experiments on one device and on all: python devices.py OUT.npz, for test_parallel.py.
 
-For test_processes.py: python devices.py OUT.npz COORDINATOR INDEX, two processes that leave what their devices draw.
+For test_processes.py: python devices.py OUT.npz COORDINATOR INDEX, two processes that leave what their devices draw,
+say so and wait for their end.
 """
 
 import functools
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -185,7 +187,8 @@ def main(out: str, *group: str) -> None:
         coordinator, index = group
         processes.join(processes.Group(coordinator=coordinator, count=2, index=int(index)))
         np.savez(out, **leaves(given()))
-        return
+        print("drawn", flush=True)
+        time.sleep(600)
     smooth = {"targets__real": (0.7, 1.0)}
     found = {"alternating": outcomes(**smooth)}
     found |= {name: outcomes(classes=30, **settings) for name, settings in COMBINATIONS.items()}

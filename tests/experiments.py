@@ -39,6 +39,8 @@ POINTS = {
     "model__discriminator__depth": 1,
     "model__discriminator__norm": "none",
 }
+# As fast, nearly, with every kind of array: BatchNorm in both networks.
+SMALL = POINTS | {"model__generator__norm": "batch", "model__discriminator__norm": "batch"}
 DCGAN = {"model__family": "dcgan", "data__size": 16}  # the smallest whose discriminator has a BatchNorm
 
 # Its state is the gradient that it was given last, so tests can read gradients from a step's result. With the default
@@ -94,10 +96,16 @@ class Experiment:
         return state, metrics
 
 
-@functools.cache
 def experiment(recorded: bool = False, classes: int = 0, **settings) -> Experiment:
     """The experiment of `tiny_config(**settings)`, made once per session; `recorded`: with RECORDER as optimizers."""
-    return Experiment(tiny_config(**settings), recorded, classes)
+    config = tiny_config(**settings)
+    key = config.to_json(sort_keys=True), recorded, classes  # the same however its settings are given
+    if key not in EXPERIMENTS:
+        EXPERIMENTS[key] = Experiment(config, recorded, classes)
+    return EXPERIMENTS[key]
+
+
+EXPERIMENTS: dict[tuple, Experiment] = {}
 
 
 def gradients(state, network: str):

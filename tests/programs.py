@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 import tiny
 
 import train
-from jaxgan import experiment, population
+from jaxgan import config as configuration
+from jaxgan import experiment, parallel, population
 from jaxgan.checkpoint import Checkpoints
 
 ROOT = Path(train.__file__).parent
@@ -32,13 +35,45 @@ def options(workdir: Path, *more: str) -> list[str]:
 
 
 def train_tiny(workdir: Path, *more: str) -> int:
-    """Runs train.py in this process and leaves its signal handlers as they were."""
+    """Runs train.py in this process, with the programs of `once`, and leaves its signal handlers as they were."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        return train.main(options(workdir, *more))
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, function in ORIGINAL.items():
+            if getattr(parallel, name) is function:  # and not what a test has put in its place
+                patch.setattr(parallel, name, globals()[name])
+        try:
+            return train.main(options(workdir, *more))
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+# To trace a tiny experiment takes longer than to train it: what was compiled for one run serves all that compute the
+# same, that is whose settings differ in harmless ones alone. What tests start in processes of their own shares nothing.
+ORIGINAL = {name: getattr(parallel, name) for name in ("compile_steps", "run_once")}
+MADE: dict[tuple, object] = {}
+
+
+def once(make, gan, *more):
+    """make(), or what it gave for the same experiment and the same things besides."""
+    settings = configuration.flatten(gan.config).items()
+    computed = sorted((name, repr(value)) for name, value in settings if name not in configuration.HARMLESS)
+    key = (tuple(computed), gan.classes, gan.axis_name, *more)
+    if key not in MADE:
+        MADE[key] = make()
+    return MADE[key]
+
+
+def compile_steps(run, state, data, inputs, axis, profile=False):
+    """As `parallel.compile_steps`, but compiled once."""
+    take_step, kinds = run.args[0], str(jax.eval_shape(lambda *trees: trees, state, data, inputs))
+    make = functools.partial(ORIGINAL["compile_steps"], run, state, data, inputs, axis, profile)
+    return once(make, *take_step.args, take_step.func, kinds, axis, profile)
+
+
+def run_once(create, gan):
+    """As `parallel.run_once`, but run once; gives copies, whose memory the steps may reuse."""
+    return jax.tree.map(jnp.array, once(lambda: ORIGINAL["run_once"](create, gan), gan, create))
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 from pathlib import Path
 
 import jax
@@ -384,12 +385,13 @@ def test_a_damaged_checkpoint_is_passed_over_and_nothing_is_moved(trained, capsy
 # As programs
 
 
-@pytest.mark.parametrize(("name", "option"), [("train.py", "--dry_run"), ("sample.py", "--interpolate")])
-def test_help_tells_the_usage(name, option):
-    with started(name, "--help") as process:
-        out, err = process.communicate(timeout=DEADLINE)
-    assert (process.returncode, err) == (0, "")
-    assert f"python {name} --" in out
+@pytest.mark.parametrize(("program", "option"), [(train, "--dry_run"), (sample, "--interpolate")])
+def test_help_tells_the_usage(program, option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(program.main(["--help"]))
+    out, err = capsys.readouterr()
+    assert (ended.value.code, err) == (0, "")
+    assert f"python {program.__name__}.py --" in out
     assert option in out
 
 

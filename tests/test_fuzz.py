@@ -161,27 +161,15 @@ class Trained(NamedTuple):
         folder: of the run.
         images: what sample.py draws of each checkpoint.
         state: the bits of the newest.
-        compiled: the steps of its dispatches, by their inputs, which train.py compiles once.
     """
 
     folder: Path
     images: dict[int, np.ndarray]
     state: tuple[int, dict]
-    compiled: dict
 
     def copy(self, target: Path) -> Path:
         """The folder anew; the copies share their files, of which none is ever written to."""
         return shutil.copytree(self.folder, target, copy_function=os.link)
-
-    def compile_steps(self, run, shapes, data, inputs, axis, profile=False):
-        """What `parallel.compile_steps` gives, but compiled no more than once."""
-        key = len(inputs)
-        if key not in self.compiled:
-            self.compiled[key] = COMPILE(run, shapes, data, inputs, axis, profile)
-        return self.compiled[key]
-
-
-COMPILE = parallel.compile_steps
 
 
 def drawn(workdir: Path, *more: str) -> np.ndarray:
@@ -197,11 +185,8 @@ def state_of(workdir: Path) -> tuple[int, dict]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "run"
-    made = Trained(folder, {}, None, {})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "compile_steps", made.compile_steps)
-        assert train_tiny(folder, *SETTINGS) == 0
-    made = made._replace(images={step: drawn(folder, f"--step={step}") for step in STEPS}, state=state_of(folder))
+    assert train_tiny(folder, *SETTINGS) == 0
+    made = Trained(folder, {step: drawn(folder, f"--step={step}") for step in STEPS}, state_of(folder))
     before = contents(folder)
     yield made
     assert contents(folder) == before  # no case has changed what the others share
@@ -336,8 +321,7 @@ def run_sampled(case: Case) -> int:
 
 
 def resumed(case: Case, workdir: Path) -> int:
-    """Runs train.py, but for what takes long and reads nothing: compiling, drawing samples, rendering curves."""
-    case.patch.setattr(parallel, "compile_steps", case.trained.compile_steps)
+    """Runs train.py, but for what takes long and reads nothing: drawing samples, rendering curves."""
     case.patch.setattr(pictures, "draw", lambda *_: (np.zeros((9, 9, 3), np.uint8), {}))
     case.patch.setattr(FigureCanvasAgg, "print_png", lambda _, path: path.touch())
     code = train_tiny(workdir, *SETTINGS)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from experiments import (
     POINTS,
+    SMALL,
     assert_all_changed,
     assert_same_bits,
     experiment,
@@ -49,7 +50,7 @@ def counted(state, count: float, steps_on: int = 1):
 
 # BatchNorm's moments, Adam's, a moving average, and penalties that remember: all that an update changes. Both networks
 # see the real examples, since the loss is relativistic.
-EVERYTHING = {"loss": "relativistic", "penalties__lecam": 0.1, "penalties__orthogonal": 0.1}
+EVERYTHING = SMALL | {"loss": "relativistic", "penalties__lecam": 0.1, "penalties__orthogonal": 0.1}
 EVERYTHING |= {"penalty_every__orthogonal": 2}
 
 

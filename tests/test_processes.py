@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -90,15 +91,22 @@ def test_only_the_first_process_writes_and_speaks(stopped):
     assert [(start["processes"], start["devices"]) for start in starts] == [(2, 4)]
 
 
-def test_an_example_is_given_the_same_bits_in_any_process_on_any_device(tmp_path):
-    """Its latents and targets, and the image that it is, cropped and flipped."""
+@pytest.fixture(scope="module")
+def abandoned(tmp_path_factory):
+    """What two processes left that drew what examples are given, and the second one's end once the first was killed."""
     program, coordinator = str(ROOT / "tests" / "devices.py"), f"localhost:{free_port()}"
-    outs = [tmp_path / f"{index}.npz" for index in range(2)]
+    outs = [tmp_path_factory.mktemp("drawn") / f"{index}.npz" for index in range(2)]
     one, two = (started(program, str(outs[i]), coordinator, str(i), **TWO_DEVICES) for i in range(2))
     with one as first, two as second:
-        texts = [process.communicate(timeout=2 * MINUTE) for process in (first, second)]
-        assert [first.returncode, second.returncode] == [0, 0], texts
-    alone, (mine, theirs) = leaves(given()), [np.load(out) for out in outs]
+        assert [read_until(process, "drawn") for process in (first, second)]
+        first.kill()
+        _, complaint = second.communicate(timeout=MINUTE)
+    return [np.load(out) for out in outs], second.returncode, complaint
+
+
+def test_an_example_is_given_the_same_bits_in_any_process_on_any_device(abandoned):
+    """Its latents and targets, and the image that it is, cropped and flipped."""
+    alone, (mine, theirs) = leaves(given()), abandoned[0]
     compared = 0
     for path, array in mine.items():
         if "['all']" in path:
@@ -112,7 +120,7 @@ def test_an_example_is_given_the_same_bits_in_any_process_on_any_device(tmp_path
     assert compared == 4 + 2 * 2  # positions, latents, targets of both kinds; images and labels by either feed
 
 
-def test_four_devices_compute_what_one_does_and_one_goes_on_from_their_checkpoint(stopped, tmp_path):
+def test_four_devices_compute_what_one_does(stopped, tmp_path):
     workdir, *_ = stopped
     step, together = newest(workdir)
     alone = tmp_path / "alone"
@@ -120,18 +128,17 @@ def test_four_devices_compute_what_one_does_and_one_goes_on_from_their_checkpoin
     assert newest(alone)[0] == step
     for path, leaf in newest(alone)[1].items():
         np.testing.assert_allclose(together[path], leaf, rtol=1e-3, atol=1e-5, err_msg=path)
-    ahead = (step // 10 + 1) * 10
+
+
+def test_the_death_of_one_process_ends_the_other_within_a_minute_and_says_so(stopped, tmp_path):
+    """Of a run that four devices began, one went on with, and four again."""
+    workdir = shutil.copytree(stopped[0], tmp_path / "run")
+    ahead = (newest(workdir)[0] // 10 + 1) * 10
     assert train_tiny(workdir, *PLAIN, f"--config.steps={ahead}") == 0
     assert newest(workdir)[0] == ahead
-
-
-def test_the_death_of_one_process_ends_the_other_within_a_minute_and_says_so(tmp_path):
-    """Of a run that one device began and four went on with."""
-    workdir = tmp_path / "run"
-    assert train_tiny(workdir, *PLAIN, "--config.steps=10") == 0
     one, two = pair(workdir, *ENDLESS)
     with one as first, two as second:
-        assert wait_until(lambda: logged(workdir) >= 20, seconds=200), first.communicate(timeout=5)
+        assert wait_until(lambda: logged(workdir) >= ahead + 10, seconds=200), first.communicate(timeout=5)
         second.send_signal(signal.SIGKILL)
         _, complaint = first.communicate(timeout=MINUTE)
     assert first.returncode == 2, complaint
@@ -140,26 +147,14 @@ def test_the_death_of_one_process_ends_the_other_within_a_minute_and_says_so(tmp
     assert train_tiny(workdir, *PLAIN, f"--config.steps={logged(workdir) // 10 * 10 + 10}") == 0  # nothing is lost
 
 
-def test_the_death_of_the_first_process_ends_the_other_with_our_message_or_jax_s():
+def test_the_death_of_the_first_process_ends_the_other_with_our_message_or_jax_s(abandoned):
     """JAX's services lie in that one, and it aborts whoever loses them, unless our watch was quicker."""
-    waiting = """
-import sys, time
-from jaxgan import processes
-processes.join(processes.Group(False, sys.argv[1], 2, int(sys.argv[2])))
-print("joined", flush=True)
-time.sleep(600)
-"""
-    coordinator = f"localhost:{free_port()}"
-    one, two = (started("-c", waiting, coordinator, str(index), **TWO_DEVICES) for index in range(2))
-    with one as first, two as second:
-        assert [read_until(process, "joined") for process in (first, second)]
-        first.kill()
-        _, complaint = second.communicate(timeout=MINUTE)
+    _, code, complaint = abandoned
     message = {
         2: "error: process 0 of 2 is gone: start all of them again, they go on from the last checkpoint",
         -signal.SIGABRT: "Terminating process because the JAX distributed service detected fatal errors",
     }
-    assert message[second.returncode] in complaint
+    assert message[code] in complaint
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from experiments import (
     DCGAN,
+    SMALL,
     Experiment,
     applied,
     assert_all_changed,
@@ -29,7 +30,12 @@ from jaxgan import steps
 from jaxgan.data import pipeline
 from jaxgan.data.cache import Examples
 
-FAMILIES = pytest.mark.parametrize("settings", [{}, DCGAN], ids=["mlp", "dcgan"])
+FAMILIES = pytest.mark.parametrize("settings", [SMALL, DCGAN], ids=["points", "dcgan"])
+
+
+def recorded(**settings) -> Experiment:
+    """The small experiment with some settings changed, whose optimizers keep the gradients."""
+    return experiment(recorded=True, **SMALL | settings)
 
 
 @FAMILIES
@@ -57,7 +63,7 @@ def test_a_generator_step_leaves_the_discriminator_alone(settings):
 )
 def test_no_gradient_reaches_the_other_network(step, other, metrics):
     """The losses of a step depend on the other network, yet their derivatives by its parameters are exactly zero."""
-    tiny = experiment(recorded=True, penalties__r2=1.0, model__discriminator__norm="none")
+    tiny = recorded(penalties__r2=1.0, model__discriminator__norm="none")
     take = getattr(steps, f"{step}_step")
 
     def outcome(params):
@@ -74,7 +80,7 @@ def test_no_gradient_reaches_the_other_network(step, other, metrics):
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_one_others():
-    tiny = experiment(recorded=True)
+    tiny = recorded()
     assert_same_bits(tiny.run(3), tiny.run(3))
     # The same first parameters: only the numbers drawn in the steps differ.
     reseeded = tiny.state.replace(seed=jnp.uint32(1))
@@ -83,7 +89,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others():
 
 
 def test_each_step_and_each_repeat_draws_its_own_latents():
-    tiny = experiment(recorded=True, discriminator_steps=2)
+    tiny = recorded(discriminator_steps=2)
     first, _ = tiny.discriminator_step(tiny.state, tiny.one_batch())
     repeated, _ = tiny.discriminator_step(tiny.state, tiny.one_batch(), 1)
     later, _ = tiny.discriminator_step(tiny.state.replace(step=jnp.int32(1)), tiny.one_batch())
@@ -92,7 +98,7 @@ def test_each_step_and_each_repeat_draws_its_own_latents():
 
 
 def test_an_alternating_step_is_its_parts():
-    tiny = experiment(recorded=True, discriminator_steps=2)
+    tiny = recorded(discriminator_steps=2)
     state, metrics = tiny.train_step(tiny.state, tiny.batch())
     expected = tiny.state
     for repeat in range(2):
@@ -112,10 +118,10 @@ def logits_of(tiny: Experiment, params, real, fake):
     return first.logits, second.logits, stats
 
 
-def squared_slopes(tiny: Experiment, params, images):
+def squared_slopes(tiny: Experiment, params, points):
     """Half the squared gradient norm, with one gradient for each logit."""
-    logit = lambda image: applied(tiny, "discriminator", params, image[None])[0].logits[0]  # noqa: E731
-    return 0.5 * (jax.vmap(jax.grad(logit))(images) ** 2).sum((1, 2, 3)).mean()
+    logit = lambda point: applied(tiny, "discriminator", params, point[None])[0].logits[0]  # noqa: E731
+    return 0.5 * (jax.vmap(jax.grad(logit))(points) ** 2).sum(1).mean()
 
 
 @functools.partial(quick_jit, static_argnums=0)
@@ -147,7 +153,7 @@ def both_gradients(tiny: Experiment, real):
     ids=["apart", "joined"],
 )
 def test_a_simultaneous_step_is_two_gradients_at_one_point(settings):
-    tiny = experiment(recorded=True, updates="simultaneous", **settings)
+    tiny = recorded(updates="simultaneous", **settings)
     state, _ = tiny.train_step(tiny.state, tiny.batch())
     expected, stats = both_gradients(tiny, tiny.images()[0])
     for name in ("discriminator", "generator"):
@@ -158,18 +164,18 @@ def test_a_simultaneous_step_is_two_gradients_at_one_point(settings):
 
 def test_a_generator_step_s_gradient_is_that_of_a_simultaneous_one():
     """Before its first update the discriminator is the same in both orders."""
-    tiny, together = experiment(recorded=True), experiment(recorded=True, updates="simultaneous")
+    tiny, together = recorded(), recorded(updates="simultaneous")
     state, _ = tiny.generator_step(tiny.state, tiny.one_batch())
     other, _ = together.train_step(together.state, together.batch())
     assert_close(gradients(state, "generator"), gradients(other, "generator"), atol=1e-5)
     assert_close(state.ema, other.ema)
 
 
-@pytest.mark.parametrize("norm", ["none", "batch"])
-def test_only_batch_norm_notices_whether_batches_are_joined(norm):
+@pytest.mark.parametrize(("norm", "settings"), [("none", SMALL), ("batch", DCGAN)])
+def test_only_batch_norm_notices_whether_batches_are_joined(norm, settings):
     outcomes = []
     for joined in (False, True):
-        tiny = experiment(recorded=True, joined_batches=joined, model__discriminator__norm=norm)
+        tiny = experiment(recorded=True, joined_batches=joined, **settings | {"model__discriminator__norm": norm})
         state, metrics = tiny.discriminator_step(tiny.state, tiny.one_batch())
         outcomes.append((gradients(state, "discriminator"), metrics["d_real"], metrics["d_fake"]))
     if norm == "none":
@@ -179,7 +185,7 @@ def test_only_batch_norm_notices_whether_batches_are_joined(norm):
 
 
 def test_the_moving_average():
-    tiny = experiment(recorded=True)
+    tiny = recorded()
     state, _ = tiny.generator_step(tiny.state, tiny.one_batch())
     expected = jax.tree.map(
         lambda old, new: 0.9 * old + 0.1 * new, tiny.state.ema["generator"], state.networks["generator"].variables
@@ -188,13 +194,13 @@ def test_the_moving_average():
 
 
 def test_without_decay_the_average_is_the_generator_itself():
-    tiny = experiment(recorded=True, ema_decay=0.0)
+    tiny = recorded(ema_decay=0.0)
     state, _ = tiny.generator_step(tiny.state, tiny.one_batch())
     assert_same_bits(state.ema["generator"], state.networks["generator"].variables)
 
 
 def test_with_full_decay_the_average_never_changes():
-    tiny = experiment(recorded=True, ema_decay=1.0)
+    tiny = recorded(ema_decay=1.0)
     state, _ = tiny.generator_step(tiny.state, tiny.one_batch())
     assert_same_bits(state.ema, tiny.state.ema)
 
@@ -202,7 +208,7 @@ def test_with_full_decay_the_average_never_changes():
 @functools.cache
 def scan(repeats: int):
     """An experiment, a feed for it, what makes batches of that, and the compiled scan over training steps."""
-    tiny = experiment(recorded=True, discriminator_steps=repeats)
+    tiny = experiment(recorded=True, discriminator_steps=repeats, **DCGAN | {"data__size": 8})
     images = np.random.default_rng(0).integers(0, 256, (20, 9, 9, 1), np.uint8)
     examples = Examples(images, np.arange(20, dtype=np.int32), ())
     feed = pipeline.ResidentFeed(examples, pipeline.Order(0, 8, repeats, 20))
@@ -238,7 +244,7 @@ def test_the_cuts_between_dispatches_do_not_matter():
 
 @pytest.mark.parametrize("settings", [{}, {"updates": "simultaneous"}])
 def test_many_steps_compile_once(settings):
-    tiny = experiment(recorded=True, **settings)
+    tiny = recorded(**settings)
     tiny.run(5)
     assert tiny.train_step._cache_size() == 1
 
@@ -247,8 +253,8 @@ def test_many_steps_compile_once(settings):
 def test_penalties_add_their_weights_times_their_gradients(updates):
     weights = {"r1": 3.0, "r2": 2.0}
     norm = {"updates": updates, "model__discriminator__norm": "none"}
-    plain = experiment(recorded=True, **norm)
-    tiny = experiment(recorded=True, **norm, **{f"penalties__{name}": weight for name, weight in weights.items()})
+    plain = recorded(**norm)
+    tiny = recorded(**norm, **{f"penalties__{name}": weight for name, weight in weights.items()})
     if updates == "alternating":
         take, use = lambda tiny: tiny.discriminator_step(tiny.state, tiny.one_batch()), "discriminator latents"
     else:
@@ -273,7 +279,7 @@ def test_penalties_add_their_weights_times_their_gradients(updates):
 
 @pytest.mark.parametrize("updates", steps.UPDATES)
 def test_the_counter_and_the_reported_rates(updates):
-    tiny = experiment(recorded=True, updates=updates)
+    tiny = recorded(updates=updates)
     state = tiny.state
     for step in range(3):
         state, metrics = tiny.train_step(state, tiny.batch())
@@ -284,7 +290,7 @@ def test_the_counter_and_the_reported_rates(updates):
 
 @pytest.mark.parametrize("updates", steps.UPDATES)
 def test_the_reported_gradient_norms(updates):
-    tiny = experiment(recorded=True, updates=updates)
+    tiny = recorded(updates=updates)
     state, metrics = tiny.train_step(tiny.state, tiny.batch())
     for name in ("discriminator", "generator"):
         squares = sum(float((np.float64(leaf) ** 2).sum()) for leaf in jax.tree.leaves(gradients(state, name)))
@@ -293,7 +299,7 @@ def test_the_reported_gradient_norms(updates):
 
 def test_the_configured_optimizer_makes_the_update():
     """Adam's first update is as long as the learning rate wherever there is a gradient."""
-    tiny = experiment(optimizer__discriminator__learning_rate=0.03)
+    tiny = experiment(**SMALL, optimizer__discriminator__learning_rate=0.03)
     state, _ = tiny.discriminator_step(tiny.state, tiny.one_batch())
     old, new = (s.networks["discriminator"].variables.params["body"]["Dense_0"]["kernel"] for s in (tiny.state, state))
     sizes = np.abs(new - old)
@@ -303,7 +309,7 @@ def test_the_configured_optimizer_makes_the_update():
 
 def test_a_warm_average_forgets_the_beginning():
     """Its decay is (1 + step) / (10 + step) until that reaches the configured one."""
-    tiny = experiment(recorded=True, ema_warmup=True, ema_decay=0.5)
+    tiny = recorded(ema_warmup=True, ema_decay=0.5)
     for step, decay in ((0, 0.1), (2, 0.25), (8, 0.5), (1000, 0.5)):
         state, _ = tiny.generator_step(tiny.state.replace(step=jnp.int32(step)), tiny.one_batch())
         expected = jax.tree.map(
@@ -320,7 +326,7 @@ REUSE = {"discriminator_steps": 2, "optimizer__discriminator__learning_rate": 0.
 
 
 def test_a_generator_that_reuses_fakes_learns_from_those_of_the_last_update():
-    tiny = experiment(recorded=True, reuse_fakes=True, **REUSE)
+    tiny = recorded(reuse_fakes=True, **REUSE)
     batch = tiny.one_batch(repeat=1)
     generator, discriminator = (tiny.state.networks[name].variables.params for name in ("generator", "discriminator"))
 
@@ -349,7 +355,7 @@ def test_a_generator_that_reuses_fakes_learns_from_those_of_the_last_update():
 
 def test_reused_fakes_save_one_forward_pass():
     """All its arithmetic, and nothing else."""
-    tiny, other = (experiment(recorded=True, reuse_fakes=reuse, **REUSE) for reuse in (True, False))
+    tiny, other = (recorded(reuse_fakes=reuse, **REUSE) for reuse in (True, False))
     batch = tiny.batch()
 
     def forward(state, batch):
@@ -400,8 +406,8 @@ def test_a_step_with_dropout_is_deterministic_and_drops():
 
 def test_half_precision_stays_in_the_features():
     """Parameters, statistics, moments and metrics are float32 before a step and after it."""
-    tiny = experiment(recorded=True, precision="bfloat16")
-    assert_same_bits(tiny.state, experiment(recorded=True).state)
+    tiny = recorded(precision="bfloat16")
+    assert_same_bits(tiny.state, recorded().state)
     state, metrics = tiny.train_step(tiny.state, tiny.batch())
     kinds = lambda tree: {path: (leaf.shape, leaf.dtype) for path, leaf in leaves(tree).items()}  # noqa: E731
     assert kinds(state) == kinds(tiny.state)
@@ -412,8 +418,7 @@ def test_half_precision_stays_in_the_features():
 def test_half_precision_gives_nearly_the_same_gradient():
     """Weights moved by a bfloat16's last bit change it by 2% at most; BatchNorm over 8 examples would change more."""
     long, short = (
-        experiment(recorded=True, precision=precision, model__discriminator__norm="none")
-        for precision in ("float32", "bfloat16")
+        recorded(precision=precision, model__discriminator__norm="none") for precision in ("float32", "bfloat16")
     )
     expected, actual = (
         np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradients(state, "discriminator"))])

@@ -159,32 +159,21 @@ ENDS = {  # how many processes decode, who gets which signal, and the exit code 
 }
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory, pictures) -> Iterator[dict[str, tuple[Path, subprocess.Popen]]]:
-    """A run for each end, all started at once, since they mostly wait for their own imports."""
-    with contextlib.ExitStack() as stack:
-        found = {}
-        for end, (processes, *_) in ENDS.items():
-            workdir = tmp_path_factory.mktemp("runs") / "run"
-            found[end] = workdir, stack.enter_context(training(workdir, pictures, processes))
-        yield found
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
 @pytest.mark.parametrize("end", ENDS)
-def test_no_process_outlives_a_run(runs, end):
-    workdir, process = runs[end]
+def test_no_process_outlives_a_run(tmp_path, pictures, end):
     processes, send, number, code = ENDS[end]
-    metrics = workdir / "metrics.jsonl"
-    while len(members(process.pid)) <= processes or (
-        "start" not in end and not (metrics.exists() and metrics.read_text())
-    ):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    send(process.pid, number)
-    out, err = process.communicate(timeout=4 * PATIENCE)
-    assert process.returncode == code, err
-    assert wait_until(lambda: not members(process.pid)), members(process.pid)
+    workdir, metrics = tmp_path / "run", tmp_path / "run" / "metrics.jsonl"
+    with training(workdir, pictures, processes) as process:
+        while len(members(process.pid)) <= processes or (
+            "start" not in end and not (metrics.exists() and metrics.read_text())
+        ):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.1)
+        send(process.pid, number)
+        out, err = process.communicate(timeout=4 * PATIENCE)
+        assert process.returncode == code, err
+        assert wait_until(lambda: not members(process.pid)), members(process.pid)
     if number == signal.SIGKILL:
         assert "Traceback" not in err  # of a process that loses its parent; Python counts what the parent left behind
     else:
