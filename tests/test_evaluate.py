@@ -195,7 +195,9 @@ def test_features_in_files_are_scored_like_their_images(arrays, tmp_path, capsys
     for name, other in (("one", "other"), ("other", "one")):
         argv = (f"--fakes={arrays}/{name}.npz", f"--reals={arrays}/{other}.npz", "--features=random")
         found = scored(tmp_path, *argv, f"--save_features={tmp_path}/{name}.npz")
-    kept = scored(tmp_path, f"--fakes={tmp_path}/other.npz", f"--reals={tmp_path}/one.npz")
+    out = tmp_path / "kept.json"
+    assert evaluate.main([f"--fakes={tmp_path}/other.npz", f"--reals={tmp_path}/one.npz", f"--out={out}"]) == 0
+    kept = json.loads(out.read_text())
     assert kept["scores"].keys() == found["scores"].keys()
     for name, score in found["scores"].items():
         assert kept["scores"][name]["value"] == pytest.approx(score["value"], rel=1e-4), name

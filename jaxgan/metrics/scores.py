@@ -113,7 +113,7 @@ def by_class(decided: Labels, asked: Labels | None, count: int) -> dict[str, Sco
     """What a classifier of the data set's own classes tells: are all made, equally often, and as asked for?"""
     modes = classes.mode_coverage(decided, count)
     seen = count * -np.expm1(len(decided) * np.log1p(-1 / count))
-    found = {"modes": Score(Estimate(modes.modes, modes.modes, modes.modes), perfect=float(seen))}
+    found = {"modes": Score(Estimate(*[float(modes.modes)] * 3), perfect=float(seen))}
     found["KL"] = Score(modes.debiased, modes.kl, modes.floor)
     if asked is not None:
         found["GAN-test"] = Score(classes.accuracy(decided, asked))
