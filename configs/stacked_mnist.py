@@ -4,8 +4,9 @@ The data set, the counting and the number of samples are PacGAN's; the training 
 
 Command:  python train.py --config=configs/stacked_mnist.py --workdir=runs/stacked_mnist
           python evaluate.py --workdir=runs/stacked_mnist --num=26000
-Time:     not known yet
-Expect:   not trained to the end yet by those who wrote it
+Time:     73 minutes on 2 CPU cores that were busy with other work too; 25 steps/s, so 34 minutes, while they were not
+Expect:   all 1,000 modes and a divergence from even shares of .033, where real digits have .024 (docs/scores.md); after
+          15,000 steps it was .042
 
 References:
     Lin et al., PacGAN: The power of two samples in generative adversarial networks, 2018, section 4.2.

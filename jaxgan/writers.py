@@ -107,7 +107,8 @@ class TensorBoard:
         values = [Summary.Value(tag=name, simple_value=value) for name, value in metrics.items() if value is not None]
         with spared(str(self.folder)):
             if self.file is None:
-                self.file = EventsWriter(str(self.folder / "events"))
+                # The name holds the second; of two files within one the later would replace the other.
+                self.file = EventsWriter(str(self.folder / "events"), f".{step:010d}")
                 start = SessionLog(status=SessionLog.START)  # what was written from this step on is hidden
                 self.file.write_event(Event(step=self.purged, wall_time=time.time(), session_log=start))
             self.file.write_event(Event(step=step, wall_time=time.time(), summary=Summary(value=values)))
