@@ -21,6 +21,9 @@ IMAGES, LABELS = np.uint8(DIGITS.images * 15)[..., None], np.int32(DIGITS.target
 NAMES = tuple(map(str, range(10)))
 
 
+SHORTER = {"STEPS": 300, "BATCH": 32, "LEARNING_RATE": 3e-3}
+
+
 def some(rows: slice) -> cache.Examples:
     return cache.held(IMAGES[rows], LABELS[rows], NAMES)
 
@@ -29,7 +32,8 @@ def some(rows: slice) -> cache.Examples:
 def short_training():
     """A classifier learns long enough to tell digits apart, and no longer."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lenet, "STEPS", 300)
+        for name, value in SHORTER.items():
+            patch.setattr(lenet, name, value)
         yield
 
 

@@ -85,7 +85,8 @@ def test_what_cannot_be_stacked_is_told(source, settings, told):
 
 def test_the_classifier_reads_each_channel(monkeypatch):
     """Its decision is that of one that reads single digits, and a sampler of three even digits has all modes."""
-    monkeypatch.setattr(lenet, "STEPS", 300)
+    for name, value in {"STEPS": 300, "BATCH": 32, "LEARNING_RATE": 3e-3}.items():
+        monkeypatch.setattr(lenet, name, value)
     monkeypatch.setattr(sources, "STACKS", 3000)
     examples = open_stacked()
     extract = features.extractor("stacked", examples)
