@@ -63,7 +63,7 @@ def of_kind(found: dict[str, dict], kind: str) -> dict | None:
 
 
 def number(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
 def cell(found: dict, kind: str) -> str:

@@ -2,8 +2,9 @@
 
 Command:  python train.py --config=configs/mnist_conditional.py --workdir=runs/mnist_conditional
           python sample.py --workdir=runs/mnist_conditional --labels=all --out=mnist.png
-Time:     as configs/mnist.py, with which it shares all but the labels
-Expect:   not trained to the end yet by those who wrote it
+Time:     20 minutes on 2 CPU cores that were busy with other work too
+Expect:   97.7% drawn as asked, by a classifier that is right about 99.1% of real digits; one that learned from samples
+          alone is right about 97.7% of the test split (docs/scores.md)
 """
 
 from ml_collections import ConfigDict

@@ -25,7 +25,7 @@ if importlib.metadata.version("jax").startswith("0.10."):  # later ones know no 
     QUICKLY += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *QUICKLY]).strip()
 
-# Before NumPy is imported: threads of a worker's linear algebra would wait for each other while another worker computes.
+# Before NumPy is imported: a worker's threads of linear algebra would wait for each other while another one computes.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Decoded images go to a folder of this session alone, never to the user's; programs started by tests inherit it.
