@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from jaxgan import config as configuration
-from jaxgan import images, parallel, pictures, runs, sampling
+from jaxgan import images, parallel, runs, sampling
 from jaxgan.data import cache, pipeline, sources
 from jaxgan.data.cache import CHUNK, Examples, Undecoded
 from jaxgan.data.decode import Stored
@@ -33,7 +33,7 @@ from jaxgan.metrics import features, manifold, scores
 from jaxgan.metrics.classes import accuracy, confusion
 from jaxgan.metrics.features import EXTRACTORS, Extractor, Features, Kept
 from jaxgan.metrics.moments import Statistics, statistics
-from jaxgan.metrics.report import Result, report, write
+from jaxgan.metrics.report import Result, report
 from jaxgan.metrics.scores import CLASSIFIERS, Samples, Score
 
 GREY = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # kinds of pictures with one channel
@@ -135,9 +135,8 @@ def of_run(options: argparse.Namespace) -> Contest | None:
     about = {"step": step, "average": not options.raw, "member": options.member, "seed": options.seed}
     about |= {"samples": options.num}
     if world := sources.world_of(config.data):
-        found = pictures.scores(world, drawn[None])
-        print(f"step {step:,}, {options.num:,} samples: {pictures.told(found) or 'samples are not finite'}")
-        write(options.out or options.workdir / "scores.json", {"about": about, "scores": found})
+        exact = Result(scores.of_world(world, drawn), {}, {}, None)
+        report(options.out or options.workdir / "scores.json", about, {"exact": exact}, [])
         return None
     reals = decoded(config)
     runs.check_data(options.workdir, reals)

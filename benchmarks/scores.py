@@ -71,9 +71,7 @@ def cell(found: dict, kind: str) -> str:
     own, floor = of_kind(found["scores"], kind), of_kind(found["real images"], kind)
     if own is None:
         return ""
-    parts = [number(own["value"])]
-    if own["low"] != own["high"]:
-        parts[0] += f" ({number(own['low'])} to {number(own['high'])})"
+    parts = [f"{number(own['value'])} ({number(own['low'])} to {number(own['high'])})"]
     if "raw" in own:
         parts.append(f"raw {number(own['raw'])}")
     if floor is not None:

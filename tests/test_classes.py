@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.classes import accuracy, confusion, mode_coverage
+from jaxgan.metrics.classes import accuracy, confusion, mode_coverage, modes_found
 from jaxgan.metrics.mixtures import mean_xlogx, perfect_scores
 
 # How many of each digit MNIST's training set has.
@@ -38,7 +38,7 @@ def test_rows_of_the_table_are_what_was_asked_for():
 def test_stacked_mnist_has_its_published_floor(count, floor):
     """Published, rounded over both counts: .0195."""
     found = mode_coverage(np.arange(count) % 1000, 1000)
-    assert found.modes == 1000
+    assert found.modes == (1000, pytest.approx(1000, abs=0.01), 1000)
     assert found.floor == pytest.approx(floor, abs=5e-5)
     assert found.floor == pytest.approx(perfect_scores(1000, 2, count)["reverse_kl"], rel=1e-9)
 
@@ -57,7 +57,7 @@ def test_the_floor_is_the_mean_of_a_perfect_sampler(shares):
 
 def test_shares_by_hand():
     found = mode_coverage(np.array([0, 0, 0, 2]), 4)
-    assert found.modes == 2
+    assert found.modes.value == 2
     assert found.kl == pytest.approx(0.75 * np.log(3) + 0.25 * np.log(1))
     assert mode_coverage(np.full(50, 7), 1000).kl == pytest.approx(np.log(1000))
     assert mode_coverage(np.arange(50), 50).kl == pytest.approx(0, abs=1e-12)
@@ -88,6 +88,42 @@ def test_the_interval_covers(case):
     found = np.array([mode_coverage(generator.choice(modes, count, p=shares), modes).debiased for _ in range(200)])
     assert 0.9 <= np.mean((found[:, 1] <= truth) & (truth <= found[:, 2])) <= 0.99
     assert found[:, 0].mean() == pytest.approx(truth, abs=4 * found[:, 0].std() / np.sqrt(200))
+
+
+RARE = np.where(np.arange(1000) < 5, 0.02, 1)
+FOUND = {
+    "even, two samples for each": (np.ones(1000), 2000),
+    "even, five samples for each": (np.ones(1000), 5000),
+    "zipf": (1 / np.arange(1, 1001), 10_000),
+    "a tenth of the modes is common": (np.where(np.arange(100) < 10, 1, 0.01), 2600),
+    "five rare modes": (RARE, 26_000),
+}
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_the_interval_of_modes_covers_what_others_find(case):
+    """As many samples find a mode of share p unless all miss it: with the chance 1 - (1 - p)^N."""
+    weights, count = FOUND[case]
+    shares = weights / weights.sum()
+    expected = (1 - (1 - shares) ** count).sum()
+    generator = np.random.default_rng(len(case))
+    found = [modes_found(generator.multinomial(count, shares), count) for _ in range(200)]
+    assert 0.9 <= np.mean([low <= expected <= high for _, low, high in found]) <= 0.99
+    assert all(0 <= low <= value <= high <= len(shares) for value, low, high in found)
+
+
+def test_modes_with_many_samples_are_certain_and_dead_ones_nearly():
+    assert modes_found(np.full(10, 1000), 10_000) == (10, pytest.approx(10, abs=1e-9), 10)
+    value, low, high = modes_found(np.where(np.arange(10) < 2, 5000, 0), 10_000)
+    assert (value, low) == (2, pytest.approx(2, abs=1e-9))
+    assert 2 < high < 4  # others may come, but hardly more than such a rarity's few
+    assert modes_found(np.zeros(25, int), 100)[:2] == (0, 0)
+
+
+def test_samples_of_no_mode_are_samples():
+    """Twenty samples in as many modes find twenty each time, but not if they are those of a thousand that are good."""
+    counts = np.repeat([1, 0], 20)
+    assert modes_found(counts, 20).low > 18 > modes_found(counts, 1000).low
 
 
 def test_the_mean_of_x_log_x_has_its_ends():

@@ -278,9 +278,13 @@ def test_of_a_world_the_scores_are_exact(tmp_path, capsys):
     assert evaluate.main(["--workdir", str(workdir)]) == 2
     assert train_tiny(workdir, *(f"--config.{name}={value}" for name, value in toy.items())) == 0
     found = scored(tmp_path, f"--workdir={workdir}", "--num=2500")
-    assert found["scores"].keys() >= {"modes", "high_quality", "reverse_kl", "high_quality_perfect"}
-    assert found["scores"]["high_quality_perfect"] == pytest.approx(1 - np.exp(-4.5))
-    assert "high_quality" in capsys.readouterr().out
+    assert found["scores"].keys() == {"modes", "high_quality", "reverse_kl"}
+    assert all(score["low"] <= score["value"] <= score["high"] for score in found["scores"].values())
+    assert found["scores"]["high_quality"]["perfect"] == pytest.approx(1 - np.exp(-4.5))
+    assert found["scores"]["modes"]["value"] < 8  # hardly trained
+    assert re.search(
+        r"^score +value +95% interval +raw +perfect sampler\nmodes ", capsys.readouterr().out, re.MULTILINE
+    )
 
 
 # While training

@@ -20,6 +20,7 @@ from jaxgan.metrics.mixtures import (
     perfect_wasserstein,
     silverman,
     wasserstein,
+    wasserstein_interval,
 )
 
 COUNT = 2500
@@ -140,6 +141,19 @@ def test_quality_ends_at_three_deviations_in_any_direction():
     for mean in grid.means:
         for deviations, share in ((2.999, 1), (3.001, 0)):
             assert score("grid", mean + deviations * 0.05 * ways)["high_quality"] == share
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0, 1), (0.5, 1), (0.02, 0.9)])
+@pytest.mark.parametrize("name", LINES)
+def test_the_interval_of_a_distance_covers(name, shift, scale):
+    """Of a distribution in its place, moved, and narrowed."""
+    world, generator = WORLDS[name], np.random.default_rng(5)
+    fine, quantiles = world.quantiles(100_000), world.quantiles(100)
+    truth = np.abs(shift + (scale - 1) * fine).mean()
+    draws = [wasserstein_interval(shift + scale * generator.choice(fine, 100), quantiles) for _ in range(200)]
+    value, low, high = np.transpose(draws)
+    assert np.mean((low <= truth) & (truth <= high)) >= 0.9
+    assert np.mean(high - value) < 4 * perfect_wasserstein(quantiles)  # and is no longer than it must
 
 
 def slow_scores(samples, means, stddev):

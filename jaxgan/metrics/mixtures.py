@@ -11,10 +11,13 @@ References:
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import xlogy
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from scipy import special
 
+from jaxgan.metrics.intervals import CONFIDENCE, Estimate
+
 RADIUS = 3  # standard deviations around a mode within which a sample is of high quality
+REPLICATES = 500  # of a bootstrap
 
 Scalar = Float[Array, ""]
 Scale = float | Scalar
@@ -36,13 +39,10 @@ def mode_scores(
         reverse_kl: Kullback-Leibler divergence of the shares of all finite samples by nearest mode from uniform shares,
             in nats, from 0 to log(modes), which it also is where no sample is finite.
     """
-    samples, means = jnp.asarray(samples, jnp.float32), jnp.asarray(means, jnp.float32)
     modes = len(means)
-    # Not |x|^2 - 2xm + |m|^2: beside a mean of length 4 that would lose the last digits of a deviation of .05.
-    squares = ((samples[:, None] - means) ** 2).sum(-1)
-    nearest, least = squares.argmin(1), squares.min(1)
+    nearest, least = nearest_modes(samples, means)
     finite = jnp.isfinite(least)
-    good = finite & (least <= (RADIUS * stddev) ** 2)
+    good = finite & (least <= RADIUS * stddev)
     of_mode = nearest[:, None] == jnp.arange(modes)
     found = (of_mode & good[:, None]).any(0).sum()
     counts = (of_mode & finite[:, None]).sum(0)
@@ -53,6 +53,16 @@ def mode_scores(
         # Rounding may leave a little less than 0.
         "reverse_kl": jnp.maximum(xlogy(shares, shares).sum() + jnp.log(jnp.float32(modes)), 0),
     }
+
+
+def nearest_modes(
+    samples: Float[Array | np.ndarray, "n dim"], means: Float[Array | np.ndarray, "modes dim"]
+) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
+    """Which mode is the nearest to each sample, and how far it is away."""
+    samples, means = jnp.asarray(samples, jnp.float32), jnp.asarray(means, jnp.float32)
+    # Not |x|^2 - 2xm + |m|^2: beside a mean of length 4 that would lose the last digits of a deviation of .05.
+    squares = ((samples[:, None] - means) ** 2).sum(-1)
+    return squares.argmin(1), jnp.sqrt(squares.min(1))
 
 
 def perfect_scores(modes: int, dim: int, count: int) -> dict[str, float]:
@@ -87,6 +97,28 @@ def wasserstein(samples: Float[Array | np.ndarray, " n"], quantiles: Float[Array
     samples = jnp.asarray(samples, jnp.float32)
     ordered = jnp.sort(jnp.where(jnp.isnan(samples), jnp.inf, samples))
     return jnp.abs(ordered - jnp.asarray(quantiles, jnp.float32)).mean()
+
+
+def wasserstein_interval(
+    samples: Float[np.ndarray, " n"], quantiles: Float[np.ndarray, " n"], confidence: float = CONFIDENCE
+) -> Estimate:
+    """`wasserstein` with an interval for the distance of the distribution that the samples come from.
+
+    By the triangle inequality samples are no farther from that distribution's distance than from the distribution
+    itself, and how far from it they are, a bootstrap tells.
+
+    Args:
+        samples: finite ones, in any order.
+        quantiles: as `wasserstein` takes them.
+        confidence: that the interval holds the distance, or more.
+    """
+    ordered, count = np.sort(samples.astype(np.float64)), len(samples)
+    generator = np.random.default_rng(1)
+    below = np.cumsum(generator.multinomial(count, np.full(count, 1 / count), REPLICATES), 1)[:, :-1]
+    strays = np.abs(below - np.arange(1, count)) @ np.diff(ordered) / count
+    half = float(np.quantile(strays, confidence))
+    value = float(np.abs(ordered - quantiles).mean())
+    return Estimate(value, max(value - half, 0.0), value + half)
 
 
 def perfect_wasserstein(quantiles: Float[np.ndarray, " n"]) -> float:

@@ -46,8 +46,7 @@ def table(found: dict[str, Score], floor: dict[str, Score]) -> str:
     for name, (estimate, raw, perfect) in found.items():
         value, low, high = map(told_number, estimate)
         beside = (told_number(floor[name].estimate.value), told_number(floor[name].raw)) if name in floor else ("", "")
-        between = "" if low == high else f"{low} to {high}"
-        rows.append((name, value, between, told_number(raw), *beside, told_number(perfect)))
+        rows.append((name, value, f"{low} to {high}", told_number(raw), *beside, told_number(perfect)))
     return aligned(rows)
 
 
@@ -89,12 +88,7 @@ def report(out: Path, about: dict[str, object], results: dict[str, Result], name
             if len(names) <= MOST_ROWS:
                 print(f"\n{name}: classes as they should be, in rows, and as decided, in columns")
                 print(confusion_table(result.confusion, names))
-    write(out, content)
-
-
-def write(path: Path, content: dict) -> None:
-    """Writes it as JSON, all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n")
-    print(path)
+    print(out)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
+from jaxgan.data.worlds import World
 from jaxgan.errors import UserError
-from jaxgan.metrics import classes, frechet, inception_score, kid, manifold
+from jaxgan.metrics import classes, frechet, inception_score, kid, manifold, mixtures
 from jaxgan.metrics.features import Features
-from jaxgan.metrics.intervals import Estimate
+from jaxgan.metrics.intervals import Estimate, wilson
 from jaxgan.metrics.moments import Statistics
 
 PUBLISHED = {"FD-inception": "FID", "KD-inception": "KID", "IS-inception": "IS"}
@@ -111,12 +112,37 @@ def of_halves(reals: Samples, name: str) -> dict[str, Score]:
 
 def by_class(decided: Labels, asked: Labels | None, count: int) -> dict[str, Score]:
     """What a classifier of the data set's own classes tells: are all made, equally often, and as asked for?"""
-    modes = classes.mode_coverage(decided, count)
-    seen = count * -np.expm1(len(decided) * np.log1p(-1 / count))
-    found = {"modes": Score(Estimate(*[float(modes.modes)] * 3), perfect=float(seen))}
-    found["KL"] = Score(modes.debiased, modes.kl, modes.floor)
+    covered = classes.mode_coverage(decided, count)
+    expected = count * -np.expm1(len(decided) * np.log1p(-1 / count))
+    found = {"modes": Score(covered.modes, perfect=float(expected))}
+    found["KL"] = Score(covered.debiased, covered.kl, covered.floor)
     if asked is not None:
         found["GAN-test"] = Score(classes.accuracy(decided, asked))
+    return found
+
+
+def of_world(world: World, samples: Float[np.ndarray, "n dim"]) -> dict[str, Score]:
+    """The exact scores of samples of a toy world, by the names of `mixtures`.
+
+    Raises:
+        UserError: a sample is not finite, or there is but one.
+    """
+    count, found = len(samples), {}
+    if wrong := int((~np.isfinite(samples).all(1)).sum()):
+        raise UserError(f"{wrong:,} of {count:,} samples are not finite: there is nothing to score")
+    if world.dim == 1:
+        quantiles = world.quantiles(count)
+        distance = mixtures.wasserstein_interval(samples[:, 0], quantiles)
+        found["wasserstein"] = Score(distance, perfect=mixtures.perfect_wasserstein(quantiles))
+    if world.modes > 1:
+        nearest, distances = map(np.asarray, mixtures.nearest_modes(samples, world.means))
+        good = distances <= mixtures.RADIUS * world.stddev
+        covered = classes.mode_coverage(nearest, world.modes)
+        perfect = mixtures.perfect_scores(world.modes, world.dim, count)
+        of_modes = np.bincount(nearest[good], minlength=world.modes)
+        found["modes"] = Score(classes.modes_found(of_modes, count), perfect=perfect["modes"])
+        found["high_quality"] = Score(wilson(int(good.sum()), count), perfect=perfect["high_quality"])
+        found["reverse_kl"] = Score(covered.debiased, covered.kl, perfect["reverse_kl"])
     return found
 
 
