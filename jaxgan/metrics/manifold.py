@@ -77,10 +77,11 @@ def manifold_scores(
     precision, recall, density, coverage = _scores(fakes, reals, k, density_k)
     parts = [side[: len(side) // BLOCKS * BLOCKS].reshape(BLOCKS, -1, side.shape[1]) for side in (fakes, reals)]
     blocks = np.array([_scores(some, others, k, density_k) for some, others in zip(*parts, strict=True)]).T
+    dense = of_blocks(density, blocks[2], confidence)
     return Manifold(
         share_of_blocks(precision, len(fakes), blocks[0], confidence),
         share_of_blocks(recall, len(reals), blocks[1], confidence),
-        of_blocks(density, blocks[2], confidence),
+        dense._replace(low=max(dense.low, 0.0)),
         share_of_blocks(coverage, len(reals), blocks[3], confidence),
     )
 
