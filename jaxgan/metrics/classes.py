@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy import special, stats
+from scipy import special
 
 from jaxgan.errors import UserError
 from jaxgan.metrics.intervals import CONFIDENCE, Estimate, curved, wilson
@@ -66,7 +66,7 @@ def modes_found(counts: Int[np.ndarray, " modes"], samples: int, confidence: flo
     variance = min(once * (1 - once / samples), found * (1 - found / modes))
     fewer = math.sqrt(variance + min(1, (0.5 ** counts[counts > 0]).sum()))
     more = math.sqrt(variance + min(1, modes - found))
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = float(special.ndtri((1 + confidence) / 2))
     return Estimate(float(found), max(found - z * fewer, 0.0), min(found + z * more, float(modes)))
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
+from scipy import special
 
 from jaxgan.errors import UserError
 
@@ -44,7 +44,7 @@ def wilson(successes: int | float, count: int | float, confidence: float = CONFI
         raise UserError(
             f"{successes} successes in {count} trials: a share needs a trial, and no more successes than that"
         )
-    share, z = successes / count, float(stats.norm.ppf((1 + confidence) / 2))
+    share, z = successes / count, float(special.ndtri((1 + confidence) / 2))
     centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     # At the ends rounding must not leave the share outside, nor an end outside of [0, 1].
@@ -54,7 +54,7 @@ def wilson(successes: int | float, count: int | float, confidence: float = CONFI
 def of_blocks(value: float, blocks: Float[np.ndarray, " blocks"], confidence: float = CONFIDENCE) -> Estimate:
     """A score with Student's interval, by what it is on disjoint blocks of the samples; its bias is left as it is."""
     spread = np.std(blocks, ddof=1) / math.sqrt(len(blocks))
-    half = float(stats.t.ppf((1 + confidence) / 2, len(blocks) - 1) * spread)
+    half = float(special.stdtrit(len(blocks) - 1, (1 + confidence) / 2) * spread)
     return Estimate(float(value), float(value - half), float(value + half))
 
 
@@ -65,7 +65,7 @@ def share_of_blocks(
 
     It is Wilson's interval, for as many independent trials as would make Student's as long as the blocks do.
     """
-    half, z = of_blocks(share, blocks, confidence).high - share, stats.norm.ppf((1 + confidence) / 2)
+    half, z = of_blocks(share, blocks, confidence).high - share, special.ndtri((1 + confidence) / 2)
     variance = share * (1 - share)
     worth = min(count, float(variance * (z / half) ** 2)) if half * variance > 0 else count
     return wilson(share * worth, worth, confidence)
@@ -84,5 +84,5 @@ def curved(value: float, influence: float, quadratic: float, confidence: float =
             the quadratic one.
         quadratic: variance of the quadratic part.
     """
-    half = stats.norm.ppf((1 + confidence) / 2) * math.sqrt(max(influence - quadratic / 2, quadratic / 2))
+    half = special.ndtri((1 + confidence) / 2) * math.sqrt(max(influence - quadratic / 2, quadratic / 2))
     return Estimate(float(value), float(value - half), float(value + half))
