@@ -2,9 +2,9 @@
 
 Command:  python train.py --config=configs/mnist_conditional.py --workdir=runs/mnist_conditional
           python sample.py --workdir=runs/mnist_conditional --labels=all --out=mnist.png
-Time:     20 minutes on 2 CPU cores that were busy with other work too
-Expect:   97.7% drawn as asked, by a classifier that is right about 99.1% of real digits; one that learned from samples
-          alone is right about 97.7% of the test split (docs/scores.md)
+Time:     10 minutes on 2 CPU cores
+Expect:   99.1% drawn as asked, by a classifier that is right about as many real digits; one that learned from samples
+          alone is right about 98.6% of the test split (docs/scores.md)
 """
 
 from ml_collections import ConfigDict
@@ -16,5 +16,8 @@ def get_config() -> ConfigDict:
     config = mnist.get_config()
     config.conditioning.generator = "cbn"
     config.conditioning.discriminator = "projection"
+    # With penalties of 1 the discriminator may be flat for half of the training: steps 3,000 to 13,000 of one run.
+    config.penalties.r1 = 0.3
+    config.penalties.r2 = 0.3
     config.sample_grid = 80
     return config
