@@ -53,10 +53,10 @@ def modes_found(counts: Int[np.ndarray, " modes"], samples: int, confidence: flo
     """How many modes so many samples find, with the interval for the mean of other draws of as many.
 
     The variance is the jackknife's, which is too large rather than too small (Efron and Stein): a mode found once is
-    lost with its only sample. Nor is it larger than if all modes were found with one probability. To both sides a mode
-    may come that the counts do not show: one of the missed; or one found n times, with the weight 2^-n that it is
-    missed next time, its expected count being anything as likely. In 54 settings (10 to 1,000 modes, even, uneven and
-    dead ones, .3 to 1,000 samples for each; 1,000 trials) nominal 95% covered 92% to 100%.
+    lost with its only sample. Nor is it larger than if all modes were found with one probability. To both sides comes
+    up to one mode that this does not count: of the missed ones; and of those found n times, each with 2^-n, the chance
+    that it is missed next time if the logarithm of its expected count may be anything. In 54 settings (10 to 1,000
+    modes, even, uneven and dead ones, .3 to 1,000 samples for each; 1,000 trials) nominal 95% covered 92% to 100%.
 
     Args:
         counts: of each mode's samples.
