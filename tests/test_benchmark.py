@@ -239,12 +239,12 @@ def test_the_program_appends_a_table(tmp_path, monkeypatch, capsys):
 
 def test_a_cell_of_the_scores_tells_what_stands_beside_a_score():
     """Its interval, what others print, real images', a perfect sampler's; nothing where there is no such score."""
-    shares = {"scores": {"modes-stacked": {"value": 998.0, "low": 998.0, "high": 998.0, "perfect": 1000.0}}}
+    shares = {"scores": {"modes-stacked": {"value": 998.0, "low": 996.0, "high": 999.5, "perfect": 1000.0}}}
     shares["scores"]["KL-stacked"] = {"value": 0.0213, "low": 0.02, "high": 0.0226, "raw": 0.04071, "perfect": 0.0193}
     shares["real images"] = {"KL-stacked": {"value": 0.004, "low": 0.0, "high": 0.008, "raw": 0.0236}}
     told = scores.cell(shares, "KL").split("<br>")
     assert told == ["0.0213 (0.02 to 0.0226)", "raw 0.0407", "real 0.004, raw 0.0236", "perfect 0.0193"]
-    assert scores.cell(shares, "modes") == "998<br>perfect 1000"
+    assert scores.cell(shares, "modes") == "998 (996 to 1000)<br>perfect 1000"
     assert scores.cell(shares, "GAN-test") == ""
 
 
