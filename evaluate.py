@@ -165,12 +165,17 @@ def opened(option: str, place: str) -> Examples:
     """A set of images that an option names, just as they are.
 
     Raises:
-        UserError: there is no such set, or its images are not all squares of one size.
+        UserError: there is no such set, or it has no images, or they are not all squares of one size.
     """
     data = configuration.default().data
     path = Path(place)
     known = place.partition(":")[0] in sources.SOURCES and not path.exists()
-    data.source = place if known else f"array:{place}" if path.suffix in (".npz", ".npy") else f"folder:{place}"
+    in_file = path.suffix in (".npz", ".npy")
+    if not (known or in_file or path.is_dir()):
+        raise UserError(f"{option}={place} should be a folder of images, an .npz file, or tfds:NAME")
+    data.source = place if known else f"array:{place}" if in_file else f"folder:{place}"
+    if sources.world_of(data):
+        raise UserError(f"{option}={place} is a toy world of points: its runs are scored by --workdir")
     kind, _, rest = data.source.partition(":")
     splits = sources.SOURCES[kind](rest).splits
     data.split = "train" if "train" in splits else next(iter(splits))

@@ -340,6 +340,8 @@ MISTAKES = {
     "--workdir={1} --features=inception --inception_weights={0}/one.npz": "one.npz",
     "--workdir={1} --num=300 --features=pixels --gan_train": "--gan_train needs samples with labels, and .* test split",
     "--fakes={0}/one.npz --reals={0}/none.npz": "none.npz",
+    "--fakes={0}/nowhere --reals={0}/one.npz": "--fakes=.*nowhere should be a folder of images, an .npz file, or",
+    "--fakes={0}/one.npz --reals=world:ring": "--reals=world:ring is a toy world of points",
     "--fakes={0}/large.npz --reals={0}/one.npz": "has images of 16x16x1, and --reals=.*one.npz of 8x8x1",
     "--fakes={0}/wide.npz --reals={0}/one.npz": r"--fakes: .* is 8x9x1, and should be 8x8x1",
     "--fakes={0}/float.npz --reals={0}/one.npz": "images of type float64 .* should be uint8",
