@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jaxgan.data.worlds import WORLDS
+from jaxgan.errors import UserError
 from jaxgan.metrics.mixtures import (
     RADIUS,
     kernel_density,
@@ -22,6 +23,7 @@ from jaxgan.metrics.mixtures import (
     wasserstein,
     wasserstein_interval,
 )
+from jaxgan.metrics.scores import of_world
 
 COUNT = 2500
 NAMES = sorted(WORLDS)
@@ -154,6 +156,27 @@ def test_the_interval_of_a_distance_covers(name, shift, scale):
     value, low, high = np.transpose(draws)
     assert np.mean((low <= truth) & (truth <= high)) >= 0.9
     assert np.mean(high - value) < 4 * perfect_wasserstein(quantiles)  # and is no longer than it must
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_intervals_of_a_perfect_sampler_hold_what_is_perfect(name):
+    world = WORLDS[name]
+    draws = world.sample(3, 40 * 300)[0].reshape(40, 300, world.dim)
+    truth = {"wasserstein": 0.0, "reverse_kl": 0.0}
+    found = [of_world(world, own) for own in draws]
+    for kind, (_, _, perfect) in found[0].items():
+        expected = truth.get(kind, perfect)
+        held = [own[kind].estimate.low - 1e-6 <= expected <= own[kind].estimate.high + 1e-6 for own in found]
+        assert np.mean(held) >= 0.8, kind
+
+
+def test_what_cannot_be_scored_is_told():
+    samples = WORLDS["ring"].sample(0, 50)[0]
+    samples[7, 1] = np.nan
+    with pytest.raises(UserError, match="1 of 50 samples are not finite"):
+        of_world(WORLDS["ring"], samples)
+    with pytest.raises(UserError, match="from 2 samples on, and there are 1"):
+        of_world(WORLDS["gaussian1d"], np.zeros((1, 1), np.float32))
 
 
 def slow_scores(samples, means, stddev):

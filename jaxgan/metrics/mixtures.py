@@ -114,9 +114,9 @@ def wasserstein_interval(
     """
     ordered, count = np.sort(samples.astype(np.float64)), len(samples)
     generator = np.random.default_rng(1)
-    below = np.cumsum(generator.multinomial(count, np.full(count, 1 / count), REPLICATES), 1)[:, :-1]
-    strays = np.abs(below - np.arange(1, count)) @ np.diff(ordered) / count
-    half = float(np.quantile(strays, confidence))
+    shares, expected, gaps = np.full(count, 1 / count), np.arange(1, count), np.diff(ordered)
+    below = (np.cumsum(generator.multinomial(count, shares))[:-1] for _ in range(REPLICATES))
+    half = float(np.quantile([np.abs(found - expected) @ gaps / count for found in below], confidence))
     value = float(np.abs(ordered - quantiles).mean())
     return Estimate(value, max(value - half, 0.0), value + half)
 

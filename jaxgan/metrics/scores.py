@@ -128,6 +128,8 @@ def of_world(world: World, samples: Float[np.ndarray, "n dim"]) -> dict[str, Sco
         UserError: a sample is not finite, or there is but one.
     """
     count, found = len(samples), {}
+    if count < 2:
+        raise UserError(f"exact scores have intervals from 2 samples on, and there are {count}")
     if wrong := int((~np.isfinite(samples).all(1)).sum()):
         raise UserError(f"{wrong:,} of {count:,} samples are not finite: there is nothing to score")
     if world.dim == 1:
