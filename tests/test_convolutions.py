@@ -1,4 +1,4 @@
-"""Convolutions: the definition, and batch last the stock ones' values and derivatives by either algorithm."""
+"""Convolutions: the definition, and batch last the stock ones' values and derivatives by each algorithm."""
 
 import math
 
@@ -14,13 +14,13 @@ from jax import lax
 from benchmarks import flops
 from jaxgan.models import convolutions
 
-FEW, MANY = (2, 3), (16, 17)  # features in and out, on either side of where Winograd's algorithm starts to pay
+FEW, MANY = (2, 3), (16, 17)  # features in and out, on either side of where fast algorithms start to pay
 
 
-def arrays(size: int, kernel: int, features: tuple[int, int] = FEW) -> tuple[jax.Array, jax.Array]:
+def arrays(size: int, kernel: int, features: tuple[int, int] = FEW, batch: int = 2) -> tuple[jax.Array, jax.Array]:
     """Images [batch, size, size, in] and a kernel that keeps their variance."""
     rng = np.random.default_rng(size * 10 + kernel)
-    images, weights = rng.normal(size=(2, size, size, features[0])), rng.normal(size=(kernel, kernel, *features))
+    images, weights = rng.normal(size=(batch, size, size, features[0])), rng.normal(size=(kernel, kernel, *features))
     return jnp.asarray(images, jnp.float32), jnp.asarray(weights / kernel / math.sqrt(features[0]), jnp.float32)
 
 
@@ -110,25 +110,28 @@ def test_a_transposed_convolution_has_the_stock_one_s_values(kernel, stride, siz
 HALVING, POOLED, POINTWISE = ("conv", 4, 2, (1, 1)), ("conv", 3, 1, (1, 1)), ("conv", 1, 1, (0, 0))
 TUTORIAL = ("conv", 5, 2, (1, 2))
 DOUBLING, TUTORIAL_SAME, TUTORIAL_DOUBLING = (("conv_transpose", *pair) for pair in ((4, 2), (5, 1), (5, 2)))
-# What the models are made of, at their sizes: the smallest squares, odd ones, and several tiles in a row.
+# What the models are made of, at their sizes: the smallest squares, odd ones, and several tiles in a row. Batches are
+# small, or large enough for Fourier's transform.
 USED = [
-    (HALVING, 8, FEW),
-    (HALVING, 16, MANY),
-    (POOLED, 8, MANY),
-    (POINTWISE, 4, MANY),
-    (TUTORIAL, 14, MANY),
-    (DOUBLING, 4, FEW),
-    (DOUBLING, 7, MANY),
-    (TUTORIAL_SAME, 7, MANY),
-    (TUTORIAL_DOUBLING, 7, FEW),
-    (TUTORIAL_DOUBLING, 7, MANY),
+    (HALVING, 8, FEW, 2),
+    (HALVING, 16, MANY, 2),
+    (POOLED, 8, MANY, 2),
+    (POINTWISE, 4, MANY, 2),
+    (TUTORIAL, 14, MANY, 2),
+    (TUTORIAL, 14, MANY, 32),
+    (DOUBLING, 4, FEW, 2),
+    (DOUBLING, 7, MANY, 2),
+    (TUTORIAL_SAME, 7, MANY, 2),
+    (TUTORIAL_DOUBLING, 7, FEW, 2),
+    (TUTORIAL_DOUBLING, 7, MANY, 2),
+    (TUTORIAL_DOUBLING, 7, MANY, 32),
 ]
 
 
-@pytest.mark.parametrize(("used", "size", "features"), USED)
-def test_all_derivatives_are_the_stock_ones(used, size, features):
+@pytest.mark.parametrize(("used", "size", "features", "batch"), USED)
+def test_all_derivatives_are_the_stock_ones(used, size, features, batch):
     name, kernel, *options = used
-    assert_equal(map(derivatives, both(name, *options)), *arrays(size, kernel, features))
+    assert_equal(map(derivatives, both(name, *options)), *arrays(size, kernel, features, batch))
 
 
 POPULATION = 3
@@ -165,10 +168,10 @@ def test_a_loop_over_steps_learns_the_same_kernel(used, features):
     assert_equal(map(descending, both(name, *options)), jnp.stack([images, 2 * images, images - 1]), weights)
 
 
-def of_half_precision(used, size, features):
+def of_half_precision(used, size, features, batch=2):
     """The results and gradients in bfloat16 and in float32, of numbers that bfloat16 has, by a kernel; and that one."""
     name, kernel, *options = used
-    images, weights = arrays(size, kernel, features)
+    images, weights = arrays(size, kernel, features, batch)
     short, long = both(name, *options)
     shape = jax.eval_shape(long, images, weights).shape
     slopes = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.bfloat16)
@@ -202,12 +205,10 @@ def test_half_precision_rounds_each_result_once(used, size):
     np.testing.assert_array_equal(np.float32(run(nearby)[0][0]), np.float32(actual[0]))
 
 
-@pytest.mark.parametrize(
-    ("used", "size"), [(HALVING, 8), (POOLED, 8), (TUTORIAL, 14), (DOUBLING, 7), (TUTORIAL_SAME, 7), (HALVING, 64)]
-)
-def test_tiles_of_half_precision_err_by_a_few_roundings(used, size):
+@pytest.mark.parametrize(("used", "size", "features", "batch"), [case for case in USED if case[2] == MANY])
+def test_fast_algorithms_in_half_precision_err_by_a_few_roundings(used, size, features, batch):
     """The root mean square of errors is below 2^-7 of the numbers' own; one rounding is 2^-9 at most."""
-    run, rounded = of_half_precision(used, size, MANY)
+    run, rounded = of_half_precision(used, size, features, batch)
     for array, other in zip(*run(rounded), strict=True):
         error = np.float32(array) - np.float32(other)
         assert np.sqrt((error**2).mean()) < 2.0**-7 * np.sqrt((np.float32(other) ** 2).mean())
@@ -230,6 +231,34 @@ def test_a_tile_is_a_correlation_of_fewer_products(outputs, taps):
     np.testing.assert_allclose(points @ results.T, expected, rtol=0, atol=1e-12)
 
 
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 7), st.integers(1, 3), st.integers(0, 4), st.integers(1, 9), st.integers(1, 9))
+def test_waves_multiply_to_a_correlation(size, stride, before, rows, count):
+    """The convolution theorem, for any window, wherever it stands, even where it sees nothing but padding."""
+    matrices = convolutions.fourier(size, stride, before, rows, count)
+    rng = np.random.default_rng(0)
+    images, taps = rng.normal(size=(rows, rows)), rng.normal(size=(size, size))
+    blocks = -(-rows // stride)
+    grown = np.pad(images, (0, blocks * stride - rows))
+    phases = grown.reshape(blocks, stride, blocks, stride).transpose(0, 2, 1, 3).reshape(blocks**2, -1)
+    products = (matrices.images @ phases) * (matrices.kernel @ taps.ravel()).reshape(-1, stride**2)
+    actual = (matrices.outputs @ products.sum(axis=1)).reshape(count, count)
+    padded = np.pad(images, (before, count * stride + size))
+    expected = [
+        [(padded[i : i + size, j : j + size] * taps).sum() for j in range(0, count * stride, stride)]
+        for i in range(0, count * stride, stride)
+    ]
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(("length", "points"), [(1, 1), (2, 4), (3, 13), (8, 94), (9, 121)])
+def test_pairs_of_conjugate_waves_take_three_products(length, points):
+    """One wave in an odd length and four in an even one are their own conjugates and take one product each."""
+    matrices = convolutions.fourier(1, 1, 0, length, length)
+    assert len(matrices.images) == points
+    np.testing.assert_allclose(matrices.outputs @ (matrices.kernel * matrices.images), np.eye(length**2), atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("used", "size", "features", "dtype", "low", "high"),
     [
@@ -238,10 +267,14 @@ def test_a_tile_is_a_correlation_of_fewer_products(outputs, taps):
         (HALVING, 16, (128, 128), jnp.bfloat16, 9 / 16, 0.7),
         (DOUBLING, 8, (128, 128), jnp.bfloat16, 9 / 16, 0.7),
         (HALVING, 16, (128, 8), jnp.float32, 0.95, 1.4),
+        (TUTORIAL_SAME, 7, (128, 128), jnp.float32, 121 / 29**2, 0.35),
     ],
 )
-def test_tiles_of_many_features_take_less_arithmetic(used, size, features, dtype, low, high):
-    """25 products in the place of 64, or 9 of 16, and some sums; the stock ones spare the products with padding."""
+def test_many_features_take_less_arithmetic(used, size, features, dtype, low, high):
+    """25 products in the place of 64, or 9 of 16, and some sums; the stock ones spare the products with padding.
+
+    With 2 zeros on either side, 29 x 29 taps meet 7 x 7 pixels; Fourier's transform of 9 x 9 makes 121 products.
+    """
     name, kernel, *options = used
     images = jax.ShapeDtypeStruct((64, size, size, features[0]), dtype)
     weights = jax.ShapeDtypeStruct((kernel, kernel, *features), jnp.float32)

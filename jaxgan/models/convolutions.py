@@ -13,14 +13,18 @@ in float32 whatever the images' type is.
 A convolution with a stride is one of stride 1 on blocks of stride x stride pixels, by a kernel of few taps. Many
 features of 2, 3 or 5 taps go by Winograd's algorithm: a tile of 4 x 4 outputs of 2 x 2 taps takes 25 products in the
 place of 64. Its sums cost digits, of which half-precision numbers have few. Those go by tiles of 2 x 2 outputs, with 9
-products in the place of 16 and an error of .4% (.2% is their own rounding), and 5 taps in float32. All other
-convolutions go by windows, laid side by side.
+products in the place of 16 and an error of .4% (.2% is their own rounding), and 5 taps in float32.
+
+Kernels of 5 x 5 on small images go by Fourier's transform: 7 x 7 outputs take 121 products, where the definition has
+1,225 and tiles of 4 x 4 have 256. It keeps lengths, so it costs no digits in float32, and half-precision numbers err by
+.4% again. All other convolutions go by windows, laid side by side.
 
 XLA's CPU code is slow where loops that it fuses change the order of numbers. So arrays are stored on the way, by
 barriers. They only last if the program is compiled as `parallel.compile_steps` does it; the results are the same.
 
 References:
     Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016, section 4. https://arxiv.org/abs/1509.09308
+    Mathieu et al., Fast Training of Convolutional Networks through FFTs, 2013. https://arxiv.org/abs/1312.5851
 """
 
 import functools
@@ -39,6 +43,7 @@ Features = Float[Array, "_ _ _ _"]  # [batch, rows, columns, features], or batch
 Kernel = Float[Array, "size size in out"]
 
 FEW = 16  # features, below which sums over many pixels take longer than they save
+SMALL = 16  # rows of an image up to which Fourier's transform pays, whose matrix takes all pixels to all frequencies
 
 
 def stock_conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
@@ -61,6 +66,7 @@ class Shape(NamedTuple):
         size, stride, padding: of the window.
         rows: of the images, which have as many columns.
         features: in or out, whichever are fewer.
+        batch: of the images.
         half: whether the images are half-precision numbers.
     """
 
@@ -69,6 +75,7 @@ class Shape(NamedTuple):
     padding: tuple[int, int]
     rows: int
     features: int
+    batch: int
     half: bool
 
     @property
@@ -80,6 +87,12 @@ class Shape(NamedTuple):
     def taps(self) -> int:
         """Blocks that a window spans in a row."""
         return -(-self.size // self.stride)
+
+    @property
+    def transformed(self) -> bool:
+        """Whether Fourier's transform pays: blocks of pixels make kernels large, which a batch has to outweigh."""
+        small = self.size == 5 and self.count * self.stride <= SMALL and self.features >= FEW
+        return small and (self.stride == 1 or self.batch >= 2 * self.features)
 
     @property
     def tiled(self) -> int:
@@ -94,9 +107,14 @@ class Shape(NamedTuple):
         return jnp.bfloat16 if self.half and self.taps <= 3 else jnp.float32
 
     @property
-    def tile(self) -> "Tile":
+    def tile(self) -> "Bilinear":
         """Winograd's matrices."""
         return tile(self.tiled, self.taps)
+
+    @property
+    def fourier(self) -> "Bilinear":
+        """Fourier's matrices."""
+        return fourier(self.size, self.stride, self.padding[0], self.rows, self.count)
 
 
 def conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
@@ -115,7 +133,8 @@ def conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
 
 
 def _shape(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int], rows: int) -> Shape:
-    return Shape(len(kernel), stride, padding, rows, min(kernel.shape[2:]), images.dtype != jnp.float32)
+    half = images.dtype != jnp.float32
+    return Shape(len(kernel), stride, padding, rows, min(kernel.shape[2:]), images.shape[3], half)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -211,11 +230,11 @@ def _as_bits(array: Array) -> tuple[Array, Callable[[Array], Array]]:
 # By Winograd's algorithm
 
 
-class Tile(NamedTuple):
-    """The matrices of a row of outputs, named as in the paper: outputs = A^T ((G kernel) * (B^T images)).
+class Bilinear(NamedTuple):
+    """The matrices of an algorithm, named as in Winograd's: outputs = A^T ((G kernel) * (B^T images)).
 
     Attributes:
-        images: B^T, from the blocks under a tile to points.
+        images: B^T, from blocks to points.
         kernel: G, from taps to points.
         outputs: A^T, from points to outputs.
     """
@@ -230,8 +249,8 @@ POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)  # the simpler a point, the smaller the ro
 
 
 @functools.cache
-def tile(outputs: int, taps: int) -> Tile:
-    """The Cook-Toom algorithm: a convolution as the product of two polynomials, by their values at points.
+def tile(outputs: int, taps: int) -> Bilinear:
+    """The Cook-Toom algorithm for a row: a convolution as the product of two polynomials, by their values at points.
 
     The last point is infinity, where the value is the leading coefficient.
 
@@ -254,7 +273,7 @@ def tile(outputs: int, taps: int) -> Tile:
     images[-1] = np.polynomial.polynomial.polyfromroots(finite)
     kernel = values(taps)
     kernel[:-1] /= np.expand_dims(scales, 1)
-    return Tile(images, kernel, values(outputs).T)
+    return Bilinear(images, kernel, values(outputs).T)
 
 
 def _winograd_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
@@ -276,13 +295,13 @@ def _kernel_points(kernel: Kernel, shape: Shape, turned: bool = False) -> Float[
     """[points, blocked, out], or [points, out, blocked] if `turned`: the kernel is turned before it grows."""
     blocks = _kernel_blocks(kernel.astype(shape.points_dtype), shape)
     blocks = blocks.reshape(-1, *blocks.shape[2:])
-    return _mixed(shape.tile.kernel, blocks.swapaxes(1, 2) if turned else blocks).astype(shape.points_dtype)
+    return _mixed(_both(shape.tile.kernel), blocks.swapaxes(1, 2) if turned else blocks).astype(shape.points_dtype)
 
 
 def _kernel(points: Float[Array, "points blocked out"], shape: Shape, inputs: int) -> Kernel:
     """The transpose of `_kernel_points`."""
     taps, stride, size = shape.taps, shape.stride, shape.size
-    blocks = _mixed(shape.tile.kernel.T, points).reshape(taps, taps, stride, stride, inputs, -1)
+    blocks = _mixed(_both(shape.tile.kernel.T), points).reshape(taps, taps, stride, stride, inputs, -1)
     pixels = blocks.transpose(0, 2, 1, 3, 4, 5).reshape(taps * stride, taps * stride, inputs, -1)
     return pixels[:size, :size]
 
@@ -330,15 +349,14 @@ def _output_points(outputs: Features, shape: Shape) -> Float[Array, "points out 
 def _outputs(points: Float[Array, "points out tiles tiles batch"], shape: Shape) -> Features:
     """The transpose of `_output_points`."""
     (_, features, tiles, _, batch), step = points.shape, shape.tiled
-    outputs = _mixed(shape.tile.outputs, points).reshape(step, step, features, tiles, tiles, batch)
+    outputs = _mixed(_both(shape.tile.outputs), points).reshape(step, step, features, tiles, tiles, batch)
     outputs = outputs.transpose(2, 3, 0, 4, 1, 5).reshape(features, tiles * step, tiles * step, batch)
     return outputs[:, : shape.count, : shape.count]
 
 
-def _mixed(matrix: np.ndarray, parts: Array) -> Float[Array, "..."]:
-    """A tile's matrix applied to both of its axes, which are joined in the first one of the parts."""
-    both = jnp.asarray(np.kron(matrix, matrix), parts.dtype)
-    return lax.dot_general(both, parts, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+def _both(matrix: np.ndarray) -> np.ndarray:
+    """The matrix that applies one to rows and to columns, which are joined."""
+    return np.kron(matrix, matrix)
 
 
 def _sum(coefficients: np.ndarray, parts: Sequence[Array] | Array) -> Array:
@@ -360,14 +378,102 @@ def _alternating(parts: Sequence[Array], axis: int) -> Array:
     return joined.reshape(shape)
 
 
-# What both share
+# By Fourier's transform
+
+
+@functools.cache
+def fourier(size: int, stride: int, before: int, rows: int, count: int) -> Bilinear:
+    """Whole planes: the discrete Fourier transform, of a length at which nothing meets what lies at the other edge.
+
+    Of two conjugate frequencies one is enough, since pixels are real. The product of two complex numbers is made of
+    three real ones: x y = 4/3 sum_k w^-2k Re(w^k x) Re(w^k y), for k = 0, 1, 2 and w = exp(2 pi i / 3). So the points
+    are Re(w^k x) for the three k, and x alone where a frequency is its own conjugate.
+
+    Args:
+        size, stride, before, rows, count: of `Shape`; `before` is its first padding.
+
+    Returns:
+        Matrices of all blocks or outputs of a plane; the kernel's has a row for every point and place within a block.
+    """
+    blocks = -(-rows // stride)
+    seen, places = np.divmod(np.arange(size) - before, stride)  # a tap's block next to its output, and place therein
+    length = max(blocks - seen.min(), count + seen.max())
+    number = np.arange(length**2).reshape(length, length)
+    conjugate = np.roll(number[::-1, ::-1], 1, axis=(0, 1))
+    own, first = (number == conjugate).ravel(), (number < conjugate).ravel()
+
+    def points(pixels: np.ndarray) -> np.ndarray:
+        frequencies = _both(np.exp(-2j * np.pi * np.outer(np.arange(length), pixels) / length))
+        turns = [np.exp(2j * np.pi * k / 3) * frequencies[first] for k in range(3)]
+        return np.concatenate([frequencies[own], *turns]).real
+
+    kernel = points(-seen)
+    within = np.add.outer(stride * places, places).ravel() == np.arange(stride**2)[:, None]
+    kernel = (kernel[:, None] * within).reshape(-1, size**2)
+    pairs = np.where(np.arange(len(kernel) // stride**2) < own.sum(), 1, 2 * 4 / 3)
+    scale = np.sqrt(pairs)[:, None] / length
+    return Bilinear(scale * points(np.arange(blocks)), kernel, (scale * points(-np.arange(count))).T)
+
+
+def _fourier_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
+    points = _product(_kernel_frequencies(kernel, shape, turned=True), _image_frequencies(images, shape))
+    outputs = _transformed(shape.fourier.outputs, points, images.dtype)
+    bits, restore = _as_bits(outputs.reshape(shape.count, shape.count, -1, shape.batch))
+    return restore(bits.transpose(2, 0, 1, 3))
+
+
+def _fourier_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+    points = _product(_kernel_frequencies(kernel, shape), _output_frequencies(outputs, shape))
+    blocks = _transformed(shape.fourier.images.T, points, outputs.dtype)
+    count = -(-shape.rows // shape.stride)
+    blocks = blocks.reshape(count, count, -1, shape.batch).transpose(2, 0, 1, 3)
+    return _pixels(blocks, shape._replace(padding=(0, 0)), 0)
+
+
+def _fourier_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
+    points = _products(_image_frequencies(images, shape), _output_frequencies(outputs, shape), 2)
+    kernel = _transformed(shape.fourier.kernel.T, points, jnp.float32)
+    return kernel.reshape(shape.size, shape.size, len(images), len(outputs))
+
+
+def _kernel_frequencies(kernel: Kernel, shape: Shape, turned: bool = False) -> Float[Array, "points _ _"]:
+    """[points, blocked, out], or [points, out, blocked] if `turned`."""
+    places, (inputs, outputs) = shape.stride**2, kernel.shape[2:]
+    if not turned:
+        return _transformed(shape.fourier.kernel, kernel, kernel.dtype).reshape(-1, places * inputs, outputs)
+    bits, restore = _as_bits(_transformed(shape.fourier.kernel, kernel.swapaxes(2, 3), kernel.dtype))
+    bits = bits.reshape(-1, places, outputs, inputs).swapaxes(1, 2)
+    return restore(bits.reshape(-1, outputs, places * inputs))
+
+
+def _image_frequencies(images: Features, shape: Shape) -> Float[Array, "points blocked batch"]:
+    bits, restore = _as_bits(lax.optimization_barrier(images))
+    blocks = _blocks(bits, shape._replace(padding=(0, 0)), -(-shape.rows // shape.stride))
+    points = _transformed(shape.fourier.images, restore(blocks.transpose(1, 2, 0, 3)), images.dtype)
+    return points.reshape(-1, len(blocks), shape.batch)
+
+
+def _output_frequencies(outputs: Features, shape: Shape) -> Float[Array, "points out batch"]:
+    bits, restore = _as_bits(lax.optimization_barrier(outputs))
+    points = _transformed(shape.fourier.outputs.T, restore(bits.transpose(1, 2, 0, 3)), outputs.dtype)
+    return points.reshape(-1, len(outputs), shape.batch)
+
+
+def _transformed(matrix: np.ndarray, parts: Array, dtype: DTypeLike) -> Float[Array, "points _"]:
+    """A matrix times the first axes of the parts; it is stored, and so is what it makes."""
+    parts = lax.optimization_barrier(parts.reshape(matrix.shape[1], -1))
+    return lax.optimization_barrier(_mixed(matrix, parts).astype(dtype))
+
+
+# What they share
 
 
 def _algorithm(shape: Shape) -> SimpleNamespace:
-    return WINOGRAD if shape.tiled else WINDOWS
+    return FOURIER if shape.transformed else WINOGRAD if shape.tiled else WINDOWS
 
 
 WINDOWS = SimpleNamespace(conv=_windows_conv, spread=_windows_spread, correlate=_windows_correlate)
+FOURIER = SimpleNamespace(conv=_fourier_conv, spread=_fourier_spread, correlate=_fourier_correlate)
 WINOGRAD = SimpleNamespace(conv=_winograd_conv, spread=_winograd_spread, correlate=_winograd_correlate)
 
 
@@ -397,6 +503,12 @@ def _kernel_blocks(kernel: Kernel, shape: Shape) -> Float[Array, "taps taps bloc
     grow = (0, taps * stride - size)
     kernel = jnp.pad(kernel, (grow, grow, (0, 0), (0, 0))).reshape(taps, stride, taps, stride, inputs, features)
     return kernel.transpose(0, 2, 1, 3, 4, 5).reshape(taps, taps, stride**2 * inputs, features)
+
+
+def _mixed(matrix: np.ndarray, parts: Array) -> Float[Array, "..."]:
+    """A matrix of numbers that never change times the first axis of the parts; added in float32."""
+    matrix = jnp.asarray(matrix, parts.dtype)
+    return lax.dot_general(matrix, parts, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
 
 
 def _product(left: Array, right: Array) -> Float[Array, "..."]:
