@@ -154,7 +154,7 @@ def descending(function):
     return lambda images, kernel: lax.scan(step, kernel, images)
 
 
-@pytest.mark.parametrize(("used", "features"), [(HALVING, FEW), (DOUBLING, MANY)])
+@pytest.mark.parametrize(("used", "features"), [(HALVING, FEW), (DOUBLING, MANY), (TUTORIAL_SAME, MANY)])
 def test_a_population_of_kernels_is_convolved_as_each_alone(used, features):
     name, kernel, *options = used
     images, weights = arrays(8, kernel, features)
