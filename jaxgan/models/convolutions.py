@@ -89,8 +89,8 @@ class Shape(NamedTuple):
         return -(-self.size // self.stride)
 
     @property
-    def transformed(self) -> bool:
-        """Whether Fourier's transform pays: blocks of pixels make kernels large, which a batch has to outweigh."""
+    def fourier_pays(self) -> bool:
+        """Whether Fourier's transform does: blocks of pixels make kernels large, which a batch has to outweigh."""
         small = self.size == 5 and self.count * self.stride <= SMALL and self.features >= FEW
         return small and (self.stride == 1 or self.batch >= 2 * self.features)
 
@@ -410,8 +410,9 @@ def fourier(size: int, stride: int, before: int, rows: int, count: int) -> Bilin
     kernel = points(-seen)
     within = np.add.outer(stride * places, places).ravel() == np.arange(stride**2)[:, None]
     kernel = (kernel[:, None] * within).reshape(-1, size**2)
-    pairs = np.where(np.arange(len(kernel) // stride**2) < own.sum(), 1, 2 * 4 / 3)
-    scale = np.sqrt(pairs)[:, None] / length
+    # The other one of a pair adds as much again, to 4/3 of three products.
+    weights = np.where(np.arange(len(kernel) // stride**2) < own.sum(), 1, 2 * 4 / 3)
+    scale = np.sqrt(weights)[:, None] / length
     return Bilinear(scale * points(np.arange(blocks)), kernel, (scale * points(-np.arange(count))).T)
 
 
@@ -469,7 +470,7 @@ def _transformed(matrix: np.ndarray, parts: Array, dtype: DTypeLike) -> Float[Ar
 
 
 def _algorithm(shape: Shape) -> SimpleNamespace:
-    return FOURIER if shape.transformed else WINOGRAD if shape.tiled else WINDOWS
+    return FOURIER if shape.fourier_pays else WINOGRAD if shape.tiled else WINDOWS
 
 
 WINDOWS = SimpleNamespace(conv=_windows_conv, spread=_windows_spread, correlate=_windows_correlate)
