@@ -1,7 +1,7 @@
 """MNIST as TensorFlow's tutorial on DCGAN trains it: 5x5 kernels, dropout, both updates from one forward pass.
 
 Command:  python train.py --config=configs/tutorial.py --workdir=runs/tutorial
-Time:     for an accelerator: the tutorial's 50 epochs are 11,700 steps, about .8 s each on 2 CPU cores
+Time:     for an accelerator: the tutorial's 50 epochs are 11,700 steps, about .4 s each on 2 CPU cores
 Expect:   not trained to the end yet by those who wrote it; the tutorial shows digits after its 50 epochs
 
 References:

@@ -17,14 +17,10 @@ products in the place of 16 and an error of .4% (.2% is their own rounding), and
 
 Kernels of 5 x 5 on small images go by Fourier's transform: 7 x 7 outputs take 121 products, where the definition has
 1,225 and tiles of 4 x 4 have 256. It keeps lengths, so it costs no digits in float32, and half-precision numbers err by
-.4% again. All other convolutions go by windows, laid side by side.
+.4% again. The matrices of both are in `bilinear`. All other convolutions go by windows, laid side by side.
 
 XLA's CPU code is slow where loops that it fuses change the order of numbers. So arrays are stored on the way, by
 barriers. They only last if the program is compiled as `parallel.compile_steps` does it; the results are the same.
-
-References:
-    Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016, section 4. https://arxiv.org/abs/1509.09308
-    Mathieu et al., Fast Training of Convolutional Networks through FFTs, 2013. https://arxiv.org/abs/1312.5851
 """
 
 import functools
@@ -39,9 +35,12 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxgan.models.bilinear import Bilinear, both, fourier, tile
+
 Features = Float[Array, "_ _ _ _"]  # [batch, rows, columns, features], or batch last
 Kernel = Float[Array, "size size in out"]
 
+TAPS = (2, 3, 5)  # where tiles pay
 FEW = 16  # features, below which sums over many pixels take longer than they save
 SMALL = 16  # rows of an image up to which Fourier's transform pays, whose matrix takes all pixels to all frequencies
 
@@ -107,12 +106,12 @@ class Shape(NamedTuple):
         return jnp.bfloat16 if self.half and self.taps <= 3 else jnp.float32
 
     @property
-    def tile(self) -> "Bilinear":
+    def tile(self) -> Bilinear:
         """Winograd's matrices."""
         return tile(self.tiled, self.taps)
 
     @property
-    def fourier(self) -> "Bilinear":
+    def fourier(self) -> Bilinear:
         """Fourier's matrices."""
         return fourier(self.size, self.stride, self.padding[0], self.rows, self.count)
 
@@ -230,52 +229,6 @@ def _as_bits(array: Array) -> tuple[Array, Callable[[Array], Array]]:
 # By Winograd's algorithm
 
 
-class Bilinear(NamedTuple):
-    """The matrices of an algorithm, named as in Winograd's: outputs = A^T ((G kernel) * (B^T images)).
-
-    Attributes:
-        images: B^T, from blocks to points.
-        kernel: G, from taps to points.
-        outputs: A^T, from points to outputs.
-    """
-
-    images: np.ndarray
-    kernel: np.ndarray
-    outputs: np.ndarray
-
-
-TAPS = (2, 3, 5)  # where tiles pay
-POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)  # the simpler a point, the smaller the rounding errors
-
-
-@functools.cache
-def tile(outputs: int, taps: int) -> Bilinear:
-    """The Cook-Toom algorithm for a row: a convolution as the product of two polynomials, by their values at points.
-
-    The last point is infinity, where the value is the leading coefficient.
-
-    Raises:
-        ValueError: more points would be needed than `POINTS` has.
-    """
-    if outputs + taps - 2 > len(POINTS):
-        raise ValueError(f"{outputs} outputs of {taps} taps need {outputs + taps - 2} points besides infinity")
-    finite = POINTS[: outputs + taps - 2]
-    others = [np.polynomial.polynomial.polyfromroots(np.delete(finite, i)) for i in range(len(finite))]
-    scales = [np.polynomial.polynomial.polyval(point, other) for point, other in zip(finite, others, strict=True)]
-
-    def values(count: int) -> np.ndarray:
-        last = np.zeros((1, count))
-        last[0, -1] = 1
-        return np.concatenate([np.vander(finite, count, increasing=True), last])
-
-    images = np.zeros((len(finite) + 1, len(finite) + 1))
-    images[:-1, :-1] = others
-    images[-1] = np.polynomial.polynomial.polyfromroots(finite)
-    kernel = values(taps)
-    kernel[:-1] /= np.expand_dims(scales, 1)
-    return Bilinear(images, kernel, values(outputs).T)
-
-
 def _winograd_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
     points = _kernel_points(kernel, shape, turned=True)
     return _outputs(_product(points, _image_points(images, shape)), shape)
@@ -295,13 +248,13 @@ def _kernel_points(kernel: Kernel, shape: Shape, turned: bool = False) -> Float[
     """[points, blocked, out], or [points, out, blocked] if `turned`: the kernel is turned before it grows."""
     blocks = _kernel_blocks(kernel.astype(shape.points_dtype), shape)
     blocks = blocks.reshape(-1, *blocks.shape[2:])
-    return _mixed(_both(shape.tile.kernel), blocks.swapaxes(1, 2) if turned else blocks).astype(shape.points_dtype)
+    return _mixed(both(shape.tile.kernel), blocks.swapaxes(1, 2) if turned else blocks).astype(shape.points_dtype)
 
 
 def _kernel(points: Float[Array, "points blocked out"], shape: Shape, inputs: int) -> Kernel:
     """The transpose of `_kernel_points`."""
     taps, stride, size = shape.taps, shape.stride, shape.size
-    blocks = _mixed(_both(shape.tile.kernel.T), points).reshape(taps, taps, stride, stride, inputs, -1)
+    blocks = _mixed(both(shape.tile.kernel.T), points).reshape(taps, taps, stride, stride, inputs, -1)
     pixels = blocks.transpose(0, 2, 1, 3, 4, 5).reshape(taps * stride, taps * stride, inputs, -1)
     return pixels[:size, :size]
 
@@ -349,14 +302,9 @@ def _output_points(outputs: Features, shape: Shape) -> Float[Array, "points out 
 def _outputs(points: Float[Array, "points out tiles tiles batch"], shape: Shape) -> Features:
     """The transpose of `_output_points`."""
     (_, features, tiles, _, batch), step = points.shape, shape.tiled
-    outputs = _mixed(_both(shape.tile.outputs), points).reshape(step, step, features, tiles, tiles, batch)
+    outputs = _mixed(both(shape.tile.outputs), points).reshape(step, step, features, tiles, tiles, batch)
     outputs = outputs.transpose(2, 3, 0, 4, 1, 5).reshape(features, tiles * step, tiles * step, batch)
     return outputs[:, : shape.count, : shape.count]
-
-
-def _both(matrix: np.ndarray) -> np.ndarray:
-    """The matrix that applies one to rows and to columns, which are joined."""
-    return np.kron(matrix, matrix)
 
 
 def _sum(coefficients: np.ndarray, parts: Sequence[Array] | Array) -> Array:
@@ -379,41 +327,6 @@ def _alternating(parts: Sequence[Array], axis: int) -> Array:
 
 
 # By Fourier's transform
-
-
-@functools.cache
-def fourier(size: int, stride: int, before: int, rows: int, count: int) -> Bilinear:
-    """Whole planes: the discrete Fourier transform, of a length at which nothing meets what lies at the other edge.
-
-    Of two conjugate frequencies one is enough, since pixels are real. The product of two complex numbers is made of
-    three real ones: x y = 4/3 sum_k w^-2k Re(w^k x) Re(w^k y), for k = 0, 1, 2 and w = exp(2 pi i / 3). So the points
-    are Re(w^k x) for the three k, and x alone where a frequency is its own conjugate.
-
-    Args:
-        size, stride, before, rows, count: of `Shape`; `before` is its first padding.
-
-    Returns:
-        Matrices of all blocks or outputs of a plane; the kernel's has a row for every point and place within a block.
-    """
-    blocks = -(-rows // stride)
-    seen, places = np.divmod(np.arange(size) - before, stride)  # a tap's block next to its output, and place therein
-    length = max(blocks - seen.min(), count + seen.max())
-    number = np.arange(length**2).reshape(length, length)
-    conjugate = np.roll(number[::-1, ::-1], 1, axis=(0, 1))
-    own, first = (number == conjugate).ravel(), (number < conjugate).ravel()
-
-    def points(pixels: np.ndarray) -> np.ndarray:
-        frequencies = _both(np.exp(-2j * np.pi * np.outer(np.arange(length), pixels) / length))
-        turns = [np.exp(2j * np.pi * k / 3) * frequencies[first] for k in range(3)]
-        return np.concatenate([frequencies[own], *turns]).real
-
-    kernel = points(-seen)
-    within = np.add.outer(stride * places, places).ravel() == np.arange(stride**2)[:, None]
-    kernel = (kernel[:, None] * within).reshape(-1, size**2)
-    # The other one of a pair adds as much again, to 4/3 of three products.
-    weights = np.where(np.arange(len(kernel) // stride**2) < own.sum(), 1, 2 * 4 / 3)
-    scale = np.sqrt(weights)[:, None] / length
-    return Bilinear(scale * points(np.arange(blocks)), kernel, (scale * points(-np.arange(count))).T)
 
 
 def _fourier_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
