@@ -124,10 +124,11 @@ def answer(place: str) -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+    parent, sys.stdout = sys.stdout, io.StringIO()  # threads of TFDS print after it has failed
     try:
         prepare(place)
     except (UserError, OSError) as error:
-        print(error)
+        print(error, file=parent, flush=True)
         sys.exit(2)
 
 
