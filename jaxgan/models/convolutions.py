@@ -39,6 +39,7 @@ from jaxgan.models.bilinear import Bilinear, both, fourier, tile
 
 Features = Float[Array, "_ _ _ _"]  # [batch, rows, columns, features], or batch last
 Kernel = Float[Array, "size size in out"]
+Grid = list[list[Array]]
 
 TAPS = (2, 3, 5)  # where tiles pay
 FEW = 16  # features, below which sums over many pixels take longer than they save
@@ -98,7 +99,7 @@ class Shape(NamedTuple):
         """Outputs in a row of a tile of Winograd's, 0 where it does not pay; few outputs would leave tiles empty."""
         if self.features < FEW or self.taps not in TAPS:
             return 0
-        return 4 if self.count > 4 and self.points_dtype == jnp.float32 else 2
+        return 4 if self.count > 4 and self.taps > 2 and self.points_dtype == jnp.float32 else 2
 
     @property
     def points_dtype(self) -> DTypeLike:
@@ -128,7 +129,8 @@ def conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
     before = size - 1 if stride > size - 1 else (size + stride - 1) // 2
     padding = (size - 1 - before, max(before + 1 - stride, 0))
     shape = _shape(images, kernel, stride, padding, images.shape[1] * stride)
-    return _spread(images, kernel[::-1, ::-1].swapaxes(2, 3), shape)
+    turned = lax.optimization_barrier(kernel[::-1, ::-1])  # or the gradient's axes are swapped in loops, which is slow
+    return _spread(images, turned.swapaxes(2, 3), shape)
 
 
 def _shape(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int], rows: int) -> Shape:
@@ -201,7 +203,7 @@ def _windows_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features
 
 def _windows_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
     seen = _windows(images, shape)
-    return _products(seen, outputs, 1).reshape(shape.size, shape.size, len(images), len(outputs))
+    return _products(seen, outputs).reshape(shape.size, shape.size, len(images), len(outputs))
 
 
 def _windows(images: Features, shape: Shape) -> Features:
@@ -230,85 +232,95 @@ def _as_bits(array: Array) -> tuple[Array, Callable[[Array], Array]]:
 
 
 def _winograd_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
-    points = _kernel_points(kernel, shape, turned=True)
-    return _outputs(_product(points, _image_points(images, shape)), shape)
+    points = jax.tree.map(_product, _kernel_points(kernel, shape, turned=True), _image_points(images, shape))
+    return _outputs(points, shape, images.dtype)
 
 
 def _winograd_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
-    images = _images(_product(_kernel_points(kernel, shape), _output_points(outputs, shape)), shape)
-    return images.astype(outputs.dtype)
+    points = jax.tree.map(_product, _kernel_points(kernel, shape), _output_points(outputs, shape))
+    return _images(points, shape, outputs.dtype)
 
 
 def _winograd_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
-    points = _products(_image_points(images, shape), _output_points(outputs, shape), 2)
+    points = jax.tree.map(_products, _image_points(images, shape), _output_points(outputs, shape))
     return _kernel(points, shape, len(images))
 
 
-def _kernel_points(kernel: Kernel, shape: Shape, turned: bool = False) -> Float[Array, "points _ _"]:
-    """[points, blocked, out], or [points, out, blocked] if `turned`: the kernel is turned before it grows."""
-    blocks = _kernel_blocks(kernel.astype(shape.points_dtype), shape)
-    blocks = blocks.reshape(-1, *blocks.shape[2:])
-    return _mixed(both(shape.tile.kernel), blocks.swapaxes(1, 2) if turned else blocks).astype(shape.points_dtype)
+def _kernel_points(kernel: Kernel, shape: Shape, turned: bool = False) -> Grid:
+    """Each [blocked, out], or [out, blocked] if `turned`."""
+    blocks = _kernel_blocks(kernel.astype(jnp.float32), shape)
+    points = _on_both_axes(shape.tile.kernel, [list(row) for row in blocks])
+    return _stored([[point.T if turned else point for point in row] for row in points], shape.points_dtype)
 
 
-def _kernel(points: Float[Array, "points blocked out"], shape: Shape, inputs: int) -> Kernel:
+def _kernel(points: Grid, shape: Shape, inputs: int) -> Kernel:
     """The transpose of `_kernel_points`."""
     taps, stride, size = shape.taps, shape.stride, shape.size
-    blocks = _mixed(both(shape.tile.kernel.T), points).reshape(taps, taps, stride, stride, inputs, -1)
-    pixels = blocks.transpose(0, 2, 1, 3, 4, 5).reshape(taps * stride, taps * stride, inputs, -1)
-    return pixels[:size, :size]
+    blocks = jnp.stack(sum(_on_both_axes(shape.tile.kernel.T, points), []))
+    blocks = blocks.reshape(taps, taps, stride, stride, inputs, -1).transpose(0, 2, 1, 3, 4, 5)
+    return blocks.reshape(taps * stride, taps * stride, inputs, -1)[:size, :size]
 
 
-def _image_points(images: Features, shape: Shape) -> Float[Array, "points blocked tiles tiles batch"]:
-    matrix, step = shape.tile.images, shape.tiled
-    blocks = -(-shape.count // step) * step
+def _image_points(images: Features, shape: Shape) -> Grid:
+    """Each [blocked, tiles, tiles, batch]."""
+    step = shape.tiled
+    length = -(-shape.count // step) * step
     bits, restore = _as_bits(images)
-    points = restore(_blocks(bits, shape, blocks + shape.taps - 1)).astype(jnp.float32)
-    for axis in (-2, -3):
-        parts = [lax.slice_in_dim(points, i, i + blocks - step + 1, step, axis) for i in range(len(matrix))]
-        points = jnp.stack([_sum(row, parts) for row in matrix])
-    return points.reshape(-1, *points.shape[2:]).astype(shape.points_dtype)
+    blocks = restore(lax.optimization_barrier(_blocks(bits, shape, length + shape.taps - 1))).astype(jnp.float32)
+    starts = [slice(i, i + length, step) for i in range(len(shape.tile.images))]
+    parts = [[blocks[:, rows, columns] for columns in starts] for rows in starts]
+    return _stored(_on_both_axes(shape.tile.images, parts), shape.points_dtype)
 
 
-def _images(points: Float[Array, "points blocked tiles tiles batch"], shape: Shape) -> Features:
-    """The transpose of `_image_points`: tiles overlap, and what they say of one block is added up."""
-    columns, step = shape.tile.images.T, shape.tiled
-    blocks = points.reshape(len(columns), len(columns), *points.shape[1:])
-    most = (len(columns) - 1) // step  # tiles on that a tile reaches
-    for axis in (-3, -2):
-        own: list[Array] = []
-        for i, column in enumerate(columns):
-            around = [(0, 0)] * (blocks.ndim - 1)
-            around[axis] = (i // step, most - i // step)
-            term = jnp.pad(_sum(column, blocks), around)
-            if i < step:
-                own.append(term)
-            else:
-                own[i % step] += term
-        blocks = _alternating(own, axis)
-    return _pixels(blocks, shape, 0)
+def _images(points: Grid, shape: Shape, dtype: DTypeLike) -> Features:
+    """The transpose of `_image_points`."""
+    columns = [_overlapped(column, shape, 1) for column in zip(*points, strict=True)]
+    rows = [_overlapped(row, shape, 2) for row in zip(*_stored(columns), strict=True)]
+    return lax.optimization_barrier(_pixels(_interleaved(rows, dtype), shape, 0))
 
 
-def _output_points(outputs: Features, shape: Shape) -> Float[Array, "points out tiles tiles batch"]:
-    columns, step = shape.tile.outputs.T, shape.tiled
-    more = (0, -shape.count % step)
-    points = jnp.pad(outputs.astype(jnp.float32), ((0, 0), more, more, (0, 0)))
-    for axis in (-2, -3):
-        parts = [lax.slice_in_dim(points, i, None, step, axis) for i in range(step)]
-        points = jnp.stack([_sum(column, parts) for column in columns])
-    return points.reshape(-1, *points.shape[2:]).astype(shape.points_dtype)
+def _overlapped(points: Sequence[Array], shape: Shape, axis: int) -> list[Array]:
+    """Blocks of a row of every tile's, and of one more tile: tiles overlap, and what they say of a block is added up."""
+    step = shape.tiled
+    most = (len(points) - 1) // step  # tiles on that a tile reaches
+    own: list[Array] = []
+    for i, part in enumerate(_on_one_axis(shape.tile.images.T, points)):
+        around = [(0, 0)] * part.ndim
+        around[axis] = (i // step, most - i // step)
+        part = jnp.pad(part, around)
+        if i < step:
+            own.append(part)
+        else:
+            own[i % step] += part
+    return own
 
 
-def _outputs(points: Float[Array, "points out tiles tiles batch"], shape: Shape) -> Features:
+def _output_points(outputs: Features, shape: Shape) -> Grid:
+    """Each [out, tiles, tiles, batch]."""
+    step, more = shape.tiled, (0, -shape.count % shape.tiled)
+    outputs = jnp.pad(outputs.astype(jnp.float32), ((0, 0), more, more, (0, 0)))
+    parts = [[outputs[:, i::step, j::step] for j in range(step)] for i in range(step)]
+    return _stored(_on_both_axes(shape.tile.outputs.T, parts), shape.points_dtype)
+
+
+def _outputs(points: Grid, shape: Shape, dtype: DTypeLike) -> Features:
     """The transpose of `_output_points`."""
-    (_, features, tiles, _, batch), step = points.shape, shape.tiled
-    outputs = _mixed(both(shape.tile.outputs), points).reshape(step, step, features, tiles, tiles, batch)
-    outputs = outputs.transpose(2, 3, 0, 4, 1, 5).reshape(features, tiles * step, tiles * step, batch)
-    return outputs[:, : shape.count, : shape.count]
+    outputs = _interleaved(_on_both_axes(shape.tile.outputs, points), dtype)
+    return lax.optimization_barrier(outputs[:, : shape.count, : shape.count])
 
 
-def _sum(coefficients: np.ndarray, parts: Sequence[Array] | Array) -> Array:
-    """A sum of few parts, of which many coefficients are 0, 1 or -1."""
+def _on_both_axes(matrix: np.ndarray, parts: Sequence[Sequence[Array]]) -> Grid:
+    """A matrix times the columns and the rows of a grid of arrays."""
+    columns = [_on_one_axis(matrix, column) for column in zip(*parts, strict=True)]
+    return [_on_one_axis(matrix, row) for row in zip(*columns, strict=True)]
+
+
+def _on_one_axis(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
+    """A matrix, of which many numbers are 0, 1 or -1, times a few arrays."""
+    return [_sum(row, parts) for row in matrix]
+
+
+def _sum(coefficients: np.ndarray, parts: Sequence[Array]) -> Array:
     (first, part), *others = [
         (number, part) for number, part in zip(coefficients.tolist(), parts, strict=True) if number
     ]
@@ -318,12 +330,17 @@ def _sum(coefficients: np.ndarray, parts: Sequence[Array] | Array) -> Array:
     return total
 
 
-def _alternating(parts: Sequence[Array], axis: int) -> Array:
-    """Arrays interleaved along an axis, which is counted from the last one."""
-    joined = jnp.stack(parts, axis=axis)
-    shape = list(parts[0].shape)
-    shape[axis] *= len(parts)
-    return joined.reshape(shape)
+def _stored(grid: Grid, dtype: DTypeLike = jnp.float32) -> Grid:
+    """Each array by itself, so that what needs one does not wait for the others."""
+    return jax.tree.map(lambda part: lax.optimization_barrier(part.astype(dtype)), grid)
+
+
+def _interleaved(grid: Grid, dtype: DTypeLike) -> Features:
+    """The array of which grid[i][j] has every len(grid)-th row from row i on and every such column from column j on."""
+    step, (features, rows, columns, batch) = len(grid), grid[0][0].shape
+    bits, restores = zip(*(_as_bits(part.astype(dtype)) for part in sum(grid, [])), strict=True)
+    parts = jnp.stack(bits).reshape(step, step, features, rows, columns, batch).transpose(2, 3, 0, 4, 1, 5)
+    return restores[0](parts.reshape(features, rows * step, columns * step, batch))
 
 
 # By Fourier's transform
@@ -427,13 +444,12 @@ def _mixed(matrix: np.ndarray, parts: Array) -> Float[Array, "..."]:
 
 def _product(left: Array, right: Array) -> Float[Array, "..."]:
     """A matrix times an array along that one's first axis, or many such products; added in float32."""
-    left, right = lax.optimization_barrier((left, right))
     many = tuple(range(left.ndim - 2))
     numbers = (((left.ndim - 1,), (len(many),)), (many, many))
     return lax.dot_general(left, right, numbers, preferred_element_type=jnp.float32)
 
 
-def _products(one: Array, other: Array, axes: int) -> Float[Array, "..."]:
+def _products(one: Array, other: Array, axes: int = 1) -> Float[Array, "..."]:
     """The sums of the products of two arrays over all but their first axes, of which only the last ones differ."""
     one, other = (array.reshape(*array.shape[:axes], -1) for array in lax.optimization_barrier((one, other)))
     many = tuple(range(axes - 1))
