@@ -241,7 +241,7 @@ def test_waves_multiply_to_a_correlation(size, stride, before, rows, count):
     blocks = -(-rows // stride)
     grown = np.pad(images, (0, blocks * stride - rows))
     phases = grown.reshape(blocks, stride, blocks, stride).transpose(0, 2, 1, 3).reshape(blocks**2, -1)
-    products = (matrices.images @ phases) * (matrices.kernel @ taps.ravel()).reshape(-1, stride**2)
+    products = (matrices.images @ phases) * (matrices.kernel @ taps.ravel())
     actual = (matrices.outputs @ products.sum(axis=1)).reshape(count, count)
     padded = np.pad(images, (before, count * stride + size))
     expected = [
@@ -256,14 +256,15 @@ def test_pairs_of_conjugate_waves_take_three_products(length, points):
     """One wave in an odd length and four in an even one are their own conjugates and take one product each."""
     matrices = bilinear.fourier(1, 1, 0, length, length)
     assert len(matrices.images) == points
-    np.testing.assert_allclose(matrices.outputs @ (matrices.kernel * matrices.images), np.eye(length**2), atol=1e-12)
+    weighted = matrices.kernel[:, 0] * matrices.images
+    np.testing.assert_allclose(matrices.outputs @ weighted, np.eye(length**2), atol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("used", "size", "features", "dtype", "low", "high"),
     [
-        (HALVING, 16, (128, 128), jnp.float32, 25 / 64, 0.5),
-        (DOUBLING, 8, (128, 128), jnp.float32, 25 / 64, 0.5),
+        (HALVING, 16, (128, 128), jnp.float32, 9 / 16, 0.7),
+        (DOUBLING, 8, (128, 128), jnp.float32, 9 / 16, 0.7),
         (HALVING, 16, (128, 128), jnp.bfloat16, 9 / 16, 0.7),
         (DOUBLING, 8, (128, 128), jnp.bfloat16, 9 / 16, 0.7),
         (HALVING, 16, (128, 8), jnp.float32, 0.95, 1.4),

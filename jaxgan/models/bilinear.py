@@ -68,7 +68,7 @@ def fourier(size: int, stride: int, before: int, rows: int, count: int) -> Bilin
         rows, count: pixels in a row, and outputs in a row.
 
     Returns:
-        Matrices of all blocks or outputs of a plane; the kernel's has a row for every point and place within a block.
+        Matrices of all blocks or outputs of a plane; the kernel's is [points, places within a block, taps].
     """
     blocks = -(-rows // stride)
     seen, places = np.divmod(np.arange(size) - before, stride)  # a tap's block next to its output, and place therein
@@ -84,11 +84,10 @@ def fourier(size: int, stride: int, before: int, rows: int, count: int) -> Bilin
 
     kernel = points(-seen)
     within = np.add.outer(stride * places, places).ravel() == np.arange(stride**2)[:, None]
-    kernel = (kernel[:, None] * within).reshape(-1, size**2)
     # The other one of a pair adds as much again, to 4/3 of three products.
-    weights = np.where(np.arange(len(kernel) // stride**2) < own.sum(), 1, 2 * 4 / 3)
+    weights = np.where(np.arange(len(kernel)) < own.sum(), 1, 2 * 4 / 3)
     scale = np.sqrt(weights)[:, None] / length
-    return Bilinear(scale * points(np.arange(blocks)), kernel, (scale * points(-np.arange(count))).T)
+    return Bilinear(scale * points(np.arange(blocks)), kernel[:, None] * within, (scale * points(-np.arange(count))).T)
 
 
 def both(matrix: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ barriers. They only last if the program is compiled as `parallel.compile_steps` 
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxgan.models.bilinear import Bilinear, both, fourier, tile
+from jaxgan.models.bilinear import Bilinear, fourier, tile
 
 Features = Float[Array, "_ _ _ _"]  # [batch, rows, columns, features], or batch last
 Kernel = Float[Array, "size size in out"]
@@ -44,6 +44,7 @@ Grid = list[list[Array]]
 TAPS = (2, 3, 5)  # where tiles pay
 FEW = 16  # features, below which sums over many pixels take longer than they save
 SMALL = 16  # rows of an image up to which Fourier's transform pays, whose matrix takes all pixels to all frequencies
+GROUPS = 4  # of frequencies: XLA multiplies many small matrices on one thread, but several such lots beside each other
 
 
 def stock_conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
@@ -178,7 +179,7 @@ _correlate.defvjp(
 
 def _windows_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
     taps = kernel.transpose(3, 0, 1, 2).reshape(kernel.shape[3], -1)
-    return _product(taps, _windows(images, shape))
+    return _product(lax.optimization_barrier(taps), _windows(images, shape))
 
 
 def _windows_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
@@ -198,7 +199,8 @@ def _windows_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features
     padding = (shape.taps - 1 - first, last - shape.count + 1)
     seen = shape._replace(size=shape.taps, stride=1, padding=padding, rows=shape.count)
     phases = _kernel_blocks(kernel, shape)[::-1, ::-1].transpose(2, 0, 1, 3).reshape(shape.stride**2 * inputs, -1)
-    return _pixels(_product(phases, _windows(outputs, seen)).astype(outputs.dtype), shape, first)
+    pixels = _product(lax.optimization_barrier(phases), _windows(outputs, seen)).astype(outputs.dtype)
+    return _pixels(pixels, shape, first)
 
 
 def _windows_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
@@ -256,7 +258,7 @@ def _kernel_points(kernel: Kernel, shape: Shape, turned: bool = False) -> Grid:
 def _kernel(points: Grid, shape: Shape, inputs: int) -> Kernel:
     """The transpose of `_kernel_points`."""
     taps, stride, size = shape.taps, shape.stride, shape.size
-    blocks = jnp.stack(sum(_on_both_axes(shape.tile.kernel.T, points), []))
+    blocks = jnp.stack(jax.tree.leaves(_on_both_axes(shape.tile.kernel.T, points)))
     blocks = blocks.reshape(taps, taps, stride, stride, inputs, -1).transpose(0, 2, 1, 3, 4, 5)
     return blocks.reshape(taps * stride, taps * stride, inputs, -1)[:size, :size]
 
@@ -280,18 +282,18 @@ def _images(points: Grid, shape: Shape, dtype: DTypeLike) -> Features:
 
 
 def _overlapped(points: Sequence[Array], shape: Shape, axis: int) -> list[Array]:
-    """Blocks of a row of every tile's, and of one more tile: tiles overlap, and what they say of a block is added up."""
+    """Tiles overlap, and what they say of a block is added up: every tile's own blocks, and those of one more tile."""
     step = shape.tiled
     most = (len(points) - 1) // step  # tiles on that a tile reaches
     own: list[Array] = []
     for i, part in enumerate(_on_one_axis(shape.tile.images.T, points)):
         around = [(0, 0)] * part.ndim
         around[axis] = (i // step, most - i // step)
-        part = jnp.pad(part, around)
+        placed = jnp.pad(part, around)
         if i < step:
-            own.append(part)
+            own.append(placed)
         else:
-            own[i % step] += part
+            own[i % step] += placed
     return own
 
 
@@ -338,7 +340,7 @@ def _stored(grid: Grid, dtype: DTypeLike = jnp.float32) -> Grid:
 def _interleaved(grid: Grid, dtype: DTypeLike) -> Features:
     """The array of which grid[i][j] has every len(grid)-th row from row i on and every such column from column j on."""
     step, (features, rows, columns, batch) = len(grid), grid[0][0].shape
-    bits, restores = zip(*(_as_bits(part.astype(dtype)) for part in sum(grid, [])), strict=True)
+    bits, restores = zip(*(_as_bits(part.astype(dtype)) for part in jax.tree.leaves(grid)), strict=True)
     parts = jnp.stack(bits).reshape(step, step, features, rows, columns, batch).transpose(2, 3, 0, 4, 1, 5)
     return restores[0](parts.reshape(features, rows * step, columns * step, batch))
 
@@ -347,53 +349,66 @@ def _interleaved(grid: Grid, dtype: DTypeLike) -> Features:
 
 
 def _fourier_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
-    points = _product(_kernel_frequencies(kernel, shape, turned=True), _image_frequencies(images, shape))
-    outputs = _transformed(shape.fourier.outputs, points, images.dtype)
+    points = map(_product, _kernel_frequencies(kernel, shape, turned=True), _image_frequencies(images, shape))
+    outputs = _joined(shape.fourier.outputs.T, points, images.dtype)
     bits, restore = _as_bits(outputs.reshape(shape.count, shape.count, -1, shape.batch))
-    return restore(bits.transpose(2, 0, 1, 3))
+    return restore(lax.optimization_barrier(bits.transpose(2, 0, 1, 3)))
 
 
 def _fourier_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
-    points = _product(_kernel_frequencies(kernel, shape), _output_frequencies(outputs, shape))
-    blocks = _transformed(shape.fourier.images.T, points, outputs.dtype)
+    points = map(_product, _kernel_frequencies(kernel, shape), _output_frequencies(outputs, shape))
+    blocks = _joined(shape.fourier.images, points, outputs.dtype)
     count = -(-shape.rows // shape.stride)
     blocks = blocks.reshape(count, count, -1, shape.batch).transpose(2, 0, 1, 3)
-    return _pixels(blocks, shape._replace(padding=(0, 0)), 0)
+    return lax.optimization_barrier(_pixels(blocks, shape._replace(padding=(0, 0)), 0))
 
 
 def _fourier_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
-    points = _products(_image_frequencies(images, shape), _output_frequencies(outputs, shape), 2)
-    kernel = _transformed(shape.fourier.kernel.T, points, jnp.float32)
+    multiplied = functools.partial(_products, axes=2)
+    points = map(multiplied, _image_frequencies(images, shape), _output_frequencies(outputs, shape))
+    kernel = _joined(shape.fourier.kernel, points, jnp.float32)
     return kernel.reshape(shape.size, shape.size, len(images), len(outputs))
 
 
-def _kernel_frequencies(kernel: Kernel, shape: Shape, turned: bool = False) -> Float[Array, "points _ _"]:
-    """[points, blocked, out], or [points, out, blocked] if `turned`."""
+def _kernel_frequencies(kernel: Kernel, shape: Shape, turned: bool = False) -> list[Float[Array, "points _ _"]]:
+    """Each [points, blocked, out], or [points, out, blocked] if `turned`."""
     places, (inputs, outputs) = shape.stride**2, kernel.shape[2:]
     if not turned:
-        return _transformed(shape.fourier.kernel, kernel, kernel.dtype).reshape(-1, places * inputs, outputs)
-    bits, restore = _as_bits(_transformed(shape.fourier.kernel, kernel.swapaxes(2, 3), kernel.dtype))
-    bits = bits.reshape(-1, places, outputs, inputs).swapaxes(1, 2)
-    return restore(bits.reshape(-1, outputs, places * inputs))
+        parts = _transformed(shape.fourier.kernel, kernel, kernel.dtype)
+        return [part.reshape(-1, places * inputs, outputs) for part in parts]
+    bits, restores = zip(
+        *map(_as_bits, _transformed(shape.fourier.kernel, kernel.swapaxes(2, 3), kernel.dtype)), strict=True
+    )
+    parts = [part.reshape(-1, places, outputs, inputs).swapaxes(1, 2) for part in bits]
+    return [restore(part.reshape(-1, outputs, places * inputs)) for part, restore in zip(parts, restores, strict=True)]
 
 
-def _image_frequencies(images: Features, shape: Shape) -> Float[Array, "points blocked batch"]:
+def _image_frequencies(images: Features, shape: Shape) -> list[Float[Array, "points blocked batch"]]:
     bits, restore = _as_bits(lax.optimization_barrier(images))
     blocks = _blocks(bits, shape._replace(padding=(0, 0)), -(-shape.rows // shape.stride))
-    points = _transformed(shape.fourier.images, restore(blocks.transpose(1, 2, 0, 3)), images.dtype)
-    return points.reshape(-1, len(blocks), shape.batch)
+    parts = _transformed(shape.fourier.images, restore(blocks.transpose(1, 2, 0, 3)), images.dtype)
+    return [part.reshape(-1, len(blocks), shape.batch) for part in parts]
 
 
-def _output_frequencies(outputs: Features, shape: Shape) -> Float[Array, "points out batch"]:
+def _output_frequencies(outputs: Features, shape: Shape) -> list[Float[Array, "points out batch"]]:
     bits, restore = _as_bits(lax.optimization_barrier(outputs))
-    points = _transformed(shape.fourier.outputs.T, restore(bits.transpose(1, 2, 0, 3)), outputs.dtype)
-    return points.reshape(-1, len(outputs), shape.batch)
+    parts = _transformed(shape.fourier.outputs.T, restore(bits.transpose(1, 2, 0, 3)), outputs.dtype)
+    return [part.reshape(-1, len(outputs), shape.batch) for part in parts]
 
 
-def _transformed(matrix: np.ndarray, parts: Array, dtype: DTypeLike) -> Float[Array, "points _"]:
-    """A matrix times the first axes of the parts; it is stored, and so is what it makes."""
-    parts = lax.optimization_barrier(parts.reshape(matrix.shape[1], -1))
-    return lax.optimization_barrier(_mixed(matrix, parts).astype(dtype))
+def _transformed(matrix: np.ndarray, parts: Array, dtype: DTypeLike) -> list[Float[Array, "points _"]]:
+    """A matrix of the points, in groups, times the first axes of the parts; they are stored, and so is each result."""
+    parts = lax.optimization_barrier(parts.reshape(matrix.shape[-1], -1))
+    groups = [jnp.asarray(group.reshape(-1, len(parts)), dtype) for group in np.array_split(matrix, GROUPS)]
+    return [lax.optimization_barrier(_dot(group, parts).astype(dtype)) for group in groups]
+
+
+def _joined(matrix: np.ndarray, points: Iterable[Array], dtype: DTypeLike) -> Float[Array, "parts _"]:
+    """The transpose of `_transformed`."""
+    groups = [jnp.asarray(group.reshape(-1, matrix.shape[-1]).T, dtype) for group in np.array_split(matrix, GROUPS)]
+    stored = [lax.optimization_barrier(part.astype(dtype)) for part in points]
+    parts = sum(_dot(group, part.reshape(group.shape[1], -1)) for group, part in zip(groups, stored, strict=True))
+    return lax.optimization_barrier(parts.astype(dtype))
 
 
 # What they share
@@ -436,17 +451,15 @@ def _kernel_blocks(kernel: Kernel, shape: Shape) -> Float[Array, "taps taps bloc
     return kernel.transpose(0, 2, 1, 3, 4, 5).reshape(taps, taps, stride**2 * inputs, features)
 
 
-def _mixed(matrix: np.ndarray, parts: Array) -> Float[Array, "..."]:
-    """A matrix of numbers that never change times the first axis of the parts; added in float32."""
-    matrix = jnp.asarray(matrix, parts.dtype)
-    return lax.dot_general(matrix, parts, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+def _dot(left: Array, right: Array, many: int = 0) -> Float[Array, "..."]:
+    """Products of matrices, along as many first axes as are told; added in float32."""
+    axes = tuple(range(many))
+    return lax.dot_general(left, right, (((many + 1,), (many,)), (axes, axes)), preferred_element_type=jnp.float32)
 
 
 def _product(left: Array, right: Array) -> Float[Array, "..."]:
-    """A matrix times an array along that one's first axis, or many such products; added in float32."""
-    many = tuple(range(left.ndim - 2))
-    numbers = (((left.ndim - 1,), (len(many),)), (many, many))
-    return lax.dot_general(left, right, numbers, preferred_element_type=jnp.float32)
+    """A matrix times an array along that one's first axis, or many such products."""
+    return _dot(left, lax.optimization_barrier(right), left.ndim - 2)
 
 
 def _products(one: Array, other: Array, axes: int = 1) -> Float[Array, "..."]:
