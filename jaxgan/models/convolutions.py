@@ -418,9 +418,14 @@ def _algorithm(shape: Shape) -> SimpleNamespace:
     return FOURIER if shape.fourier_pays else WINOGRAD if shape.tiled else WINDOWS
 
 
-WINDOWS = SimpleNamespace(conv=_windows_conv, spread=_windows_spread, correlate=_windows_correlate)
-FOURIER = SimpleNamespace(conv=_fourier_conv, spread=_fourier_spread, correlate=_fourier_correlate)
-WINOGRAD = SimpleNamespace(conv=_winograd_conv, spread=_winograd_spread, correlate=_winograd_correlate)
+def _traced_once(**functions: Callable) -> SimpleNamespace:
+    """For all layers of one shape, both batches and both updates."""
+    return SimpleNamespace(**{name: jax.jit(function, static_argnums=2) for name, function in functions.items()})
+
+
+WINDOWS = _traced_once(conv=_windows_conv, spread=_windows_spread, correlate=_windows_correlate)
+FOURIER = _traced_once(conv=_fourier_conv, spread=_fourier_spread, correlate=_fourier_correlate)
+WINOGRAD = _traced_once(conv=_winograd_conv, spread=_winograd_spread, correlate=_winograd_correlate)
 
 
 def _blocks(images: Array, shape: Shape, count: int) -> Array:
