@@ -272,7 +272,7 @@ def test_pairs_of_conjugate_waves_take_three_products(length, points):
     ],
 )
 def test_many_features_take_less_arithmetic(used, size, features, dtype, low, high):
-    """25 products in the place of 64, or 9 of 16, and some sums; the stock ones spare the products with padding.
+    """9 products in the place of 16, and some sums; the stock ones spare the products with padding.
 
     With 2 zeros on either side, 29 x 29 taps meet 7 x 7 pixels; Fourier's transform of 9 x 9 makes 121 products.
     """

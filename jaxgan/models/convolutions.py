@@ -11,16 +11,18 @@ say, so derivatives of any order are as fast. Kernels are [size, size, in, out] 
 in float32 whatever the images' type is.
 
 A convolution with a stride is one of stride 1 on blocks of stride x stride pixels, by a kernel of few taps. Many
-features of 2, 3 or 5 taps go by Winograd's algorithm: a tile of 4 x 4 outputs of 2 x 2 taps takes 25 products in the
-place of 64. Its sums cost digits, of which half-precision numbers have few. Those go by tiles of 2 x 2 outputs, with 9
-products in the place of 16 and an error of .4% (.2% is their own rounding), and 5 taps in float32.
+features of 2, 3 or 5 taps go by Winograd's algorithm: a tile of 2 x 2 outputs of 2 x 2 taps takes 9 products in the place
+of 16. Larger tiles save more, and their sums cost digits, of which half-precision numbers have few: 3 and 5 taps go by
+tiles of 4 x 4 outputs in float32, and 3 by tiles of 2 x 2 in half precision, with an error of .4% (.2% is rounding).
 
 Kernels of 5 x 5 on small images go by Fourier's transform: 7 x 7 outputs take 121 products, where the definition has
 1,225 and tiles of 4 x 4 have 256. It keeps lengths, so it costs no digits in float32, and half-precision numbers err by
 .4% again. The matrices of both are in `bilinear`. All other convolutions go by windows, laid side by side.
 
 XLA's CPU code is slow where loops that it fuses change the order of numbers. So arrays are stored on the way, by
-barriers. They only last if the program is compiled as `parallel.compile_steps` does it; the results are the same.
+barriers. They only last if the program is compiled as `parallel.compile_steps` does it; the results are the same. And
+it runs independent products beside each other, but many small matrices of one product on one thread. So a tile's points
+are arrays by themselves, and frequencies come in groups.
 """
 
 import functools
@@ -39,7 +41,7 @@ from jaxgan.models.bilinear import Bilinear, fourier, tile
 
 Features = Float[Array, "_ _ _ _"]  # [batch, rows, columns, features], or batch last
 Kernel = Float[Array, "size size in out"]
-Grid = list[list[Array]]
+Grid = list[list[Array]]  # of a tile's points, or of the pixels or taps that they are made of
 
 TAPS = (2, 3, 5)  # where tiles pay
 FEW = 16  # features, below which sums over many pixels take longer than they save
