@@ -128,6 +128,20 @@ USED = [
 ]
 
 
+def test_five_taps_by_large_tiles_have_the_stock_one_s_gradients():
+    """Images too large for Fourier's transform; it takes seconds to compile so many points."""
+    name, kernel, *options = TUTORIAL_SAME
+
+    def gradients(function):
+        def pulled(*args):
+            value, pull = jax.vjp(function, *args)
+            return value, pull(value)
+
+        return pulled
+
+    assert_equal(map(gradients, both(name, *options)), *arrays(17, kernel, MANY))
+
+
 @pytest.mark.parametrize(("used", "size", "features", "batch"), USED)
 def test_all_derivatives_are_the_stock_ones(used, size, features, batch):
     name, kernel, *options = used

@@ -11,9 +11,9 @@ say, so derivatives of any order are as fast. Kernels are [size, size, in, out] 
 in float32 whatever the images' type is.
 
 A convolution with a stride is one of stride 1 on blocks of stride x stride pixels, by a kernel of few taps. Many
-features of 2, 3 or 5 taps go by Winograd's algorithm: a tile of 2 x 2 outputs of 2 x 2 taps takes 9 products in the place
-of 16. Larger tiles save more, and their sums cost digits, of which half-precision numbers have few: 3 and 5 taps go by
-tiles of 4 x 4 outputs in float32, and 3 by tiles of 2 x 2 in half precision, with an error of .4% (.2% is rounding).
+features of 2, 3 or 5 taps go by Winograd's algorithm: a tile of 2 x 2 outputs of 2 x 2 taps takes 9 products in the
+place of 16. Its sums cost digits, of which half-precision numbers have few: an error of .4%, where .2% is rounding.
+Tiles of 4 x 4 outputs cost more, and pay for 5 taps only, which are multiplied in float32.
 
 Kernels of 5 x 5 on small images go by Fourier's transform: 7 x 7 outputs take 121 products, where the definition has
 1,225 and tiles of 4 x 4 have 256. It keeps lengths, so it costs no digits in float32, and half-precision numbers err by
@@ -102,7 +102,7 @@ class Shape(NamedTuple):
         """Outputs in a row of a tile of Winograd's, 0 where it does not pay; few outputs would leave tiles empty."""
         if self.features < FEW or self.taps not in TAPS:
             return 0
-        return 4 if self.count > 4 and self.taps > 2 and self.points_dtype == jnp.float32 else 2
+        return 4 if self.taps > 3 and self.count > 4 else 2
 
     @property
     def points_dtype(self) -> DTypeLike:
@@ -407,10 +407,10 @@ def _transformed(matrix: np.ndarray, parts: Array, dtype: DTypeLike) -> list[Flo
 
 def _joined(matrix: np.ndarray, points: Iterable[Array], dtype: DTypeLike) -> Float[Array, "parts _"]:
     """The transpose of `_transformed`."""
-    groups = [jnp.asarray(group.reshape(-1, matrix.shape[-1]).T, dtype) for group in np.array_split(matrix, GROUPS)]
-    stored = [lax.optimization_barrier(part.astype(dtype)) for part in points]
-    parts = sum(_dot(group, part.reshape(group.shape[1], -1)) for group, part in zip(groups, stored, strict=True))
-    return lax.optimization_barrier(parts.astype(dtype))
+    matrix = jnp.asarray(matrix.reshape(-1, matrix.shape[-1]).T, dtype)
+    joined = jnp.concatenate([part.reshape(-1, part.shape[-2] * part.shape[-1]) for part in points]).astype(dtype)
+    stored = lax.optimization_barrier(joined.reshape(matrix.shape[1], -1))
+    return lax.optimization_barrier(_dot(matrix, stored).astype(dtype))
 
 
 # What they share
