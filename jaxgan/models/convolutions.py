@@ -378,11 +378,12 @@ def _kernel_frequencies(kernel: Kernel, shape: Shape, turned: bool = False) -> l
     if not turned:
         parts = _transformed(shape.fourier.kernel, kernel, kernel.dtype)
         return [part.reshape(-1, places * inputs, outputs) for part in parts]
-    bits, restores = zip(
-        *map(_as_bits, _transformed(shape.fourier.kernel, kernel.swapaxes(2, 3), kernel.dtype)), strict=True
-    )
-    parts = [part.reshape(-1, places, outputs, inputs).swapaxes(1, 2) for part in bits]
-    return [restore(part.reshape(-1, outputs, places * inputs)) for part, restore in zip(parts, restores, strict=True)]
+
+    def rearranged(part: Array) -> Array:
+        bits, restore = _as_bits(part.reshape(-1, places, outputs, inputs))
+        return restore(bits.swapaxes(1, 2).reshape(-1, outputs, places * inputs))
+
+    return [rearranged(part) for part in _transformed(shape.fourier.kernel, kernel.swapaxes(2, 3), kernel.dtype)]
 
 
 def _image_frequencies(images: Features, shape: Shape) -> list[Float[Array, "points blocked batch"]]:
