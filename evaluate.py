@@ -28,6 +28,7 @@ from jaxgan import images, parallel, runs, sampling
 from jaxgan.data import cache, pipeline, sources
 from jaxgan.data.cache import CHUNK, Examples, Undecoded
 from jaxgan.data.decode import Stored
+from jaxgan.data.selection import select
 from jaxgan.errors import Parser, UserError, exit_code, warn
 from jaxgan.metrics import features, manifold, scores
 from jaxgan.metrics.classes import accuracy, confusion
@@ -179,7 +180,7 @@ def opened(option: str, place: str) -> Examples:
     kind, _, rest = data.source.partition(":")
     splits = sources.SOURCES[kind](rest).splits
     data.split = "train" if "train" in splits else next(iter(splits))
-    selection = sources.select(data)
+    selection = select(data)
     expected = None
     for start in range(0, 1 if selection.in_arrays else len(selection), CHUNK):  # an array's images have one shape
         for item in selection.read(np.arange(start, min(start + CHUNK, len(selection)))):

@@ -19,6 +19,7 @@ from programs import DEADLINE, ROOT
 from jaxgan.data import cache, sources
 from jaxgan.data.cache import CHUNK, Examples, Undecoded
 from jaxgan.data.decode import Transform
+from jaxgan.data.selection import Selection, select
 from jaxgan.errors import UserError, exit_code
 
 SMALL = Transform(6, 6, 3, upscale=True)
@@ -46,14 +47,14 @@ def pictures(tmp_path) -> Path:
 def of_folder(folder: Path, transform: Transform = SMALL, **settings) -> Undecoded:
     """The pictures in a folder."""
     settings = {f"data__{name}": value for name, value in settings.items()}
-    return Undecoded(sources.select(tiny_config(data__source=f"folder:{folder}", **settings).data), transform)
+    return Undecoded(select(tiny_config(data__source=f"folder:{folder}", **settings).data), transform)
 
 
 def of_arrays(count: int, content: str = "made up") -> Undecoded:
     """Pictures in an array, of an odd size."""
     images = np.random.default_rng(1).integers(0, 256, (count, 7, 5, 3), np.uint8)
     arrays = sources.Arrays(images, np.arange(count, dtype=np.int32) % 7)
-    return Undecoded(sources.Selection("array:x.npz", ((arrays, 0, count),), (), None, content), SMALL)
+    return Undecoded(Selection("array:x.npz", ((arrays, 0, count),), (), None, content), SMALL)
 
 
 def one_by_one(undecoded: Undecoded) -> tuple[bytes, bytes]:
@@ -242,8 +243,9 @@ def test_another_process_is_sent_what_is_in_memory():
 OPEN = """
 import os, sys, time
 from jaxgan.config import default
-from jaxgan.data import cache, sources
+from jaxgan.data import cache
 from jaxgan.data.decode import Transform
+from jaxgan.data.selection import select
 
 decoded, decode = [], Transform.__call__
 def counting(self, stored, name):
@@ -254,7 +256,7 @@ Transform.__call__ = counting
 
 config = default()
 config.data.source = "folder:" + sys.argv[1]
-undecoded = cache.Undecoded(sources.select(config.data), Transform(6, 6, 3, True))
+undecoded = cache.Undecoded(select(config.data), Transform(6, 6, 3, True))
 print("ready", flush=True)
 sys.stdin.readline()
 examples = cache.cached(undecoded, False)

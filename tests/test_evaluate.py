@@ -335,7 +335,7 @@ MISTAKES = {
     "--workdir={0}": "holds no run",
     "--workdir={1} --num=0": "--num=0 should be at least 1",
     "--workdir={1} --num=20": "needs 260 samples or more, and there are 20",
-    "--workdir={1} --features=lennet": "no features 'lennet': did you mean lenet",
+    "--workdir={1} --features=lennet": "no extractor 'lennet': did you mean lenet",
     "--workdir={1} --features=inception": "needs --inception_weights=FILE",
     "--workdir={1} --features=inception --inception_weights={0}/one.npz": "one.npz",
     "--workdir={1} --num=300 --features=pixels --gan_train": "--gan_train needs samples with labels, and .* test split",

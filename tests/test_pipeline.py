@@ -15,6 +15,7 @@ from jaxgan import keys
 from jaxgan.data import cache, order, pipeline, sources
 from jaxgan.data.cache import Undecoded
 from jaxgan.data.decode import Transform
+from jaxgan.data.selection import Selection
 from jaxgan.errors import UserError
 
 law = settings(deadline=None, max_examples=30, derandomize=True)
@@ -28,7 +29,7 @@ def undecoded(count: int = COUNT) -> Undecoded:
     """Made-up images of some pixels, which are made smaller on reading; image i has the label i."""
     images = np.random.default_rng(0).integers(0, 256, (count, *STORED, 3), np.uint8)
     split = sources.Arrays(images, np.arange(count, dtype=np.int32))
-    selection = sources.Selection("made-up", ((split, 0, count),), (), None, "made-up")
+    selection = Selection("made-up", ((split, 0, count),), (), None, "made-up")
     return Undecoded(selection, Transform(SIZE, SIZE, 3, True))
 
 
@@ -142,7 +143,7 @@ def test_what_was_never_looked_at_as_a_whole_cannot_be_skipped_in_a_stream():
 
 def test_processes_are_worth_their_while_where_images_are_decoded(monkeypatch):
     files = sources.Files(["a.png"] * 11, np.zeros(11, np.int32))
-    encoded = dataclasses.replace(undecoded(), selection=sources.Selection("a", ((files, 0, 11),), (), None, ""))
+    encoded = dataclasses.replace(undecoded(), selection=Selection("a", ((files, 0, 11),), (), None, ""))
     for cores, expected in ((1, 1), (3, 3), (64, pipeline.MOST_WORKERS)):
         monkeypatch.setattr(pipeline.workers, "cores", lambda cores=cores: cores)
         assert feed_of(encoded, 0).processes == expected

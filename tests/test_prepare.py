@@ -26,6 +26,7 @@ from tensorflow_datasets.core.download import resource
 from tensorflow_datasets.proto import tf_example_pb2
 
 from jaxgan.data import cache, pipeline, prepare, sources
+from jaxgan.data.selection import select
 from jaxgan.errors import UserError
 
 PYTHON = "tensorflow_datasets.core.features."
@@ -196,11 +197,11 @@ def test_versions_and_configurations(data_dir):
 
 def test_a_set_that_was_prepared_anew_is_decoded_anew(data_dir):
     write_set(data_dir / "pets" / "1.2.0", {"image": RGB, "label": KIND})
-    before = sources.select(config_of("pets").data).content
-    assert sources.select(config_of("pets").data).content == before
+    before = select(config_of("pets").data).content
+    assert select(config_of("pets").data).content == before
     (path,) = (data_dir / "pets" / "1.2.0").glob("*-test.*")
     path.write_bytes(path.read_bytes())
-    assert sources.select(config_of("pets").data).content != before
+    assert select(config_of("pets").data).content != before
 
 
 # Stands for TensorFlow where it is missing, and tells if anything asks for it.

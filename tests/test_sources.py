@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxgan.data import pipeline, sources
-from jaxgan.data.sources import Arrays, Selection
+from jaxgan.data import pipeline, selection, sources
+from jaxgan.data.selection import Selection
+from jaxgan.data.sources import Arrays
 from jaxgan.data.worlds import WORLDS
 from jaxgan.errors import UserError
 
@@ -45,11 +46,11 @@ def contents(place: Path, split: str = "train") -> dict[str, str]:
 
 
 def select(source: str, split: str = "train", classes: tuple = ()) -> Selection:
-    return sources.select(tiny_config(data__source=source, data__split=split, data__classes=classes).data)
+    return selection.select(tiny_config(data__source=source, data__split=split, data__classes=classes).data)
 
 
-def read_all(selection: Selection) -> list[sources.Item]:
-    return selection.read(np.arange(len(selection)))
+def read_all(chosen: Selection) -> list[sources.Item]:
+    return chosen.read(np.arange(len(chosen)))
 
 
 # Folders.
@@ -313,7 +314,7 @@ def test_unknown_sources_are_answered(tmp_path):
         select("digits:mnist")
 
 
-@pytest.mark.parametrize("ask", [sources.select, sources.world_of, sources.example_shape])
+@pytest.mark.parametrize("ask", [selection.select, sources.world_of, sources.example_shape])
 @pytest.mark.parametrize(("place", "advice"), [("rnig", "did you mean ring"), ("", "choose from gaussian1d, grid")])
 def test_an_unknown_world_is_answered_with_the_nearest(place, advice, ask):
     with raises_user_error(UserError, match=f"there is no config.data.source world '{place}': {advice}"):
@@ -396,7 +397,7 @@ def test_the_fingerprint_of_an_array_and_of_what_is_taken_of_it(tmp_path):
 NAMED = tuple("abcdef")
 
 
-def selection(classes: tuple, parts: list[tuple[int, int]]) -> Selection:
+def taken(classes: tuple, parts: list[tuple[int, int]]) -> Selection:
     """Of two splits of six examples; image i has the label i % 6."""
     halves = [Arrays(IMAGES[start : start + 6], np.int32(LABELS[start : start + 6])) for start in (0, 6)]
     relabel = np.int32([classes.index(name) if name in classes else -1 for name in NAMED]) if classes else None
@@ -410,7 +411,7 @@ BOUNDS = st.tuples(st.integers(0, 2), st.integers(4, 6))
 @law
 @given(data=st.data(), classes=st.sampled_from([(), ("c",), ("b", "d"), NAMED]), parts=st.tuples(BOUNDS, BOUNDS))
 def test_reading_many_is_reading_each(data, classes, parts):
-    chosen = selection(classes, parts)
+    chosen = taken(classes, parts)
     expected = [i for i in range(12) if parts[i // 6][0] <= i % 6 < parts[i // 6][1]]
     expected = [i for i in expected if not classes or NAMED[LABELS[i]] in classes]
     if not expected:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from jaxgan.data import workers
 from jaxgan.data.decode import BadImageError, Transform
-from jaxgan.data.sources import Selection
+from jaxgan.data.selection import Selection
 from jaxgan.errors import UserError, warn
 from jaxgan.files import locked, replacing
 

@@ -19,6 +19,7 @@ from jaxgan import keys
 from jaxgan.data import cache, order, sources, workers
 from jaxgan.data.cache import Examples, Undecoded
 from jaxgan.data.decode import MODES, Transform
+from jaxgan.data.selection import select
 from jaxgan.errors import UserError, choose
 
 FEEDS = ("auto", "resident", "streaming")
@@ -171,7 +172,7 @@ def open_examples(config: ConfigDict) -> Examples | Undecoded:
     choose("config.data.crop", data.crop, CROPS)
     choose("config.data.on_bad_image", data.on_bad_image, BAD_IMAGES)
     if sources.world_of(data):
-        items = sources.select(data)
+        items = select(data)
         found = items.read(np.arange(len(items)))
         return cache.held(
             np.stack([item.image for item in found]), np.int32([item.label for item in found]), items.classes
@@ -183,7 +184,7 @@ def open_examples(config: ConfigDict) -> Examples | Undecoded:
             f"config.data.load_size={data.load_size} should be at least {least}, since the {data.crop} crop cuts "
             f"config.data.size={data.size} pixels out of it"
         )
-    selection = sources.select(data)
+    selection = select(data)
     if data.source.startswith("stacked:") and data.channels != sources.STACK:
         raise UserError(f"config.data.channels={data.channels} should be {sources.STACK} for {data.source}")
     if not selection.in_arrays and data.channels not in MODES:

@@ -210,7 +210,7 @@ def extractor(name: str, examples: Examples, weights: Path | None = None) -> Ext
         examples: real ones with their labels, by which "lenet" is trained.
         weights: the file that "inception" needs.
     """
-    return EXTRACTORS[choose("features", name, EXTRACTORS)](examples, weights)
+    return EXTRACTORS[choose("extractor", name, EXTRACTORS)](examples, weights)
 
 
 def rows_of(examples: Examples, count: int) -> Int[np.ndarray, " n"]:

@@ -1,0 +1,91 @@
+"""Which of the real examples an experiment takes: splits of a source, ranges of them, and classes."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxgan.data import sources, splits
+from jaxgan.errors import UserError, choose
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """What an experiment takes of a data set.
+
+    Attributes:
+        name: of the data set, as the configuration has it.
+        parts: splits, and the range of their examples that is taken: start and stop.
+        classes: the names of the labels.
+        relabel: the new label of each old one, -1 if its examples are left out: int32; None where all stay.
+        content: a text that is another one whenever the stored images or the choice are.
+    """
+
+    name: str
+    parts: tuple[tuple[sources.Split, int, int], ...]
+    classes: tuple[str, ...]
+    relabel: np.ndarray | None
+    content: str
+
+    @functools.cached_property
+    def chosen(self) -> list[np.ndarray]:
+        """The indices of the examples that are taken of each part; to choose by class takes reading all labels."""
+        ranges = [np.arange(start, stop) for _, start, stop in self.parts]
+        if self.relabel is None:
+            return ranges
+        labels = [split.labels()[start:stop] for split, start, stop in self.parts]
+        chosen = [
+            indices[(targets >= 0) & (self.relabel[targets] >= 0)]
+            for indices, targets in zip(ranges, labels, strict=True)
+        ]
+        if not any(map(len, chosen)):
+            raise UserError(f"{self.name} has no images of {', '.join(self.classes)} in config.data.split")
+        return chosen
+
+    @property
+    def in_arrays(self) -> bool:
+        """Whether nothing has to be decoded."""
+        return all(isinstance(split, sources.Arrays) for split, _, _ in self.parts)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.chosen))
+
+    def read(self, indices: np.ndarray) -> list[sources.Item]:
+        """Some examples, in the order of their indices."""
+        items, start = [None] * len(indices), 0
+        for (split, _, _), chosen in zip(self.parts, self.chosen, strict=True):
+            here = np.flatnonzero((start <= indices) & (indices < start + len(chosen)))
+            if len(here):
+                for place, item in zip(here, split.read(chosen[indices[here] - start]), strict=True):
+                    items[place] = item if self.relabel is None else item._replace(label=int(self.relabel[item.label]))
+            start += len(chosen)
+        return items
+
+
+def select(data: ConfigDict) -> Selection:
+    """The examples of `config.data`: its source, the splits of it, and the classes of those.
+
+    Raises:
+        UserError: one of them is unknown or cannot be read.
+    """
+    kind, _, place = data.source.partition(":")
+    source = sources.SOURCES[choose("config.data.source", kind, sources.SOURCES)](place)
+    wanted = splits.parse(data.split, {name: len(split) for name, split in source.splits.items()})
+    parts = tuple((source.splits[name], start, stop) for name, start, stop in wanted)
+    classes, relabel = source.classes, None
+    if data.classes and not classes:
+        raise UserError(f"config.data.classes should be empty for {data.source}, whose images have no classes")
+    if data.classes:
+        kept = {choose("config.data.classes", name, classes) for name in names(data.classes, classes)}
+        classes = tuple(name for name in source.classes if name in kept)
+        relabel = np.int32([classes.index(name) if name in kept else -1 for name in source.classes])
+    return Selection(data.source, parts, classes, relabel, json.dumps([source.content, wanted, classes]))
+
+
+def names(entries: Iterable[object], classes: Sequence[str]) -> list[str]:
+    """The classes that a configuration names: "a", "b" or, as the command line gives it, "a,b"; 3 stands for "3"."""
+    texts = map(str, entries)
+    return [name.strip() for text in texts for name in ([text] if text in classes else text.split(","))]
