@@ -301,6 +301,8 @@ def run(argv: list[str]) -> int:
     if options.per_class and (fakes.labels is None or not names):
         raise UserError("--per_class needs samples and real images with labels of the same classes")
     chosen = [name.strip() for name in (options.features or contest.features).split(",")]
+    if options.inception_weights and "inception" not in chosen:
+        raise UserError(f"--inception_weights needs --features=inception, and not {','.join(chosen)}")
     results, used = {}, {}
     for name in chosen:
         extract = features.extractor(name, reals, options.inception_weights)

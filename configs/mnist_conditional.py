@@ -4,7 +4,7 @@ Command:  python train.py --config=configs/mnist_conditional.py --workdir=runs/m
           python sample.py --workdir=runs/mnist_conditional --labels=all --out=mnist.png
 Time:     8 minutes on 2 CPU cores of an AMD EPYC
 Expect:   99.1% drawn as asked, by a classifier that is right about as many real digits; one that learned from samples
-          alone is right about 98.6% of the test split (docs/scores.md)
+          alone is right about 98.7% of the test split (docs/scores.md)
 """
 
 from ml_collections import ConfigDict

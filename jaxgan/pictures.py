@@ -61,7 +61,8 @@ def plot(
 
 def discriminator_outputs(gan: GAN, state: GANState, world: World) -> np.ndarray | None:
     """sigmoid(D(x)) along a line, None where that is no probability of single points."""
-    if gan.config.loss not in PROBABILITIES or gan.config.packing > 1 or gan.condition_size:
+    together = gan.config.packing > 1 or gan.config.model.discriminator.minibatch_stddev
+    if gan.config.loss not in PROBABILITIES or together or gan.condition_size:
         return None
     variables = state.networks["discriminator"].variables
     judgement, _ = apply(gan.networks["discriminator"], variables, jnp.asarray(plots.grid(world)), None, train=False)

@@ -8,6 +8,7 @@ A fake has the label of the real example in its place.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -353,7 +354,9 @@ def alternating_step(gan: GAN, state: GANState, batch: Batch) -> tuple[GANState,
     for repeat in range(gan.config.discriminator_steps):
         part = {name: array[repeat] for name, array in batch.items()}
         made = make(gan, state, draw(gan, state, part, "discriminator", repeat))
-        state, d_metrics = discriminator_step(gan, state, part, repeat, made)
+        state, latest = discriminator_step(gan, state, part, repeat, made)
+        # What was not finite is told, though a later update may be fine.
+        d_metrics = jax.tree.map(partial(jnp.where, _finite(d_metrics)), latest, d_metrics) if repeat else latest
     state, g_metrics = generator_step(gan, state, part, made if gan.config.reuse_fakes else None)
     return _finished(gan, state, d_metrics | g_metrics)
 
@@ -466,12 +469,17 @@ def _updated(
                 network = network.replace(variables=network.variables.replace(params=params))
         return network, {own: _averaged(gan, state, network.variables, old) for own, old in before[1].items()}, memory
 
-    finite = jnp.isfinite(sum(metrics.values()))  # neither infinities nor what is no number ever add up to a number
+    finite = _finite(metrics)
     # Only what changes is chosen: a population's step, for one, is to stay one number for all members.
     network, ema, memory = _chosen(finite, after, before)
     metrics["nonfinite"] = memory["nonfinite"] = memory["nonfinite"] + ~finite
     networks = state.networks | {name: network}
     return state.replace(networks=networks, ema=state.ema | ema, memory=memory), metrics
+
+
+def _finite(metrics: Metrics) -> Bool[Array, ""]:
+    """Whether all are: neither infinities nor what is no number ever add up to a number."""
+    return jnp.isfinite(sum(metrics.values()))
 
 
 def _chosen(new: Bool[Array, ""], after: Callable[[], PyTree], before: PyTree) -> PyTree:

@@ -240,6 +240,16 @@ def test_another_process_is_sent_what_is_in_memory():
 # Whole or not at all
 
 # Opens the pictures in argv[1] when a line arrives on stdin; tells how many of them it decoded, and the digest.
+
+
+def test_a_digest_is_that_of_the_numbers_whatever_their_order_in_memory():
+    images = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), np.uint8)
+    labels = np.zeros(7, np.int32)
+    digest = cache.held(images, labels, ()).digest
+    assert cache.held(np.asfortranarray(images), np.broadcast_to(np.int32(0), 7), ()).digest == digest
+    assert cache.held(images[::-1], labels, ()).digest != digest != cache.held(images, labels + 1, ()).digest
+
+
 OPEN = """
 import os, sys, time
 from jaxgan.config import default

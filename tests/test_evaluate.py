@@ -337,6 +337,7 @@ MISTAKES = {
     "--workdir={1} --num=20": "needs 260 samples or more, and there are 20",
     "--workdir={1} --features=lennet": "no extractor 'lennet': did you mean lenet",
     "--workdir={1} --features=inception": "needs --inception_weights=FILE",
+    "--workdir={1} --inception_weights={0}/one.npz": "--inception_weights needs --features=inception, and not lenet",
     "--workdir={1} --features=inception --inception_weights={0}/one.npz": "one.npz",
     "--workdir={1} --num=300 --features=pixels --gan_train": "--gan_train needs samples with labels, and .* test split",
     "--fakes={0}/one.npz --reals={0}/none.npz": "none.npz",

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from random_inception import IMAGES, random_images, random_state
 from torch_files import dictionary, tensor, zipped
 
+from jaxgan.data import cache
 from jaxgan.errors import UserError
-from jaxgan.metrics import inception, inception_weights
+from jaxgan.metrics import features, inception, inception_weights
 from jaxgan.metrics.inception import SIZE, TAPS
 
 TOLERANCE = 1e-5  # of the root mean square of a tap; torch-fidelity itself is 2e-6 away from double precision
@@ -34,6 +35,13 @@ def state() -> dict[str, np.ndarray]:
 @functools.cache
 def params():
     return traverse_util.unflatten_dict(inception_weights.converted(state(), "random"), sep="/")
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_images_of_other_channels_are_answered(channels):
+    examples = cache.held(np.zeros((2, 8, 8, channels), np.uint8), np.zeros(2, np.int32), ())
+    with raises_user_error(UserError, match=f"takes images of 1 or 3 channels, and not of {channels}"):
+        features.extractor("inception", examples, Path("weights.pth"))
 
 
 # The resize

@@ -115,14 +115,14 @@ def test_updates_that_are_only_foreseen_are_not_counted():
 
 
 def test_each_update_of_a_step_is_left_out_by_itself():
-    """Of two updates of the discriminator, each on a batch of its own."""
+    """Of two updates of the discriminator, each on a batch of its own. The metrics tell of either."""
     tiny = experiment(discriminator_steps=2, **POINTS)
     size = tiny.images()[0].size
     found = [tiny.train_step(tiny.state, poisoned(tiny.batch(), math.nan, place)) for place in (0, size)]
     for after, metrics in found:
         assert metrics["nonfinite"] == after.memory["nonfinite"] == 1
         assert_all_changed(params_of(tiny, "discriminator", after), params_of(tiny, "discriminator"))
-    assert [bool(np.isfinite(metrics["d_loss"])) for _, metrics in found] == [True, False]
+        assert not np.isfinite(metrics["d_loss"])
 
 
 def test_of_a_population_only_the_member_that_is_hit_stays_as_it_was():

@@ -109,6 +109,7 @@ def test_a_line_is_drawn_with_what_the_discriminator_makes_of_it():
         ({"loss": "hinge"}, False),
         ({"loss": "relativistic"}, False),
         ({"packing": 2}, False),
+        ({"model__discriminator__minibatch_stddev": 2}, False),
         (TOLD, False),
     ],
 )

@@ -238,8 +238,8 @@ def in_memory(undecoded: Undecoded, skip_bad: bool) -> Examples:
 
 def held(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Examples:
     """Examples in memory, with their digest."""
-    total = hashlib.blake2b(images, digest_size=16)
-    total.update(labels)
+    total = hashlib.blake2b(np.ascontiguousarray(images), digest_size=16)  # an .npy file may have any order
+    total.update(np.ascontiguousarray(labels))
     return Examples(images, labels, classes, total.hexdigest())
 
 

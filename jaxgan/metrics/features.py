@@ -188,7 +188,8 @@ def _inception(params: PyTree, images: Images) -> tuple[Array, Array]:
 
 def of_inception(examples: Examples, weights: Path | None) -> Extractor:
     """The network of FID, from a file of the user's own."""
-    del examples
+    if examples.shape[-1] not in (1, 3):
+        raise UserError(f"features=inception takes images of 1 or 3 channels, and not of {examples.shape[-1]}")
     if weights is None:
         raise UserError(
             "features=inception needs --inception_weights=FILE.pth, as pytorch-fid or torch-fidelity has it"
