@@ -3,7 +3,7 @@
 Command:  python train.py --config=configs/tutorial.py --workdir=runs/tutorial
           with --config.precision=bfloat16 where the CPU is fast at that
 Time:     for an accelerator: the tutorial's 50 epochs are 11,700 steps, about an hour on 2 CPU cores in bfloat16
-Expect:   digits, many of them clear, and some strokes that are none, as in the tutorial: its losses stay in balance
+Expect:   digits, many of them clear, and some strokes that are none (one run in bfloat16)
 
 References:
     TensorFlow, Deep Convolutional Generative Adversarial Network. https://www.tensorflow.org/tutorials/generative/dcgan
