@@ -23,7 +23,7 @@ from experiments import (
 from jax.nn import log_softmax, softplus
 
 from jaxgan import experiment as experiments
-from jaxgan import objectives, steps
+from jaxgan import objectives, passes, steps
 from jaxgan.models.conditioning import Judgement
 from jaxgan.state import GANState
 
@@ -156,7 +156,7 @@ def test_codes_are_recovered_from_fakes_alone(categories, continuous):
 def codes(batch: int, step: int = 0, use: str = "generator", repeat: int = 0) -> np.ndarray:
     gan = experiments.build(tiny_config(**INFOGAN), classes=7)
     batch = {"images": jnp.zeros((batch, 8, 8, 1))}
-    return np.asarray(quick_jit(lambda: steps.draw(gan, at_step(step), batch, use, repeat).condition)())
+    return np.asarray(quick_jit(lambda: passes.draw(gan, at_step(step), batch, use, repeat).condition)())
 
 
 def test_codes_are_uniform():
@@ -205,7 +205,7 @@ def conditions(tiny, batch, use: str):
     if side == "none":
         return None, None
     if side == "infogan":  # whose codes have tests of their own
-        return steps.draw(tiny.gan, tiny.state, batch, use).condition, None
+        return passes.draw(tiny.gan, tiny.state, batch, use).condition, None
     labels = jnp.eye(3)[batch["labels"]]
     return labels, None if side == "acgan" else labels
 

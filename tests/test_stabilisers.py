@@ -24,7 +24,7 @@ from experiments import (
 )
 from jax.nn import softplus
 
-from jaxgan import keys, steps
+from jaxgan import keys, passes
 from jaxgan.augment import augment
 
 plain = functools.partial(experiment, recorded=True, classes=3, **POINTS)
@@ -137,8 +137,8 @@ def noise(count: int, step: int, kind: str = "real", use: str = "discriminator",
 
     @quick_jit
     def seen(state, examples):
-        drawn = steps.Draw(use, repeat, examples, None)
-        return steps.see(tiny.gan, state, examples, kind, drawn).examples
+        drawn = passes.Draw(use, repeat, examples, None)
+        return passes.see(tiny.gan, state, examples, kind, drawn).examples
 
     return np.asarray(seen(tiny.state.replace(step=jnp.int32(step)), jnp.zeros((count, 2))))
 
@@ -243,12 +243,12 @@ def test_augmented_images_and_consistencies():
 def test_the_layout_of_packs():
     tiny = plain(packing=2, conditioning__generator="concat", conditioning__discriminator="concat")
     images = jnp.arange(8 * 3 * 4 * 5.0).reshape(8, 3, 4, 5)
-    packs = steps.pack(tiny.gan, images)
+    packs = passes.pack(tiny.gan, images)
     assert packs.shape == (4, 3, 4, 10)
     np.testing.assert_array_equal(packs[..., :5], images[0::2])
     np.testing.assert_array_equal(packs[..., 5:], images[1::2])
-    np.testing.assert_array_equal(steps.pack(tiny.gan, images[:, 0, 0]), images[:, 0, 0].reshape(4, 10))
-    np.testing.assert_array_equal(steps.pack(plain().gan, images), images)
+    np.testing.assert_array_equal(passes.pack(tiny.gan, images[:, 0, 0]), images[:, 0, 0].reshape(4, 10))
+    np.testing.assert_array_equal(passes.pack(plain().gan, images), images)
 
 
 def test_packs_are_judged_together_with_all_their_labels():

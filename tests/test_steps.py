@@ -26,7 +26,7 @@ from experiments import (
 )
 
 from benchmarks import flops
-from jaxgan import steps
+from jaxgan import passes, steps
 from jaxgan.data import pipeline
 from jaxgan.data.cache import Examples
 
@@ -331,10 +331,10 @@ def test_a_generator_that_reuses_fakes_learns_from_those_of_the_last_update():
     generator, discriminator = (tiny.state.networks[name].variables.params for name in ("generator", "discriminator"))
 
     def gradient(use, repeat):
-        drawn = steps.draw(tiny.gan, tiny.state, batch, use, repeat)
+        drawn = passes.draw(tiny.gan, tiny.state, batch, use, repeat)
 
         def loss(params):
-            fake, stats = steps.generate(tiny.gan, tiny.state, params, drawn)
+            fake, stats = passes.generate(tiny.gan, tiny.state, params, drawn)
             return tiny.gan.loss.generator(*logits_of(tiny, discriminator, batch["images"], fake)[:2]).mean(), stats
 
         return jax.grad(loss, has_aux=True)(generator)
@@ -361,7 +361,7 @@ def test_reused_fakes_save_one_forward_pass():
     def forward(state, batch):
         part = {name: array[1] for name, array in batch.items()}
         params = state.networks["generator"].variables.params
-        return steps.generate(tiny.gan, state, params, steps.draw(tiny.gan, state, part, "generator"))[0]
+        return passes.generate(tiny.gan, state, params, passes.draw(tiny.gan, state, part, "generator"))[0]
 
     reused, anew = (
         flops.count(functools.partial(steps.alternating_step, at.gan), at.state, batch) for at in (tiny, other)
@@ -377,13 +377,13 @@ DROPOUT = DCGAN | {"data__size": 8, "model__discriminator__dropout": 0.5, "model
 def test_real_and_fake_examples_each_use_repeat_and_step_have_masks_of_their_own():
     tiny = experiment(**DROPOUT)
     images = tiny.images()[0]
-    variables, seen = tiny.state.networks["discriminator"].variables, steps.Seen(images, None)
+    variables, seen = tiny.state.networks["discriminator"].variables, passes.Seen(images, None)
 
     @functools.partial(quick_jit, static_argnums=1)
     def logits(step, use, repeat):
-        drawn = steps.Draw(use, repeat, jnp.zeros((len(images), 4)), None)
+        drawn = passes.Draw(use, repeat, jnp.zeros((len(images), 4)), None)
         state = tiny.state.replace(step=step)
-        return [half.logits for half in steps.discriminate(tiny.gan, state, variables, seen, seen, drawn)[:2]]
+        return [half.logits for half in passes.discriminate(tiny.gan, state, variables, seen, seen, drawn)[:2]]
 
     draws = [(0, "discriminator", 0), (1, "discriminator", 0), (0, "discriminator", 1), (0, "generator", 0)]
     found = [logits(jnp.int32(step), use, repeat) for step, use, repeat in draws]
