@@ -56,6 +56,16 @@ class GAN:
         """Whether a weight is above zero, for one member at least."""
         return any(configuration.values(self.config, name))
 
+    @property
+    def homogeneous(self) -> bool:
+        """Whether a logit depends on its own example alone, and grows as that and all biases do, by the same factor.
+
+        Without normalisation all families' discriminators do that: their activations are of ReLU's kind.
+        """
+        critic, side = self.config.model.discriminator, DISCRIMINATOR_SIDES[self.config.conditioning.discriminator]
+        plain = critic.norm == "none" and not (critic.spectral_norm or critic.minibatch_stddev or critic.dropout)
+        return plain and not (side.joins or side.recovers)
+
     def average(self, tree: PyTree) -> PyTree:
         """The mean over devices."""
         return tree if self.axis_name is None else lax.pmean(tree, self.axis_name)

@@ -5,7 +5,7 @@ A batch is a dictionary with `images` [batch, height, width, channel] in [-1, 1]
 averaged over it, and an example keeps the random numbers that belong to its index in the global batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -18,7 +18,8 @@ from jaxgan import config as configuration
 from jaxgan import population
 from jaxgan.augment import augment
 from jaxgan.experiment import GAN
-from jaxgan.models.conditioning import Judgement
+from jaxgan.homogeneous import loss_and_penalty
+from jaxgan.models.conditioning import Condition, Judgement
 from jaxgan.objectives import Metrics, discriminator_loss, generator_loss, spread
 from jaxgan.passes import Batch, Draw, Examples, Made, Seen, discriminate, draw, dropout_keys, generate, make, see
 from jaxgan.regularizers import GENERATOR_PENALTIES, PENALTIES, Context, GeneratorContext
@@ -32,8 +33,9 @@ def penalize(
     seen: tuple[Seen, Seen],
     judged: tuple[Judgement, Judgement],
     drawn: Draw,
+    done: Sequence[str] = (),
 ) -> tuple[Float[Array, ""], Metrics]:
-    """The weighted sum of the discriminator's penalties, and each without its weight.
+    """The weighted sum of the discriminator's penalties but those that are done, and each without its weight.
 
     A lazy one counts as many times as there are steps between two of its turns. In between it counts nothing, takes
     nearly no time, and the metrics repeat its last value.
@@ -62,7 +64,7 @@ def penalize(
     )
     total, metrics = jnp.zeros(()), {}
     for name, penalty in PENALTIES.items():
-        if not gan.active(f"penalties.{name}"):
+        if name in done or not gan.active(f"penalties.{name}"):
             continue
         every = gan.config.penalty_every[name]
         if every == 1:
@@ -72,6 +74,44 @@ def penalize(
             value = lax.cond(due, lambda penalty=penalty: penalty(context).mean(), lambda: jnp.zeros(()))
             metrics[name] = jnp.where(due, value, state.memory[name])
         total += gan.setting(state, f"penalties.{name}") * every * value
+    return total, metrics
+
+
+def sharing(gan: GAN) -> list[str]:
+    """The penalties that come with the loss's own backward pass: R1, R2, both or none."""
+    # Unrolled updates are differentiated once more, by what is a constant there.
+    if not gan.homogeneous or gan.config.joined_batches or gan.config.unrolled_steps:
+        return []
+    return [name for name in ("r1", "r2") if gan.active(f"penalties.{name}") and gan.config.penalty_every[name] == 1]
+
+
+def share(
+    gan: GAN,
+    state: GANState,
+    variables: Variables,
+    seen: tuple[Seen, Seen],
+    judged: tuple[Judgement, Judgement],
+    slopes: tuple[Judgement, Judgement],
+) -> tuple[Float[Array, ""], Metrics]:
+    """What stands for the loss with those slopes and the penalties of `sharing`, and each of these without its weight.
+
+    Its gradient by the discriminator's parameters is theirs; as a number it means nothing. The pass forward is the one
+    that was judged by, and XLA makes one of the two.
+    """
+    network, names = gan.networks["discriminator"], sharing(gan)
+    total, metrics = jnp.zeros(()), {}
+    for name, one, judgement, slope in zip(("r1", "r2"), seen, judged, slopes, strict=True):
+        if name not in names:
+            total += (lax.stop_gradient(slope.logits) * judgement.logits).sum()
+            continue
+
+        def critic(params: PyTree, examples: Examples, condition: Condition = one.condition) -> Array:
+            variables_of = Variables(params, variables.stats)
+            return apply(network, variables_of, examples, condition, train=True)[0].logits
+
+        weight = gan.setting(state, f"penalties.{name}")
+        part, values = loss_and_penalty(critic, variables.params, one.examples, slope.logits, weight)
+        total, metrics[name] = total + part, values.mean()
     return total, metrics
 
 
@@ -95,11 +135,19 @@ def discriminator_gradients(
     seen = see(gan, state, batch["images"], "real", drawn), see(gan, state, fake, "fake", drawn)
     network = state.networks["discriminator"]
 
+    def loss(judged: tuple[Judgement, Judgement]) -> tuple[Array, Metrics]:
+        return discriminator_loss(gan, state, *judged, drawn.condition, drawn.repeat)
+
     def objective(params: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
         variables = Variables(params, network.variables.stats)
         *judged, stats = discriminate(gan, state, variables, *seen, drawn)
-        value, metrics = discriminator_loss(gan, state, *judged, drawn.condition, drawn.repeat)
-        penalty, penalties = penalize(gan, state, variables, seen, tuple(judged), drawn)
+        judged = tuple(judged)
+        value, metrics = loss(judged)
+        if sharing(gan):
+            slopes, _ = jax.grad(loss, has_aux=True)(judged)
+            value, shared = share(gan, state, variables, seen, judged, slopes)
+            metrics |= shared
+        penalty, penalties = penalize(gan, state, variables, seen, judged, drawn, sharing(gan))
         return value + penalty, (stats, metrics | penalties)
 
     return jax.grad(objective, has_aux=True)(network.variables.params)
