@@ -43,6 +43,10 @@ NEIGHBOURS = 5
 MOST_CONFUSED = 100  # classes of a confusion matrix
 
 
+OF_RUNS = {"step": None, "raw": False, "member": 0, "seed": 0}  # options for samples of a run, as they are unless given
+OF_IMAGES = ("features", "inception_weights", "per_class", "gan_train", "save_features", "neighbours")
+
+
 class Side(NamedTuple):
     """One set of images.
 
@@ -102,6 +106,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if (options.workdir is None) == (options.fakes is None) or (options.fakes is None) != (options.reals is None):
         raise UserError("give either --workdir=RUN, or --fakes and --reals (see evaluate.py --help)")
+    for name, usual in OF_RUNS.items():
+        if options.fakes and getattr(options, name) != usual:
+            raise UserError(f"--{name} is about samples of a run: leave it out, or give --workdir=RUN")
     if options.num < 1:
         raise UserError(f"--num={options.num} should be at least 1")
     if not 0 <= options.seed <= configuration.MOST_SEED:
@@ -136,6 +143,9 @@ def of_run(options: argparse.Namespace) -> Contest | None:
     about = {"step": step, "average": not options.raw, "member": options.member, "seed": options.seed}
     about |= {"samples": options.num}
     if world := sources.world_of(config.data):
+        for name in OF_IMAGES:
+            if getattr(options, name):
+                raise UserError(f"--{name} needs images, and {config.data.source} has exact scores instead")
         exact = Result(scores.of_world(world, drawn), {}, {}, None)
         report(options.out or options.workdir / "scores.json", about, {"exact": exact}, [])
         return None
@@ -244,7 +254,7 @@ def judged(extract: Extractor, contest: Contest, fakes: Features, options: argpa
 
 def of_features(options: argparse.Namespace) -> int:
     """Scores one file of features beside another one."""
-    for name in ("features", "per_class", "gan_train", "neighbours", "save_features"):
+    for name in OF_IMAGES:
         if getattr(options, name):
             raise UserError(f"--{name} needs images, and {options.fakes} and {options.reals} hold features")
     places = {"--fakes": options.fakes, "--reals": options.reals}
@@ -265,11 +275,13 @@ def of_features(options: argparse.Namespace) -> int:
 
 def gan_train(contest: Contest) -> Result:
     """The accuracy on real test images of a classifier that learned from samples alone, or from real ones."""
-    if contest.fakes.labels is None or contest.held_out is None:
-        raise UserError("--gan_train needs samples with labels, and a data set with a test split to judge by")
+    known = np.arange(0) if contest.held_out is None else np.flatnonzero(contest.held_out.labels >= 0)
+    if contest.fakes.labels is None or not len(known):
+        raise UserError("--gan_train needs samples with labels, and a data set with labels in a test split to judge by")
     made = cache.held(np.asarray(contest.fakes.images), contest.fakes.labels, contest.reals.classes)
-    asked, names = contest.held_out.labels, contest.reals.classes
-    both = (features.extractor("lenet", taught)(contest.held_out.images).logits for taught in (made, contest.reals))
+    asked, names = contest.held_out.labels[known], contest.reals.classes
+    judges = (features.extractor("lenet", taught) for taught in (made, contest.reals))
+    both = (judge(contest.held_out.images).logits[known] for judge in judges)
     decided, by_real = (logits.argmax(1) for logits in both)
     found, floor = ({"GAN-train-lenet": Score(accuracy(side, asked))} for side in (decided, by_real))
     return Result(found, floor, {}, confusion(decided, asked, len(names)) if len(names) <= MOST_CONFUSED else None)

@@ -4,8 +4,8 @@
 
 The output is one grid (FILE.png), an array `images` uint8 [N, H, W, C] with its `labels` if there are any (FILE.npz),
 or a folder of single pictures (FOLDER/), with a folder for each label if labels are asked for. Image i depends on the
-seed, on its label and on i alone. With --interpolate=OTHER_SEED each row instead walks from an image of --seed to the
-one of OTHER_SEED in the same place. With several --labels there is a row for each.
+seed, on its label and on i alone. With --interpolate=OTHER_SEED row i instead walks from image i of --seed to image i
+of OTHER_SEED, which have the same label. With several --labels there is a row for each.
 
 Of a toy world the points are drawn as a plot, or written as an array `points` float32 [N, D].
 """
@@ -27,6 +27,7 @@ from jaxgan.data.sources import world_of
 from jaxgan.errors import Parser, UserError, choose, exit_code
 from jaxgan.experiment import GAN
 from jaxgan.files import replacing
+from jaxgan.models.conditioning import Condition
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -85,18 +86,32 @@ def asked_labels(text: str, gan: GAN, names: list[str]) -> list[int]:
     return labels
 
 
-def points(options: argparse.Namespace, config: ConfigDict) -> jax.Array:
-    """The latents of all images, in the order of the grid."""
-    seed, other, dim = options.seed, options.interpolate, config.latent_dim
+def points(
+    options: argparse.Namespace, gan: GAN, asked: list[int]
+) -> tuple[sampling.Latents, Condition, np.ndarray | None]:
+    """The latents, conditions and labels of all images, in the order of the grid; each walk has one label.
+
+    Args:
+        options: of the command.
+        gan: the experiment.
+        asked: the labels that were asked for; they are mixed if there are none.
+    """
+    seed, other, columns = options.seed, options.interpolate, options.columns if options.interpolate is not None else 1
+    rows = options.num // columns
+    labels = np.repeat(np.int32(asked), rows // len(asked)) if asked else sampling.mixed_labels(gan, rows)
+
+    def of(seed: int) -> tuple[sampling.Latents, Condition]:
+        latents = sampling.latents(seed, rows, gan.config.latent_dim, options.truncation)
+        return latents, sampling.conditions(gan, seed, rows, labels)
+
     if other is None:
-        return sampling.latents(seed, options.num, dim, options.truncation)
-    rows = options.num // options.columns
-    start, end = (
-        jnp.repeat(sampling.latents(which, rows, dim, options.truncation), options.columns, axis=0)
-        for which in (seed, other)
+        return *of(seed), labels
+    (start, told), (end, told_there) = jax.tree.map(
+        lambda rows: jnp.repeat(rows, columns, axis=0), (of(seed), of(other))
     )
-    share = jnp.tile(jnp.linspace(0, 1, options.columns), rows)
-    return sampling.interpolate(start, end, share)
+    share = jnp.tile(jnp.linspace(0, 1, columns), rows)
+    told = jax.tree.map(lambda here, there: here + share[:, None] * (there - here), told, told_there)
+    return sampling.interpolate(start, end, share), told, None if labels is None else np.repeat(labels, columns)
 
 
 def check_size(options: argparse.Namespace, config: ConfigDict) -> None:
@@ -197,9 +212,7 @@ def run(argv: list[str]) -> int:
     asked = asked_labels(options.labels, gan, names) if options.labels is not None else []
     arrange(options, asked)
     check_size(options, gan.config)
-    labels = np.repeat(np.int32(asked), options.num // len(asked)) if asked else sampling.mixed_labels(gan, options.num)
-    condition = sampling.conditions(gan, options.seed, options.num, labels)
-    latents = points(options, gan.config)
+    latents, condition, labels = points(options, gan, asked)
     drawn = sampling.generate(gan.networks["generator"], variables, latents, condition)
     if drawn.ndim == 2:
         write_points(options.out, gan, drawn, f"{gan.config.data.source}, {options.num} samples")

@@ -225,8 +225,8 @@ class Run:
         if self.judge:
             processes.tell(f"real images score {judge.told(self.judge.floor)}")
         if config.checkpoint.best:
-            known = [*program.out_info[1], *(self.judge.floor if self.judge else ())]
-            choose("config.checkpoint.best", config.checkpoint.best, known)
+            scored = [*pictures.score_names(gan), *(self.judge.floor if self.judge else ())]
+            choose("config.checkpoint.best", config.checkpoint.best, [*program.out_info[1].keys() - {WISH}, *scored])
         processes.tell(f"{cost(program, self.size)}; ready after {time.perf_counter() - started:.0f} s")
 
     def compiled(self, count: int) -> jax.stages.Compiled:
@@ -323,6 +323,8 @@ class Run:
                 try:
                     count, inputs = dispatch_at(step)  # on their way to the device while it works
                 except UserError as error:  # an image cannot be read: what was trained so far is saved
+                    if processes.several():  # the others know nothing of it and would not save: they see this one gone
+                        raise
                     failure = error
                 if unread:  # the metrics of the dispatch before
                     log.write(*unread)

@@ -149,7 +149,7 @@ def conflicts(config: ConfigDict) -> Iterator[str]:
     if any(value >= 0 for value in configuration.values(config, "margin")) and not loss.takes_margin:
         able = ", ".join(name for name, entry in LOSSES.items() if entry.takes_margin)
         yield f"config.loss={config.loss} has no margin: choose from {able}, or leave config.margin at -1"
-    if not (any(configuration.values(config, "adversarial")) or config.feature_matching):
+    if not all(one.adversarial or one.feature_matching for one in configuration.members(config)):
         yield "config.adversarial=0 leaves the generator nothing to learn: config.feature_matching should be above 0"
 
     if config.ema_half_life and "ema_decay" in configuration.sweep(config):
@@ -212,6 +212,8 @@ def conflicts(config: ConfigDict) -> Iterator[str]:
             f"config.penalties.{mixed[0]} needs config.model.discriminator.norm=none: with BatchNorm a logit depends "
             "on the whole batch, and its gradient by its own example means nothing"
         )
+    if config.eval.weights and config.eval.features != "inception":
+        yield f"config.eval.weights are for config.eval.features=inception, and not {config.eval.features}"
     if len(example_shape(config.data)) == 1:
         names = ["config.augment"] if configuration.listed(config.augment) else []
         names += [f"config.penalties.{name}" for name in penalties if name in ("cr", "bcr")]

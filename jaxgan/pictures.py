@@ -39,6 +39,12 @@ def draw(gan: GAN, state: GANState, step: int) -> tuple[UInt8[np.ndarray, "heigh
     return images.grid(np.concatenate(drawn), columns), {}
 
 
+def score_names(gan: GAN) -> list[str]:
+    """The names of the scores that `draw` returns."""
+    world = world_of(gan.config.data)
+    return [*scores(world, np.zeros((gan.config.population, 2, world.dim), np.float32))] if world else []
+
+
 def of_examples(gan: GAN, examples: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
     """A picture of real examples."""
     world = world_of(gan.config.data)

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from experiments import assert_same_bits
 from PIL import Image
 from programs import records, saved_steps, train_tiny
 from sklearn.datasets import load_digits
@@ -13,7 +14,7 @@ import evaluate
 import sample
 from jaxgan.data import cache
 from jaxgan.errors import UserError
-from jaxgan.metrics import features, frechet, lenet
+from jaxgan.metrics import features, frechet, lenet, scores
 from jaxgan.metrics.moments import statistics
 
 DIGITS = load_digits()
@@ -97,6 +98,19 @@ def test_a_classifier_learns_to_tell_digits_apart_and_is_kept(monkeypatch):
     with pytest.raises(UserError, match=r"lenet/\w+.npz is damaged .*: remove it, and it is made again"):
         features.extractor("lenet", examples)
     path.unlink()
+
+
+def test_a_classifier_learns_from_labels_that_are_known(monkeypatch):
+    """Others, -1, change nothing; nor do they count where its decisions are compared with labels."""
+    monkeypatch.setattr(lenet, "STEPS", 3)
+    network = lenet.LeNet(10)
+    unknown = cache.held(np.concatenate([IMAGES[:90], IMAGES[-60:]]), np.r_[LABELS[:90], [-1] * 60], NAMES)
+    assert_same_bits(lenet.fit(network, unknown, 0), lenet.fit(network, some(slice(90)), 0))
+    decided = np.int32([3, 1, 4, 1])
+    assert scores.by_class(decided, np.int32([3, -1, 1, 1]), 10)["GAN-test"].estimate.value == pytest.approx(2 / 3)
+    assert "GAN-test" not in scores.by_class(decided, np.int32([-1] * 4), 10)
+    with pytest.raises(UserError, match="two classes"):
+        lenet.trained(cache.held(IMAGES[:90], np.int32([-1] * 90), NAMES))
 
 
 def test_one_class_cannot_be_told_apart():
@@ -277,7 +291,11 @@ def test_of_a_world_the_scores_are_exact(tmp_path, capsys):
     workdir = tmp_path / "run"
     assert evaluate.main(["--workdir", str(workdir)]) == 2
     assert train_tiny(workdir, *(f"--config.{name}={value}" for name, value in toy.items())) == 0
-    found = scored(tmp_path, f"--workdir={workdir}", "--num=2500")
+    assert evaluate.main([f"--workdir={workdir}", "--features=pixels"]) == 2
+    assert "--features needs images, and world:ring has exact scores instead" in capsys.readouterr().err
+    out = tmp_path / "scores.json"
+    assert evaluate.main([f"--workdir={workdir}", "--num=2500", f"--out={out}"]) == 0
+    found = json.loads(out.read_text())
     assert found["scores"].keys() == {"modes", "high_quality", "reverse_kl"}
     assert all(score["low"] <= score["value"] <= score["high"] for score in found["scores"].values())
     assert found["scores"]["high_quality"]["perfect"] == pytest.approx(1 - np.exp(-4.5))
@@ -306,6 +324,15 @@ def test_a_run_is_scored_as_evaluate_scores_it_and_the_best_checkpoint_stays(tmp
     with Image.open(workdir / "curves.png") as curves:
         assert curves.size == (700, 1200)  # with a panel for the distance
     assert train_tiny(workdir, *SCORED, *best, "--config.eval.every=1000", "--config.steps=13") == 0
+
+
+def test_the_best_checkpoint_may_be_that_by_a_world_s_scores(tmp_path):
+    toy = {"data.source": "world:gaussian1d", "model.family": "points", "checkpoint.keep": 1}
+    toy |= {"checkpoint.best": "wasserstein", "checkpoint.best_mode": "max"}
+    assert train_tiny(tmp_path / "run", *(f"--config.{name}={value}" for name, value in toy.items())) == 0
+    found = {line["step"]: line["wasserstein"] for line in records(tmp_path / "run") if "wasserstein" in line}
+    assert list(found) == [4, 8, 12]
+    assert saved_steps(tmp_path / "run") == sorted({12, max(found, key=found.get)})
 
 
 @pytest.mark.parametrize(
@@ -341,6 +368,10 @@ MISTAKES = {
     "--workdir={1} --features=inception --inception_weights={0}/one.npz": "one.npz",
     "--workdir={1} --num=300 --features=pixels --gan_train": "--gan_train needs samples with labels, and .* test split",
     "--fakes={0}/one.npz --reals={0}/none.npz": "none.npz",
+    "--fakes={0}/one.npz --reals={0}/other.npz --raw": "--raw is about samples of a run: leave it out, or give --workd",
+    "--fakes={0}/one.npz --reals={0}/other.npz --step=4": "--step is about samples of a run",
+    "--fakes={0}/one.npz --reals={0}/other.npz --member=1": "--member is about samples of a run",
+    "--fakes={0}/one.npz --reals={0}/other.npz --seed=1": "--seed is about samples of a run",
     "--fakes={0}/nowhere --reals={0}/one.npz": "--fakes=.*nowhere should be a folder of images, an .npz file, or",
     "--fakes={0}/one.npz --reals=world:ring": "--reals=world:ring is a toy world of points",
     "--fakes={0}/large.npz --reals={0}/one.npz": "has images of 16x16x1, and --reals=.*one.npz of 8x8x1",

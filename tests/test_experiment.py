@@ -62,7 +62,17 @@ REFUSED = [
     (
         {"adversarial": 0.0},
         "config.adversarial=0 leaves the generator nothing to learn: config.feature_matching should",
-        [{"feature_matching": 1.0}, {"adversarial": 0.1}],
+        [{"feature_matching": 1.0}, {"adversarial": 0.1}, {"sweep": "feature_matching=1,2", "population": 2}],
+    ),
+    (
+        {"sweep": "adversarial=1,0", "population": 2},
+        "config.adversarial=0 leaves the generator nothing to learn: config.feature_matching should",
+        [{"feature_matching": 1.0}, {"sweep": "adversarial=1,0.1"}, {"sweep": "adversarial=1,0; feature_matching=0,1"}],
+    ),
+    (
+        {"eval__weights": "inception.pth"},
+        "config.eval.weights are for config.eval.features=inception, and not lenet",
+        [{"eval__weights": ""}, {"eval__features": "inception"}],
     ),
     (
         {"updates": "simultaneous", "reuse_fakes": True},

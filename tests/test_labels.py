@@ -137,6 +137,17 @@ def test_a_row_walks_from_one_seed_to_the_other_within_its_label(flowers):
             np.testing.assert_array_equal(walk[3 * row + column], ends[row])
 
 
+@pytest.mark.parametrize("run", ["flowers", "codes"])
+def test_a_row_keeps_its_label_where_none_is_asked_for(run, request):
+    """It begins and ends with images of the two seeds; a code's numbers change on the way."""
+    workdir = request.getfixturevalue(run)
+    walk, labels = drawn(workdir, "--num=12", "--columns=3", "--interpolate=1")
+    assert labels == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    for seed, column in ((0, 0), (1, 2)):
+        ends, _ = drawn(workdir, "--num=4", f"--seed={seed}")
+        np.testing.assert_array_equal(walk[column::3], ends)
+
+
 def test_a_grid_has_a_row_for_each_label_and_its_name(flowers):
     pictures, _ = drawn(flowers, "--labels=1,3", "--num=6")
     assert sampled(flowers, "--labels=1,3", "--num=6", out="grid.png") == 0

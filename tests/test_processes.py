@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from devices import given
 from experiments import leaves
+from PIL import Image
 from programs import ROOT, options, read_until, started, train_tiny, wait_until
 
 from jaxgan import processes
@@ -145,6 +146,24 @@ def test_the_death_of_one_process_ends_the_other_within_a_minute_and_says_so(sto
     (line,) = [line for line in complaint.splitlines() if line.startswith("error: ")]
     assert "process 1 of 2 is gone" in line
     assert train_tiny(workdir, *PLAIN, f"--config.steps={logged(workdir) // 10 * 10 + 10}") == 0  # nothing is lost
+
+
+def test_an_image_that_one_process_cannot_read_ends_all(tmp_path):
+    """None waits for the others' part of a checkpoint, and the last one is whole."""
+    workdir, folder = tmp_path / "run", tmp_path / "images"
+    folder.mkdir()
+    for index, image in enumerate(np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)):
+        Image.fromarray(image).save(folder / f"{index:02}.png")
+    data = {"source": f"folder:{folder}", "cache": False, "feed": "streaming"}
+    one, two = pair(workdir, *ENDLESS, *(f"--config.data.{name}={value}" for name, value in data.items()))
+    with one as first, two as second:
+        assert wait_until(lambda: logged(workdir) >= 10, seconds=200), first.communicate(timeout=5)
+        (folder / "07.png").write_bytes(b"no image")
+        complaints = [process.communicate(timeout=MINUTE)[1] for process in (first, second)]
+    errors = [line for text in complaints for line in text.splitlines() if line.startswith("error: ")]
+    assert any("07.png" in error for error in errors), complaints
+    assert {first.returncode, second.returncode} <= {2, -signal.SIGABRT}, complaints
+    assert newest(workdir)[0] % 10 == 0
 
 
 def test_the_death_of_the_first_process_ends_the_other_with_our_message_or_jax_s(abandoned):

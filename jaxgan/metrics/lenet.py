@@ -72,7 +72,7 @@ def trained(examples: Examples, seed: int = SEED) -> Classifier:
     Raises:
         UserError: the examples have fewer than two classes, or the cache is damaged.
     """
-    if len(examples.classes) < 2:
+    if len(examples.classes) < 2 or not (examples.labels >= 0).any():
         raise UserError("features=lenet needs examples of two classes at least: choose pixels or random")
     network = LeNet(len(examples.classes))
 
@@ -93,8 +93,8 @@ def digest(params: PyTree) -> str:
 
 
 def fit(network: LeNet, examples: Examples, seed: int) -> PyTree:
-    """The network's parameters after training on the examples, each moved a little whenever it is drawn."""
-    images, labels = np.asarray(examples.images), examples.labels
+    """The network's parameters after training on the examples with labels, each moved a little whenever it is drawn."""
+    images, labels, known = np.asarray(examples.images), examples.labels, np.flatnonzero(examples.labels >= 0)
     optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, STEPS))
     most = images.shape[1] // SHIFT
     pad = [(0, 0), (most, most), (most, most), (0, 0)]
@@ -107,7 +107,7 @@ def fit(network: LeNet, examples: Examples, seed: int) -> PyTree:
     def step(state: tuple, count: Array, images: Array, labels: Array) -> tuple:
         params, moments = state
         drawn, moved = (keys.use_key(seed, count, use) for use in ("examples", "shift"))
-        rows = jax.random.randint(drawn, (BATCH,), 0, len(images))
+        rows = jnp.asarray(known)[jax.random.randint(drawn, (BATCH,), 0, len(known))]
         padded = jnp.pad(images[rows], pad, mode="edge")
         batch = to_float(random_crop(padded, keys.example_keys(moved, jnp.arange(BATCH)), images.shape[1]))
         updates, moments = optimizer.update(jax.grad(loss)(params, batch, labels[rows]), moments)

@@ -116,8 +116,8 @@ def by_class(decided: Labels, asked: Labels | None, count: int) -> dict[str, Sco
     expected = count * -np.expm1(len(decided) * np.log1p(-1 / count))
     found = {"modes": Score(covered.modes, perfect=float(expected))}
     found["KL"] = Score(covered.debiased, covered.kl, covered.floor)
-    if asked is not None:
-        found["GAN-test"] = Score(classes.accuracy(decided, asked))
+    if asked is not None and (known := asked >= 0).any():  # those of real images may be unknown
+        found["GAN-test"] = Score(classes.accuracy(decided[known], asked[known]))
     return found
 
 
