@@ -30,7 +30,7 @@ from jaxgan.data.cache import CHUNK, Examples, Undecoded
 from jaxgan.data.decode import Stored
 from jaxgan.data.selection import select
 from jaxgan.errors import Parser, UserError, exit_code, warn
-from jaxgan.metrics import features, manifold, scores
+from jaxgan.metrics import features, lenet, manifold, scores
 from jaxgan.metrics.classes import accuracy, confusion
 from jaxgan.metrics.features import EXTRACTORS, Extractor, Features, Kept
 from jaxgan.metrics.moments import Statistics, statistics
@@ -137,15 +137,16 @@ def of_run(options: argparse.Namespace) -> Contest | None:
     """Samples of a run beside its data; None if that is a toy world, whose scores have been told."""
     gan, variables, classes, step = runs.restore(options.workdir, options.step, options.raw, options.member)
     config = gan.config
+    world = sources.world_of(config.data)
+    for name in OF_IMAGES if world else ():
+        if getattr(options, name):
+            raise UserError(f"--{name} needs images, and {config.data.source} has exact scores instead")
     sampling.check_count(options.num, config)
     labels = sampling.mixed_labels(gan, options.num)
     drawn = sampling.draw(gan, variables, options.seed, options.num, labels)
     about = {"step": step, "average": not options.raw, "member": options.member, "seed": options.seed}
     about |= {"samples": options.num}
-    if world := sources.world_of(config.data):
-        for name in OF_IMAGES:
-            if getattr(options, name):
-                raise UserError(f"--{name} needs images, and {config.data.source} has exact scores instead")
+    if world:
         exact = Result(scores.of_world(world, drawn), {}, {}, None)
         report(options.out or options.workdir / "scores.json", about, {"exact": exact}, [])
         return None
@@ -159,7 +160,7 @@ def of_run(options: argparse.Namespace) -> Contest | None:
 
 def usual_features(reals: Examples) -> str:
     """Those that need nothing but the examples."""
-    return "lenet" if len(reals.classes) > 1 else "random"
+    return "lenet" if lenet.can_learn(reals) else "random"
 
 
 def shape_of(stored: Stored) -> tuple[int, int, int]:
@@ -248,7 +249,8 @@ def judged(extract: Extractor, contest: Contest, fakes: Features, options: argpa
     names, cells = contest.reals.classes, None
     by_class = scores.per_class(samples, reals, names, extract.name) if options.per_class else {}
     if samples.labels is not None and extract.name in CLASSIFIERS and len(names) <= MOST_CONFUSED:
-        cells = confusion(fakes.logits.argmax(1), samples.labels, len(names))
+        known = samples.labels >= 0
+        cells = confusion(fakes.logits[known].argmax(1), samples.labels[known], len(names))
     return Result(found, floor, by_class, cells)
 
 

@@ -86,7 +86,7 @@ def asked_labels(text: str, gan: GAN, names: list[str]) -> list[int]:
     return labels
 
 
-def points(
+def generator_inputs(
     options: argparse.Namespace, gan: GAN, asked: list[int]
 ) -> tuple[sampling.Latents, Condition, np.ndarray | None]:
     """The latents, conditions and labels of all images, in the order of the grid; each walk has one label.
@@ -96,21 +96,20 @@ def points(
         gan: the experiment.
         asked: the labels that were asked for; they are mixed if there are none.
     """
-    seed, other, columns = options.seed, options.interpolate, options.columns if options.interpolate is not None else 1
-    rows = options.num // columns
-    labels = np.repeat(np.int32(asked), rows // len(asked)) if asked else sampling.mixed_labels(gan, rows)
+    columns = 1 if options.interpolate is None else options.columns
+    count = options.num // columns  # of images, or of walks between two
+    labels = np.repeat(np.int32(asked), count // len(asked)) if asked else sampling.mixed_labels(gan, count)
 
     def of(seed: int) -> tuple[sampling.Latents, Condition]:
-        latents = sampling.latents(seed, rows, gan.config.latent_dim, options.truncation)
-        return latents, sampling.conditions(gan, seed, rows, labels)
+        latents = sampling.latents(seed, count, gan.config.latent_dim, options.truncation)
+        return latents, sampling.conditions(gan, seed, count, labels)
 
-    if other is None:
-        return *of(seed), labels
-    (start, told), (end, told_there) = jax.tree.map(
-        lambda rows: jnp.repeat(rows, columns, axis=0), (of(seed), of(other))
-    )
-    share = jnp.tile(jnp.linspace(0, 1, columns), rows)
-    told = jax.tree.map(lambda here, there: here + share[:, None] * (there - here), told, told_there)
+    if options.interpolate is None:
+        return *of(options.seed), labels
+    ends = of(options.seed), of(options.interpolate)
+    (start, told), (end, told_at_end) = jax.tree.map(lambda array: jnp.repeat(array, columns, axis=0), ends)
+    share = jnp.tile(jnp.linspace(0, 1, columns), count)
+    told = jax.tree.map(lambda one, other: (1 - share[:, None]) * one + share[:, None] * other, told, told_at_end)
     return sampling.interpolate(start, end, share), told, None if labels is None else np.repeat(labels, columns)
 
 
@@ -212,7 +211,7 @@ def run(argv: list[str]) -> int:
     asked = asked_labels(options.labels, gan, names) if options.labels is not None else []
     arrange(options, asked)
     check_size(options, gan.config)
-    latents, condition, labels = points(options, gan, asked)
+    latents, condition, labels = generator_inputs(options, gan, asked)
     drawn = sampling.generate(gan.networks["generator"], variables, latents, condition)
     if drawn.ndim == 2:
         write_points(options.out, gan, drawn, f"{gan.config.data.source}, {options.num} samples")

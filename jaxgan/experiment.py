@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 from jaxtyping import Array, Int, Key, PyTree
@@ -58,9 +59,11 @@ class GAN:
 
     @property
     def homogeneous(self) -> bool:
-        """Whether a logit depends on its own example alone, and grows as that and all biases do, by the same factor.
+        """Whether the discriminator's judgement is one logit of its own example alone, which is multiplied as both are.
 
-        Without normalisation all families' discriminators do that: their activations are of ReLU's kind.
+        Without normalisation all families have such logits, since their activations are of ReLU's kind: an example and
+        all biases multiplied by a positive number, so is the logit. A condition that is joined to examples, and a guess
+        of it that is part of the loss, belong to neither.
         """
         critic, side = self.config.model.discriminator, DISCRIMINATOR_SIDES[self.config.conditioning.discriminator]
         plain = critic.norm == "none" and not (critic.spectral_norm or critic.minibatch_stddev or critic.dropout)
@@ -149,7 +152,8 @@ def conflicts(config: ConfigDict) -> Iterator[str]:
     if any(value >= 0 for value in configuration.values(config, "margin")) and not loss.takes_margin:
         able = ", ".join(name for name, entry in LOSSES.items() if entry.takes_margin)
         yield f"config.loss={config.loss} has no margin: choose from {able}, or leave config.margin at -1"
-    if not all(one.adversarial or one.feature_matching for one in configuration.members(config)):
+    weights = (configuration.values(config, name) for name in ("adversarial", "feature_matching"))
+    if not all(map(any, np.broadcast(*weights))):  # of each member one at least
         yield "config.adversarial=0 leaves the generator nothing to learn: config.feature_matching should be above 0"
 
     if config.ema_half_life and "ema_decay" in configuration.sweep(config):
@@ -212,8 +216,6 @@ def conflicts(config: ConfigDict) -> Iterator[str]:
             f"config.penalties.{mixed[0]} needs config.model.discriminator.norm=none: with BatchNorm a logit depends "
             "on the whole batch, and its gradient by its own example means nothing"
         )
-    if config.eval.weights and config.eval.features != "inception":
-        yield f"config.eval.weights are for config.eval.features=inception, and not {config.eval.features}"
     if len(example_shape(config.data)) == 1:
         names = ["config.augment"] if configuration.listed(config.augment) else []
         names += [f"config.penalties.{name}" for name in penalties if name in ("cr", "bcr")]

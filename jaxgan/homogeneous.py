@@ -19,7 +19,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-TINY = 1e-20  # a slope's least size: so little that nobody notices, and a number whose inverse float32 still has
+# A slope's least size. Where a loss is flat, what it adds to gradients of biases is nothing to an Adam whose averages
+# have decayed to 0 (it adds 1e-8 to their root), and what is divided by it is far from float32's largest number.
+TINY = 1e-16
 
 
 def loss_and_penalty(

@@ -33,9 +33,9 @@ def penalize(
     seen: tuple[Seen, Seen],
     judged: tuple[Judgement, Judgement],
     drawn: Draw,
-    done: Sequence[str] = (),
+    shared: Sequence[str] = (),
 ) -> tuple[Float[Array, ""], Metrics]:
-    """The weighted sum of the discriminator's penalties but those that are done, and each without its weight.
+    """The weighted sum of the discriminator's penalties but the shared ones, and each without its weight.
 
     A lazy one counts as many times as there are steps between two of its turns. In between it counts nothing, takes
     nearly no time, and the metrics repeat its last value.
@@ -64,7 +64,7 @@ def penalize(
     )
     total, metrics = jnp.zeros(()), {}
     for name, penalty in PENALTIES.items():
-        if name in done or not gan.active(f"penalties.{name}"):
+        if name in shared or not gan.active(f"penalties.{name}"):
             continue
         every = gan.config.penalty_every[name]
         if every == 1:
@@ -77,7 +77,7 @@ def penalize(
     return total, metrics
 
 
-def sharing(gan: GAN) -> list[str]:
+def shared_penalties(gan: GAN) -> list[str]:
     """The penalties that come with the loss's own backward pass: R1, R2, both or none."""
     # Unrolled updates are differentiated once more, by what is a constant there.
     if not gan.homogeneous or gan.config.joined_batches or gan.config.unrolled_steps:
@@ -85,32 +85,32 @@ def sharing(gan: GAN) -> list[str]:
     return [name for name in ("r1", "r2") if gan.active(f"penalties.{name}") and gan.config.penalty_every[name] == 1]
 
 
-def share(
+def loss_and_shared_penalties(
     gan: GAN,
     state: GANState,
     variables: Variables,
     seen: tuple[Seen, Seen],
     judged: tuple[Judgement, Judgement],
-    slopes: tuple[Judgement, Judgement],
+    cotangents: tuple[Judgement, Judgement],
 ) -> tuple[Float[Array, ""], Metrics]:
-    """What stands for the loss with those slopes and the penalties of `sharing`, and each of these without its weight.
+    """What stands for the loss, of which cotangents of the logits are given, and for the `shared_penalties`.
 
-    Its gradient by the discriminator's parameters is theirs; as a number it means nothing. The pass forward is the one
-    that was judged by, and XLA makes one of the two.
+    Its gradient by the discriminator's parameters is theirs; as a number it means nothing. The metrics are these
+    penalties, each without its weight. The pass forward is the one that was judged by, and XLA makes one of the two.
     """
-    network, names = gan.networks["discriminator"], sharing(gan)
+    network, shared = gan.networks["discriminator"], shared_penalties(gan)
     total, metrics = jnp.zeros(()), {}
-    for name, one, judgement, slope in zip(("r1", "r2"), seen, judged, slopes, strict=True):
-        if name not in names:
-            total += (lax.stop_gradient(slope.logits) * judgement.logits).sum()
+    for name, one, judgement, cotangent in zip(("r1", "r2"), seen, judged, cotangents, strict=True):
+        if name not in shared:
+            total += (lax.stop_gradient(cotangent.logits) * judgement.logits).sum()
             continue
 
         def critic(params: PyTree, examples: Examples, condition: Condition = one.condition) -> Array:
-            variables_of = Variables(params, variables.stats)
-            return apply(network, variables_of, examples, condition, train=True)[0].logits
+            own = Variables(params, variables.stats)
+            return apply(network, own, examples, condition, train=True)[0].logits
 
         weight = gan.setting(state, f"penalties.{name}")
-        part, values = loss_and_penalty(critic, variables.params, one.examples, slope.logits, weight)
+        part, values = loss_and_penalty(critic, variables.params, one.examples, cotangent.logits, weight)
         total, metrics[name] = total + part, values.mean()
     return total, metrics
 
@@ -141,13 +141,12 @@ def discriminator_gradients(
     def objective(params: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
         variables = Variables(params, network.variables.stats)
         *judged, stats = discriminate(gan, state, variables, *seen, drawn)
-        judged = tuple(judged)
-        value, metrics = loss(judged)
-        if sharing(gan):
-            slopes, _ = jax.grad(loss, has_aux=True)(judged)
-            value, shared = share(gan, state, variables, seen, judged, slopes)
-            metrics |= shared
-        penalty, penalties = penalize(gan, state, variables, seen, judged, drawn, sharing(gan))
+        judged, shared = tuple(judged), shared_penalties(gan)
+        (value, metrics), cotangents = jax.value_and_grad(loss, has_aux=True)(judged)
+        if shared:
+            value, penalties = loss_and_shared_penalties(gan, state, variables, seen, judged, cotangents)
+            metrics |= penalties
+        penalty, penalties = penalize(gan, state, variables, seen, judged, drawn, shared)
         return value + penalty, (stats, metrics | penalties)
 
     return jax.grad(objective, has_aux=True)(network.variables.params)

@@ -39,6 +39,7 @@ COMBINATIONS = {
         "conditioning__generator": "cbn",
         "conditioning__discriminator": "projection",
         "loss": "relativistic_average",
+        "penalties__r1": 0.1,
         "penalties__max_gradient": 0.1,
         "penalties__dragan": 0.1,
         "penalties__lecam": 0.1,

@@ -109,8 +109,9 @@ def test_a_classifier_learns_from_labels_that_are_known(monkeypatch):
     decided = np.int32([3, 1, 4, 1])
     assert scores.by_class(decided, np.int32([3, -1, 1, 1]), 10)["GAN-test"].estimate.value == pytest.approx(2 / 3)
     assert "GAN-test" not in scores.by_class(decided, np.int32([-1] * 4), 10)
-    with pytest.raises(UserError, match="two classes"):
-        lenet.trained(cache.held(IMAGES[:90], np.int32([-1] * 90), NAMES))
+    for labels in ([-1] * 90, [-1, 3] * 45):
+        with pytest.raises(UserError, match="two classes"):
+            lenet.trained(cache.held(IMAGES[:90], np.int32(labels), NAMES))
 
 
 def test_one_class_cannot_be_told_apart():
@@ -342,6 +343,7 @@ def test_the_best_checkpoint_may_be_that_by_a_world_s_scores(tmp_path):
         (("--config.eval.features=lennet",), "did you mean lenet"),
         (("--config.eval.features=inception",), "--inception_weights=FILE.pth"),
         (("--config.data.source=world:ring", "--config.model.family=points"), "a toy world has exact scores"),
+        (("--config.eval.weights=a.pth",), "config.eval.weights=a.pth is for config.eval.features=inception"),
         (("--config.checkpoint.best=FID",), "no config.checkpoint.best 'FID'"),
     ],
 )

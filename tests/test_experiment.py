@@ -70,11 +70,6 @@ REFUSED = [
         [{"feature_matching": 1.0}, {"sweep": "adversarial=1,0.1"}, {"sweep": "adversarial=1,0; feature_matching=0,1"}],
     ),
     (
-        {"eval__weights": "inception.pth"},
-        "config.eval.weights are for config.eval.features=inception, and not lenet",
-        [{"eval__weights": ""}, {"eval__features": "inception"}],
-    ),
-    (
         {"updates": "simultaneous", "reuse_fakes": True},
         "config.reuse_fakes=True should be False with config.updates=simultaneous: it makes fakes once anyway",
         [{"reuse_fakes": False}, {"updates": "alternating"}],

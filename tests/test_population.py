@@ -53,10 +53,11 @@ SETTINGS = {
     "points": POINTS
     | {
         "penalties__r1": 1.0,
+        "penalties__r2": 0.5,
         "penalties__lecam": 0.1,
         "discriminator_steps": 2,
         "penalty_every__r1": 2,
-        "sweep": f"{LEARNING_RATES}; penalties.r1=0,2",
+        "sweep": f"{LEARNING_RATES}; penalties.r1=0,2; penalties.r2=1,0",
     },
     "simultaneous": POINTS
     | {

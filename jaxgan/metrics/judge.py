@@ -35,6 +35,8 @@ class Judge:
             raise UserError("config.eval.every should be 0: a toy world has exact scores wherever samples are drawn")
         if isinstance(examples, Undecoded):
             raise UserError("config.eval.every needs config.data.cache=True, or real images would be decoded each time")
+        if settings.weights and settings.features != "inception":
+            raise UserError(f"config.eval.weights={settings.weights} is for config.eval.features=inception")
         examples, weights = cache.digested(examples), Path(settings.weights) if settings.weights else None
         self.extract = features.extractor(settings.features, examples, weights)
         both = Samples(*features.of_examples(self.extract, examples, 2 * settings.num))
