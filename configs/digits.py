@@ -1,7 +1,7 @@
 """Handwritten digits, 16x16, from the 1,797 real ones inside scikit-learn: a small DCGAN with dense layers.
 
 Command:  python train.py --config=configs/digits.py --workdir=runs/digits
-Time:     3.5 minutes on 2 CPU cores, with the first grid of digits after half a minute
+Time:     2 minutes on 2 CPU cores, with the first grid of digits after half a minute
 Expect:   of 1,000 samples a classifier of real digits is sure of about 85% (of held-out real digits: 93%), and each
           digit makes up 8% to 12% of them (sample.py --num=1000, then python -m benchmarks.digits)
 """
