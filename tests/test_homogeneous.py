@@ -71,13 +71,13 @@ def critic(params, examples):
     return (examples @ params[-1]["kernel"] + params[-1]["bias"])[:, 0]
 
 
-@jax.jit
+@quick_jit
 def shared(slopes, weight):
     """The gradients and the penalties of one backward pass."""
     return jax.grad(lambda params: loss_and_penalty(critic, params, EXAMPLES, slopes, weight), has_aux=True)(PARAMS)
 
 
-@jax.jit
+@quick_jit
 def apart(slopes, weight):
     """Those of the definition."""
 
@@ -146,7 +146,7 @@ def compiled(tiny, state, shares):
     with pytest.MonkeyPatch.context() as patch:
         if not shares:
             patch.setattr(steps, "shared_penalties", lambda gan: [])
-        return jax.jit(run).lower(state).compile()
+        return quick_jit(run).lower(state).compile()
 
 
 @pytest.mark.parametrize("name", LOSSES)
