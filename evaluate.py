@@ -23,19 +23,22 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from jaxgan import config as configuration
-from jaxgan import images, parallel, runs, sampling
-from jaxgan.data import cache, pipeline, sources
-from jaxgan.data.cache import CHUNK, Examples, Undecoded
+from jaxgan import sampling
+from jaxgan.core import devices
+from jaxgan.core import settings as configuration
+from jaxgan.data import cache, loader, sources
+from jaxgan.data.cache import CHUNK, ArrayDataset, LazyDataset
 from jaxgan.data.decode import Stored
 from jaxgan.data.selection import select
 from jaxgan.errors import Parser, UserError, exit_code, warn
-from jaxgan.metrics import features, lenet, manifold, scores
+from jaxgan.io import run_folder
+from jaxgan.metrics import features, lenet, prdc, scores
 from jaxgan.metrics.classes import accuracy, confusion
-from jaxgan.metrics.features import EXTRACTORS, Extractor, Features, Kept
+from jaxgan.metrics.features import EXTRACTORS, Extractor, Features, SavedFeatures
 from jaxgan.metrics.moments import Statistics, statistics
 from jaxgan.metrics.report import Result, report
 from jaxgan.metrics.scores import CLASSIFIERS, Samples, Score
+from jaxgan.viz import grid
 
 GREY = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # kinds of pictures with one channel
 COLUMNS = 8  # samples in the picture of neighbours, each above its nearest training examples
@@ -47,7 +50,7 @@ OF_RUNS = {"step": None, "raw": False, "member": 0, "seed": 0}  # options for sa
 OF_IMAGES = ("features", "inception_weights", "per_class", "gan_train", "save_features", "neighbours")
 
 
-class Side(NamedTuple):
+class ImageSet(NamedTuple):
     """One set of images.
 
     Attributes:
@@ -59,7 +62,7 @@ class Side(NamedTuple):
     labels: np.ndarray | None
 
 
-class Contest(NamedTuple):
+class EvalTask(NamedTuple):
     """What is scored beside what.
 
     Attributes:
@@ -71,9 +74,9 @@ class Contest(NamedTuple):
         features: that it is scored by if nothing else is said.
     """
 
-    fakes: Side
-    reals: Examples
-    held_out: Examples | None
+    fakes: ImageSet
+    reals: ArrayDataset
+    held_out: ArrayDataset | None
     about: dict[str, object]
     folder: Path
     features: str
@@ -116,14 +119,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def decoded(config: ConfigDict) -> Examples:
+def decoded(config: ConfigDict) -> ArrayDataset:
     """The examples of a configuration, all of them decoded."""
-    examples = pipeline.open_examples(config)
+    examples = loader.open_dataset(config)
     skip = config.data.on_bad_image == "skip"
-    return cache.in_memory(examples, skip) if isinstance(examples, Undecoded) else cache.digested(examples)
+    return cache.in_memory(examples, skip) if isinstance(examples, LazyDataset) else cache.with_digest(examples)
 
 
-def held_out(config: ConfigDict) -> Examples | None:
+def held_out(config: ConfigDict) -> ArrayDataset | None:
     """The test split, where there is one that the run did not see."""
     kind, _, place = config.data.source.partition(":")
     if "test" not in sources.SOURCES[kind](place).splits or "test" in config.data.split:
@@ -133,17 +136,17 @@ def held_out(config: ConfigDict) -> Examples | None:
     return decoded(other)
 
 
-def of_run(options: argparse.Namespace) -> Contest | None:
+def of_run(options: argparse.Namespace) -> EvalTask | None:
     """Samples of a run beside its data; None if that is a toy world, whose scores have been told."""
-    gan, variables, classes, step = runs.restore(options.workdir, options.step, options.raw, options.member)
-    config = gan.config
+    exp, variables, classes, step = run_folder.restore(options.workdir, options.step, options.raw, options.member)
+    config = exp.config
     world = sources.world_of(config.data)
     for name in OF_IMAGES if world else ():
         if getattr(options, name):
             raise UserError(f"--{name} needs images, and {config.data.source} has exact scores instead")
     sampling.check_count(options.num, config)
-    labels = sampling.mixed_labels(gan, options.num)
-    drawn = sampling.draw(gan, variables, options.seed, options.num, labels)
+    labels = sampling.mixed_labels(exp, options.num)
+    drawn = sampling.draw(exp, variables, options.seed, options.num, labels)
     about = {"step": step, "average": not options.raw, "member": options.member, "seed": options.seed}
     about |= {"samples": options.num}
     if world:
@@ -151,14 +154,14 @@ def of_run(options: argparse.Namespace) -> Contest | None:
         report(options.out or options.workdir / "scores.json", about, {"exact": exact}, [])
         return None
     reals = decoded(config)
-    runs.check_data(options.workdir, reals)
+    run_folder.check_data(options.workdir, reals)
     about |= {"source": config.data.source, "split": config.data.split, "digest": reals.digest}
-    asked = labels if gan.classes and classes else None
+    asked = labels if exp.classes and classes else None
     usual = config.eval.features if config.eval.features != "lenet" else usual_features(reals)
-    return Contest(Side(drawn, asked), reals, held_out(config), about, options.workdir, usual)
+    return EvalTask(ImageSet(drawn, asked), reals, held_out(config), about, options.workdir, usual)
 
 
-def usual_features(reals: Examples) -> str:
+def usual_features(reals: ArrayDataset) -> str:
     """Those that need nothing but the examples."""
     return "lenet" if lenet.can_learn(reals) else "random"
 
@@ -173,7 +176,7 @@ def shape_of(stored: Stored) -> tuple[int, int, int]:
         return image.height, image.width, 1 if image.mode in GREY else 3
 
 
-def opened(option: str, place: str) -> Examples:
+def open_image_set(option: str, place: str) -> ArrayDataset:
     """A set of images that an option names, just as they are.
 
     Raises:
@@ -198,54 +201,58 @@ def opened(option: str, place: str) -> Examples:
             found = shape_of(item.image)
             expected = expected or (found[0], found[0], found[2])
             if found != expected:
-                raise UserError(f"{option}: {item.name} is {told(found)}, and should be {told(expected)}")
+                raise UserError(
+                    f"{option}: {item.name} is {format_shape(found)}, and should be {format_shape(expected)}"
+                )
     data.size, data.channels = expected[1:]
     config = configuration.default()
     config.data = data
     return decoded(config)
 
 
-def told(shape: tuple[int, ...]) -> str:
+def format_shape(shape: tuple[int, ...]) -> str:
     """An image's shape as text."""
     return "x".join(map(str, shape))
 
 
-def of_two_sets(options: argparse.Namespace) -> Contest:
+def of_two_sets(options: argparse.Namespace) -> EvalTask:
     """One set of images beside another one."""
-    fakes, reals = opened("--fakes", options.fakes), opened("--reals", options.reals)
+    fakes, reals = open_image_set("--fakes", options.fakes), open_image_set("--reals", options.reals)
     if fakes.shape != reals.shape:
         raise UserError(
-            f"--fakes={options.fakes} has images of {told(fakes.shape)}, and --reals={options.reals} of "
-            f"{told(reals.shape)}: they should be equal"
+            f"--fakes={options.fakes} has images of {format_shape(fakes.shape)}, and --reals={options.reals} of "
+            f"{format_shape(reals.shape)}: they should be equal"
         )
     count = min(len(fakes), options.num)
     labels = fakes.labels[:count] if fakes.classes and fakes.classes == reals.classes else None
     about = {"fakes": options.fakes, "reals": options.reals, "samples": count, "digest": reals.digest}
-    return Contest(Side(fakes.images[:count], labels), reals, None, about, Path(), usual_features(reals))
+    return EvalTask(ImageSet(fakes.images[:count], labels), reals, None, about, Path(), usual_features(reals))
 
 
-def floors(extract: Extractor, contest: Contest, reals: Samples, whole: Statistics, count: int) -> dict[str, Score]:
+def reference_scores(
+    extract: Extractor, contest: EvalTask, reals: Samples, whole: Statistics, count: int
+) -> dict[str, Score]:
     """What real images score: the test split beside the training examples or, without one, these half beside half.
 
     Where there are too few for that, nothing, with a warning.
     """
     try:
         if contest.held_out is None:
-            return scores.of_halves(Samples(*features.of_examples(extract, contest.reals, 2 * count)), extract.name)
-        others = Samples(*features.of_examples(extract, contest.held_out, count))
+            return scores.real_vs_real(Samples(*features.features_of(extract, contest.reals, 2 * count)), extract.name)
+        others = Samples(*features.features_of(extract, contest.held_out, count))
         return scores.score(others, reals, extract.name, whole)
     except UserError as error:
         warn(f"what real images score is not known: {error}")
         return {}
 
 
-def judged(extract: Extractor, contest: Contest, fakes: Features, options: argparse.Namespace) -> Result:
+def evaluate_features(extract: Extractor, contest: EvalTask, fakes: Features, options: argparse.Namespace) -> Result:
     """All that an extractor tells of a contest, given the samples' features."""
     whole = features.statistics_of(extract, contest.reals)
-    reals = Samples(*features.of_examples(extract, contest.reals, options.num))
+    reals = Samples(*features.features_of(extract, contest.reals, options.num))
     samples = Samples(fakes, contest.fakes.labels)
     found = scores.score(samples, reals, extract.name, whole)
-    floor = floors(extract, contest, reals, whole, options.num)
+    floor = reference_scores(extract, contest, reals, whole, options.num)
     names, cells = contest.reals.classes, None
     by_class = scores.per_class(samples, reals, names, extract.name) if options.per_class else {}
     if samples.labels is not None and extract.name in CLASSIFIERS and len(names) <= MOST_CONFUSED:
@@ -267,7 +274,7 @@ def of_features(options: argparse.Namespace) -> int:
     fakes, reals = (Samples(side.features, side.labels).of(slice(options.num)) for side in kept)
     name = kept[0].extractor
     result = Result(
-        scores.score(fakes, reals, name, statistics(reals.features.values)), scores.of_halves(reals, name), {}, None
+        scores.score(fakes, reals, name, statistics(reals.features.values)), scores.real_vs_real(reals, name), {}, None
     )
     about = {"fakes": options.fakes, "reals": options.reals, "samples": len(fakes.features.values)}
     about |= {"features": {name: {"digest": kept[0].digest}}, "real images": "halves of the real images"}
@@ -275,12 +282,12 @@ def of_features(options: argparse.Namespace) -> int:
     return 0
 
 
-def gan_train(contest: Contest) -> Result:
+def gan_train(contest: EvalTask) -> Result:
     """The accuracy on real test images of a classifier that learned from samples alone, or from real ones."""
     known = np.arange(0) if contest.held_out is None else np.flatnonzero(contest.held_out.labels >= 0)
     if contest.fakes.labels is None or not len(known):
         raise UserError("--gan_train needs samples with labels, and a data set with labels in a test split to judge by")
-    made = cache.held(np.asarray(contest.fakes.images), contest.fakes.labels, contest.reals.classes)
+    made = cache.from_arrays(np.asarray(contest.fakes.images), contest.fakes.labels, contest.reals.classes)
     asked, names = contest.held_out.labels[known], contest.reals.classes
     judges = (features.extractor("lenet", taught) for taught in (made, contest.reals))
     both = (judge(contest.held_out.images).logits[known] for judge in judges)
@@ -289,24 +296,24 @@ def gan_train(contest: Contest) -> Result:
     return Result(found, floor, {}, confusion(decided, asked, len(names)) if len(names) <= MOST_CONFUSED else None)
 
 
-def draw_neighbours(path: Path, contest: Contest, extract: Extractor, fakes: Features, count: int) -> None:
+def draw_neighbours(path: Path, contest: EvalTask, extract: Extractor, fakes: Features, count: int) -> None:
     """A picture of some samples, in the first row, and below each the training examples nearest by its features."""
-    reals, _ = features.of_examples(extract, contest.reals, count)
+    reals, _ = features.features_of(extract, contest.reals, count)
     columns = min(COLUMNS, len(fakes.values))
-    near = manifold.nearest(fakes.values[:columns], reals.values, min(NEIGHBOURS, len(reals.values)))
+    near = prdc.nearest(fakes.values[:columns], reals.values, min(NEIGHBOURS, len(reals.values)))
     chosen = features.rows_of(contest.reals, count)[near.index.T]
     rows = [contest.fakes.images[:columns], *(contest.reals.images[row] for row in chosen)]
     path.parent.mkdir(parents=True, exist_ok=True)
     names = ["sample", *(f"nearest {place}" for place in range(1, len(rows)))]
-    images.save_png(path, images.grid(np.concatenate(rows), columns, names))
+    grid.save_png(path, grid.image_grid(np.concatenate(rows), columns, names))
     print(path)
 
 
 def run(argv: list[str]) -> int:
     """Parses, draws, scores and writes."""
     options = parse(argv)
-    parallel.cache_compilations()
-    if options.fakes and all(features.holds_features(Path(place)) for place in (options.fakes, options.reals)):
+    devices.enable_compilation_cache()
+    if options.fakes and all(features.is_features_file(Path(place)) for place in (options.fakes, options.reals)):
         return of_features(options)
     contest = of_run(options) if options.workdir else of_two_sets(options)
     if contest is None:
@@ -321,14 +328,14 @@ def run(argv: list[str]) -> int:
     for name in chosen:
         extract = features.extractor(name, reals, options.inception_weights)
         found = extract(fakes.images)
-        results[extract.name] = judged(extract, contest, found, options)
+        results[extract.name] = evaluate_features(extract, contest, found, options)
         used[extract.name] = {"digest": extract.digest, "resizer": extract.resizer, "width": found.values.shape[1]}
         if name == chosen[0]:
             draw_neighbours(
                 options.neighbours or contest.folder / "neighbours.png", contest, extract, found, options.num
             )
             if options.save_features:
-                features.save(options.save_features, Kept(extract.name, extract.digest, found, fakes.labels))
+                features.save(options.save_features, SavedFeatures(extract.name, extract.digest, found, fakes.labels))
     if options.gan_train:
         results["GAN-train"] = gan_train(contest)
     beside = "the test split" if contest.held_out is not None else "halves of the real images"

@@ -21,13 +21,16 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxgan import config as configuration
-from jaxgan import images, parallel, plots, runs, sampling
+from jaxgan import sampling
+from jaxgan.adversarial.conditioning import Condition
+from jaxgan.core import devices
+from jaxgan.core import settings as configuration
+from jaxgan.core.experiment import GAN
 from jaxgan.data.sources import world_of
 from jaxgan.errors import Parser, UserError, choose, exit_code
-from jaxgan.experiment import GAN
-from jaxgan.files import replacing
-from jaxgan.models.conditioning import Condition
+from jaxgan.io import run_folder
+from jaxgan.io.files import atomic_write
+from jaxgan.viz import grid, mixture
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -62,13 +65,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def asked_labels(text: str, gan: GAN, names: list[str]) -> list[int]:
+def asked_labels(text: str, exp: GAN, names: list[str]) -> list[int]:
     """The labels that --labels asks for, by number or name.
 
     Raises:
         UserError: the generator cannot be asked, or there is no such label.
     """
-    count = sampling.choices(gan)
+    count = sampling.choices(exp)
     if not count:
         raise UserError(
             f"--labels={text}: this run is unconditional, so nothing can be asked of it: leave --labels out"
@@ -87,22 +90,22 @@ def asked_labels(text: str, gan: GAN, names: list[str]) -> list[int]:
 
 
 def generator_inputs(
-    options: argparse.Namespace, gan: GAN, asked: list[int]
+    options: argparse.Namespace, exp: GAN, asked: list[int]
 ) -> tuple[sampling.Latents, Condition, np.ndarray | None]:
     """The latents, conditions and labels of all images, in the order of the grid; each walk has one label.
 
     Args:
         options: of the command.
-        gan: the experiment.
+        exp: the experiment.
         asked: the labels that were asked for; they are mixed if there are none.
     """
     columns = 1 if options.interpolate is None else options.columns
     count = options.num // columns  # of images, or of walks between two
-    labels = np.repeat(np.int32(asked), count // len(asked)) if asked else sampling.mixed_labels(gan, count)
+    labels = np.repeat(np.int32(asked), count // len(asked)) if asked else sampling.mixed_labels(exp, count)
 
     def of(seed: int) -> tuple[sampling.Latents, Condition]:
-        latents = sampling.latents(seed, count, gan.config.latent_dim, options.truncation)
-        return latents, sampling.conditions(gan, seed, count, labels)
+        latents = sampling.latents(seed, count, exp.config.latent_dim, options.truncation)
+        return latents, sampling.conditions(exp, seed, count, labels)
 
     if options.interpolate is None:
         return *of(options.seed), labels
@@ -165,14 +168,16 @@ def write(out: str, pictures: np.ndarray, columns: int | None, labels: np.ndarra
     if out.endswith(".png"):
         path.parent.mkdir(parents=True, exist_ok=True)
         several = names and len(set(labels)) > 1
-        images.save_png(path, images.grid(pictures, columns, [names[x] for x in labels[::columns]] if several else ()))
+        grid.save_png(
+            path, grid.image_grid(pictures, columns, [names[x] for x in labels[::columns]] if several else ())
+        )
     elif out.endswith(".npz"):
         save_arrays(path, {"images": pictures} if labels is None else {"images": pictures, "labels": labels})
     else:
         for index, picture in enumerate(pictures):
             folder = path / folder_name(names[labels[index]]) if names else path
             folder.mkdir(parents=True, exist_ok=True)
-            images.save_png(folder / f"{index:06d}.png", images.colours(picture))
+            grid.save_png(folder / f"{index:06d}.png", grid.as_rgb(picture))
 
 
 def folder_name(name: str) -> str:
@@ -184,37 +189,37 @@ def folder_name(name: str) -> str:
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes an .npz file, all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial, partial.open("wb") as file:
+    with atomic_write(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)
 
 
-def write_points(out: str, gan: GAN, drawn: np.ndarray, title: str) -> None:
+def write_points(out: str, exp: GAN, drawn: np.ndarray, title: str) -> None:
     """Writes the points of a world as a plot or an array."""
-    path, world = Path(out), world_of(gan.config.data)
+    path, world = Path(out), world_of(exp.config.data)
     if out.endswith(".npz"):
         save_arrays(path, {"points": drawn})
     elif out.endswith(".png"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        plot = plots.scatter(world, drawn, title) if world.dim == 2 else plots.densities(world, drawn, None, title)
-        images.save_png(path, plot)
+        plot = mixture.scatter(world, drawn, title) if world.dim == 2 else mixture.densities(world, drawn, None, title)
+        grid.save_png(path, plot)
     else:
-        raise UserError(f"--out={out} should end in .png or .npz, since {gan.config.data.source} has no images")
+        raise UserError(f"--out={out} should end in .png or .npz, since {exp.config.data.source} has no images")
 
 
 def run(argv: list[str]) -> int:
     """Parses, restores, draws and writes."""
     options = parse(argv)
     place = options.out.encode(errors="backslashreplace").decode()  # a file's name need not be text
-    parallel.cache_compilations()
-    gan, variables, classes, _ = runs.restore(options.workdir, options.step, options.raw, options.member)
-    names = classes if gan.classes else [str(index) for index in range(sampling.choices(gan))]
-    asked = asked_labels(options.labels, gan, names) if options.labels is not None else []
+    devices.enable_compilation_cache()
+    exp, variables, classes, _ = run_folder.restore(options.workdir, options.step, options.raw, options.member)
+    names = classes if exp.classes else [str(index) for index in range(sampling.choices(exp))]
+    asked = asked_labels(options.labels, exp, names) if options.labels is not None else []
     arrange(options, asked)
-    check_size(options, gan.config)
-    latents, condition, labels = generator_inputs(options, gan, asked)
-    drawn = sampling.generate(gan.networks["generator"], variables, latents, condition)
+    check_size(options, exp.config)
+    latents, condition, labels = generator_inputs(options, exp, asked)
+    drawn = sampling.generate(exp.networks["generator"], variables, latents, condition)
     if drawn.ndim == 2:
-        write_points(options.out, gan, drawn, f"{gan.config.data.source}, {options.num} samples")
+        write_points(options.out, exp, drawn, f"{exp.config.data.source}, {options.num} samples")
         print(f"{len(drawn)} points: {place}")
         return 0
     write(options.out, drawn, options.columns, labels, names if asked else [])

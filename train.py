@@ -4,7 +4,7 @@
                     [--allow_drift=key,key] [--distributed | --coordinator=... --num_processes=... --process_id=...]
 
 --config       the experiment: a Python file with get_config(); configs/digits.py if not given
---config.key   changes one setting; jaxgan/config.py lists and explains them all
+--config.key   changes one setting; jaxgan/core/settings.py lists and explains them all
 --workdir      the run folder; runs/ and the name of the configuration if not given
 --dry_run      builds everything, compiles a step, tells what it costs, and writes no run folder
 --profile      traces a few dispatches into WORKDIR/profile, for TensorBoard and ui.perfetto.dev
@@ -33,17 +33,20 @@ from absl import flags
 from jaxtyping import PyTree
 from ml_collections import ConfigDict, config_flags
 
-from jaxgan import config as configuration
-from jaxgan import experiment, files, images, parallel, pictures, population, processes, runs, steps, writers
-from jaxgan.checkpoint import Checkpoints
-from jaxgan.data import pipeline
+from jaxgan.algorithms import gan
+from jaxgan.core import devices, experiment, multihost, population
+from jaxgan.core import settings as configuration
+from jaxgan.core.experiment import GAN
+from jaxgan.core.multihost import ClusterSpec
+from jaxgan.core.state import TrainState
+from jaxgan.data import loader
 from jaxgan.data.order import batch_indices
 from jaxgan.errors import INTERRUPTED, Parser, UserError, choose, exit_code, warn
-from jaxgan.experiment import GAN
-from jaxgan.metrics import judge
+from jaxgan.io import files, logging, run_folder
+from jaxgan.io.checkpoint import Checkpoints
+from jaxgan.metrics import evaluator
 from jaxgan.models import summary
-from jaxgan.processes import Group
-from jaxgan.state import GANState
+from jaxgan.viz import grid, snapshot
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "digits.py"
 
@@ -56,7 +59,7 @@ def load_config(path: str) -> ConfigDict:
         raise UserError(f"--config={path} cannot be read ({type(error).__name__}: {str(error)[:300]})") from error
     known = configuration.flatten(configuration.default()).keys()
     if not isinstance(config, ConfigDict) or configuration.flatten(config).keys() != known:
-        raise UserError(f"--config={path}: get_config() should return jaxgan.config.default() with other values")
+        raise UserError(f"--config={path}: get_config() should return jaxgan.core.settings.default() with other values")
     return config
 
 
@@ -67,7 +70,7 @@ class Options(NamedTuple):
     dry_run: bool = False
     profile: bool = False
     allow_drift: str = ""
-    group: Group = Group()
+    group: ClusterSpec = ClusterSpec()
 
 
 def parse(argv: list[str]) -> tuple[ConfigDict, Options]:
@@ -97,7 +100,7 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Options]:
     except flags.Error as error:
         raise UserError(str(error)) from error
     workdir = options.workdir or Path("runs") / Path(options.config).stem
-    group = Group(options.distributed, options.coordinator, options.num_processes, options.process_id)
+    group = ClusterSpec(options.distributed, options.coordinator, options.num_processes, options.process_id)
     return config.value, Options(workdir, options.dry_run, options.profile, options.allow_drift, group)
 
 
@@ -113,7 +116,7 @@ def dispatch_size(config: ConfigDict) -> int:
         )
     if asked:
         return asked
-    most = min(parallel.default_steps_per_dispatch(), common)
+    most = min(devices.default_steps_per_dispatch(), common)
     return max(size for size in range(1, most + 1) if common % size == 0)
 
 
@@ -162,12 +165,12 @@ class Profile:
             self.folder = None
 
 
-def tables(gan: GAN) -> str:
+def tables(exp: GAN) -> str:
     """Both networks' layers, as text."""
-    inputs, state = experiment.example_inputs(gan), jax.eval_shape(lambda: experiment.initial_state(gan))
+    inputs, state = experiment.example_inputs(exp), jax.eval_shape(lambda: experiment.initial_state(exp))
     rows = {
         name: summary.layer_rows(network, state.networks[name].variables.collections(), inputs[name])
-        for name, network in gan.networks.items()
+        for name, network in exp.networks.items()
     }
     return "\n\n".join(summary.table(name, rows) for name, rows in rows.items())
 
@@ -198,78 +201,78 @@ class Run:
         started = time.perf_counter()
         self.config, self.workdir = config, options.workdir
         configuration.validate(config)
-        take_step = steps.UPDATES[choose("config.updates", config.updates, steps.UPDATES)]
+        take_step = gan.UPDATES[choose("config.updates", config.updates, gan.UPDATES)]
         experiment.check(config)
-        parallel.check_batch(config.batch_size, config.packing * (config.model.discriminator.minibatch_stddev or 1))
+        devices.check_batch(config.batch_size, config.packing * (config.model.discriminator.minibatch_stddev or 1))
         self.size = dispatch_size(config)
-        allowed = runs.allowed_drift(options.allow_drift, config)
-        self.changes = runs.check_folder(options.workdir, config, allowed)
-        parallel.cache_compilations()
-        examples = pipeline.open_examples(config)
-        runs.check_data(options.workdir, examples)
-        self.gan = gan = experiment.build(config, len(examples.classes), parallel.axis_name())
-        self.shapes = jax.eval_shape(lambda: population.create(gan))
+        allowed = run_folder.allowed_drift(options.allow_drift, config)
+        self.changes = run_folder.check_folder(options.workdir, config, allowed)
+        devices.enable_compilation_cache()
+        examples = loader.open_dataset(config)
+        run_folder.check_data(options.workdir, examples)
+        self.exp = exp = experiment.build(config, len(examples.classes), devices.axis_name())
+        self.shapes = jax.eval_shape(lambda: population.create(exp))
         held = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.shapes))
         population.check_memory(config, held)
-        self.feed = pipeline.feed(config, examples, parallel.room_for_data(), self.size)
-        processes.tell(tables(gan))
-        processes.tell(f"\n{pipeline.summary(self.feed)}")
+        self.feed = loader.make_loader(config, examples, devices.resident_data_limit(), self.size)
+        multihost.print_once(tables(exp))
+        multihost.print_once(f"\n{loader.summary(self.feed)}")
 
-        self.data = parallel.replicate(dict(self.feed.data))
-        load = pipeline.loader(config, self.feed, gan.axis_name)
-        self.steps = functools.partial(steps.train_steps, functools.partial(take_step, gan), load)
+        self.data = devices.replicate(dict(self.feed.data))
+        load = loader.make_batch_fn(config, self.feed, exp.axis_name)
+        self.steps = functools.partial(gan.train_steps, functools.partial(take_step, exp), load)
         self.profile, self.programs = options.profile, {}
         program = self.compiled(self.size)
         population.check_memory(config, memory(program))
-        self.judge = judge.Judge(gan, examples) if config.eval.every else None
+        self.judge = evaluator.Evaluator(exp, examples) if config.eval.every else None
         if self.judge:
-            processes.tell(f"real images score {judge.told(self.judge.floor)}")
+            multihost.print_once(f"real images score {evaluator.format_scores(self.judge.floor)}")
         if config.checkpoint.best:
-            scored = [*pictures.score_names(gan), *(self.judge.floor if self.judge else ())]
+            scored = [*snapshot.score_names(exp), *(self.judge.floor if self.judge else ())]
             choose("config.checkpoint.best", config.checkpoint.best, [*program.out_info[1].keys() - {WISH}, *scored])
-        processes.tell(f"{cost(program, self.size)}; ready after {time.perf_counter() - started:.0f} s")
+        multihost.print_once(f"{cost(program, self.size)}; ready after {time.perf_counter() - started:.0f} s")
 
     def compiled(self, count: int) -> jax.stages.Compiled:
         """The program that makes so many steps."""
         if count not in self.programs:
             run, axis = self.steps, self.feed.order.batch_axis
-            like = parallel.put(self.with_wish(self.feed.like(count), False), axis)
-            if processes.several():
+            like = devices.shard_batch(self.with_wish(self.feed.input_spec(count), False), axis)
+            if multihost.is_multihost():
 
-                def run(state: GANState, data: PyTree, inputs: tuple) -> tuple[GANState, dict]:
+                def run(state: TrainState, data: PyTree, inputs: tuple) -> tuple[TrainState, dict]:
                     batches, wish = inputs
                     state, metrics = self.steps(state, data, batches)
                     # After the steps, or a CPU would have its messages among theirs.
                     metrics, wish = jax.lax.optimization_barrier((metrics, wish))
-                    return state, metrics | {WISH: jax.lax.pmax(wish.max(), parallel.AXIS)}
+                    return state, metrics | {WISH: jax.lax.pmax(wish.max(), devices.AXIS)}
 
-            self.programs[count] = parallel.compile_steps(run, self.shapes, self.data, like, axis, self.profile)
+            self.programs[count] = devices.compile_steps(run, self.shapes, self.data, like, axis, self.profile)
         return self.programs[count]
 
     def with_wish(self, batches: PyTree, wish: bool) -> PyTree:
         """The inputs of a dispatch. Where there are several processes, this one's wish to stop goes with them."""
-        if not processes.several():
+        if not multihost.is_multihost():
             return batches
         shape = [1] * self.feed.order.batch_axis + [jax.local_device_count()]
         return batches, np.full(shape, wish, np.int32)
 
-    def draw(self, step: int, state: GANState) -> dict[str, float]:
+    def draw(self, step: int, state: TrainState) -> dict[str, float]:
         """Draws samples into the run folder; returns their scores, if they have any."""
-        picture, scores = pictures.draw(self.gan, parallel.unreplicate(state), step)
-        if processes.first():
+        picture, scores = snapshot.draw(self.exp, devices.unreplicate(state), step)
+        if multihost.is_main():
             path = self.workdir / "samples" / f"step_{step:06d}.png"
-            with files.spared(str(path)):
-                images.save_png(path, picture)
+            with files.warn_on_oserror(str(path)):
+                grid.save_png(path, picture)
             if scores:
-                print(f"step {step}: {pictures.told(scores)}", flush=True)
+                print(f"step {step}: {snapshot.format_scores(scores)}", flush=True)
         return scores
 
     def begin(self) -> None:
         """Makes the folder whole before its first step."""
         config, workdir = self.config, self.workdir
         real = self.feed.examples.batch(batch_indices(config.seed, 0, config.sample_grid, len(self.feed.examples)))
-        runs.save_data(workdir, self.feed.examples)
-        images.save_png(workdir / "real.png", pictures.of_examples(self.gan, real["images"]))
+        run_folder.save_data(workdir, self.feed.examples)
+        grid.save_png(workdir / "real.png", snapshot.of_examples(self.exp, real["images"]))
 
     def fit(self, stop: StopRequest, attempt: int) -> int:
         """Trains to `config.steps` from the newest checkpoint or the beginning; returns the exit code.
@@ -284,23 +287,23 @@ class Run:
         config, workdir, feed, size = self.config, self.workdir, self.feed, self.size
         with contextlib.ExitStack() as stack:
             checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", **config.checkpoint))
-            step, state = checkpoints.restore(self.shapes) or (0, parallel.run_once(population.create, self.gan))
+            step, state = checkpoints.restore(self.shapes) or (0, devices.compile_and_run(population.create, self.exp))
             if step > config.steps:
                 raise UserError(f"{workdir} is at step {step}, beyond config.steps={config.steps}: ask for more")
-            if processes.first():
+            if multihost.is_main():
                 configuration.save(config, workdir / "config.json")
                 (workdir / "samples").mkdir(exist_ok=True)
                 if not step:
                     self.begin()
-                runs.record_start(workdir, step, self.changes)
+                run_folder.record_launch(workdir, step, self.changes)
             if attempt:
                 state = reseeded(state, attempt)
             feed.reseed(int(np.ravel(state.seed)[0]))
-            saved, state = step, parallel.replicate(state)
-            log = stack.enter_context(writers.Log(config, workdir, step, writes=processes.first()))
+            saved, state = step, devices.replicate(state)
+            log = stack.enter_context(logging.MetricLogger(config, workdir, step, writes=multihost.is_main()))
             stack.callback(feed.close)
             if step:
-                processes.tell(f"{workdir} goes on from step {step}")
+                multihost.print_once(f"{workdir} goes on from step {step}")
             draws = step == config.steps or step % config.sample_every == 0
             scores = self.draw(step, state) if draws else {}  # what a crash after the checkpoint left undrawn
 
@@ -308,8 +311,8 @@ class Run:
                 count = min(size - step % size, config.steps - step)
                 if not count:
                     return count, None
-                inputs = self.with_wish(feed.take(step, count), stop.signal is not None)
-                return count, parallel.put(inputs, feed.order.batch_axis)
+                inputs = self.with_wish(feed.inputs_at(step, count), stop.signal is not None)
+                return count, devices.shard_batch(inputs, feed.order.batch_axis)
 
             profile = Profile(workdir / "profile" if self.profile else None)
             stack.callback(profile.end)
@@ -323,7 +326,9 @@ class Run:
                 try:
                     count, inputs = dispatch_at(step)  # on their way to the device while it works
                 except UserError as error:  # an image cannot be read: what was trained so far is saved
-                    if processes.several():  # the others know nothing of it and would not save: they see this one gone
+                    if (
+                        multihost.is_multihost()
+                    ):  # the others know nothing of it and would not save: they see this one gone
                         raise
                     failure = error
                 if unread:  # the metrics of the dispatch before
@@ -331,7 +336,7 @@ class Run:
                 unread = last, metrics
                 # One look a round at the wish to stop: what it sees is saved. What one of several processes wishes, all
                 # learn from the dispatch that it went into, once that is over.
-                stops = bool(before) if processes.several() else stop.signal is not None
+                stops = bool(before) if multihost.is_multihost() else stop.signal is not None
                 ends = step == config.steps or failure is not None or stops
                 saves = ends or step % config.checkpoint_every == 0
                 draws = step == config.steps or step % config.sample_every == 0
@@ -339,36 +344,36 @@ class Run:
                 if saves or draws or judges:
                     scores = self.draw(step, state) if draws else {}
                     if judges:
-                        judged = self.judge(parallel.unreplicate(state))
-                        processes.tell(f"step {step}: {judge.told(judged)}")
+                        judged = self.judge(devices.unreplicate(state))
+                        multihost.print_once(f"step {step}: {evaluator.format_scores(judged)}")
                         scores |= judged
                     log.write(*unread, scores)  # what is kept was seen to be finite
                     unread = None
                 if saves:
-                    checkpoints.save(step, parallel.unreplicate(state), log.record)
+                    checkpoints.save(step, devices.unreplicate(state), log.record)
                     log.refresh_curves()
                     saved = step
             if failure:
                 raise failure
-            if step == config.steps and processes.first():
+            if step == config.steps and multihost.is_main():
                 grids = [path for path in (workdir / "samples").glob("step_*.png") if path.stem[5:].isdecimal()]
                 grids.sort(key=lambda path: int(path.stem[5:]))
-                with files.spared("progress.gif"):
-                    images.save_gif(workdir / "progress.gif", grids)
+                with files.warn_on_oserror("progress.gif"):
+                    grid.save_gif(workdir / "progress.gif", grids)
 
         if step < config.steps:
             why = stop.signal.name if stop.signal else "another process"
-            processes.tell(f"stopped by {why}; step {saved} is saved: the same command goes on from there")
+            multihost.print_once(f"stopped by {why}; step {saved} is saved: the same command goes on from there")
             return INTERRUPTED if stop.signal == signal.SIGINT else 0
-        reached = pictures.told(scores)
-        processes.tell(f"finished step {step}{reached and f': {reached}'}; look into {workdir}")
+        reached = snapshot.format_scores(scores)
+        multihost.print_once(f"finished step {step}{reached and f': {reached}'}; look into {workdir}")
         return 0
 
 
 WISH = "wish"  # among the metrics of several processes: whether one of them was told to stop
 
 
-def reseeded(state: GANState, attempt: int) -> GANState:
+def reseeded(state: TrainState, attempt: int) -> TrainState:
     """The state with other random numbers from here on, so that it does not run into the same trouble again.
 
     Members of a population have seeds that follow each other, as ever.
@@ -381,25 +386,25 @@ def reseeded(state: GANState, attempt: int) -> GANState:
 
 def train(config: ConfigDict, options: Options) -> int:
     """Trains, goes back to a checkpoint where numbers went bad if that is asked for, and returns the exit code."""
-    processes.join(options.group)
-    if processes.first() and not options.dry_run:
-        runs.check_free(options.workdir)
+    multihost.initialize(options.group)
+    if multihost.is_main() and not options.dry_run:
+        run_folder.check_unlocked(options.workdir)
     run = Run(config, options)
     if options.dry_run:
         return 0
     with contextlib.ExitStack() as stack:
-        if processes.first():
-            stack.enter_context(runs.held(options.workdir))
+        if multihost.is_main():
+            stack.enter_context(run_folder.lock_workdir(options.workdir))
             if not (options.workdir / "config.json").exists():
                 configuration.save(config, options.workdir / "config.json")
-        processes.meet("the folder is this run's")
+        multihost.barrier("the folder is this run's")
         stop = stack.enter_context(StopRequest())
         before, attempt = None, 0
         while True:
             try:
                 return run.fit(stop, attempt)
-            except writers.NotFinite as bad:
-                newest = runs.newest_checkpoint(options.workdir)
+            except logging.NonFiniteError as bad:
+                newest = run_folder.newest_checkpoint(options.workdir)
                 attempt = attempt + 1 if newest == before else 1
                 before = newest
                 if config.on_nonfinite != "rollback":
@@ -415,8 +420,8 @@ def main(argv: list[str] | None = None) -> int:
     if "--help" in argv or "-h" in argv:
         print(__doc__)
         return 0
-    with processes.mourning():
-        return processes.leave(exit_code(lambda: train(*parse(argv))))
+    with multihost.defer_to_heartbeat():
+        return multihost.shutdown(exit_code(lambda: train(*parse(argv))))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import digits, experiments, report
-from jaxgan import runs, sampling
+from jaxgan import sampling
+from jaxgan.io import run_folder
 
 SAMPLES = 1000
 PAGE = experiments.ROOT / "docs" / "conditional.md"
@@ -21,9 +22,9 @@ WAYS = [("cbn", "projection"), ("concat", "concat"), ("cbn", "acgan")]
 
 def draw(workdir: Path) -> tuple[np.ndarray, np.ndarray]:
     """As many images of each digit, and the digits that were asked for."""
-    gan, variables, *_ = runs.restore(workdir)
+    exp, variables, *_ = run_folder.restore(workdir)
     labels = np.repeat(np.arange(10, dtype=np.int32), SAMPLES // 10)
-    return sampling.draw(gan, variables, 0, SAMPLES, labels), labels
+    return sampling.draw(exp, variables, 0, SAMPLES, labels), labels
 
 
 def main() -> None:

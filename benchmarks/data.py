@@ -28,9 +28,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from benchmarks import report
-from jaxgan import experiment, steps
-from jaxgan.config import default
-from jaxgan.data import pipeline
+from jaxgan.algorithms import gan
+from jaxgan.core import experiment
+from jaxgan.core.settings import default
+from jaxgan.data import loader
 from train import load_config
 
 BATCH = 64
@@ -102,11 +103,11 @@ def torch_batches(paths: list[str], labels: np.ndarray, decode: Callable[[str], 
 
 def jaxgan_batches(config: ConfigDict) -> Iterator[dict[str, np.ndarray]]:
     """Batches without end."""
-    feed = pipeline.feed(config, pipeline.open_examples(config), ROOM)
+    feed = loader.make_loader(config, loader.open_dataset(config), ROOM)
     try:
         step = 0
         while True:
-            yield feed.take(step, 1)
+            yield feed.inputs_at(step, 1)
             step += 1
     finally:
         feed.close()
@@ -125,7 +126,7 @@ def rate(batches: Iterator, seconds: float) -> float:
 
 def streaming(folder: Path, workers: int, rounds: int) -> str:
     """Images per second of each system, in turns."""
-    examples = pipeline.open_examples(folder_config(folder, cache=False))
+    examples = loader.open_dataset(folder_config(folder, cache=False))
     split = examples.selection.parts[0][0]
     systems = {}
     if importlib.util.find_spec("torch"):
@@ -176,22 +177,22 @@ def experiments() -> dict[str, ConfigDict]:
 
 def stepper(config: ConfigDict, fed: bool) -> Callable[[int], None]:
     """Runs some training steps: on the batches of the resident feed, or all on one batch that is on the device."""
-    gan = experiment.build(config)
-    feed = pipeline.feed(config, pipeline.open_examples(config), ROOM)
-    load = pipeline.loader(config, feed)
+    exp = experiment.build(config)
+    feed = loader.make_loader(config, loader.open_dataset(config), ROOM)
+    load = loader.make_batch_fn(config, feed)
     data = jax.device_put(feed.data)
     if not fed:
-        data = jax.jit(load)(data, feed.take(0, 1)[0], np.uint32(0), np.int32(0))
+        data = jax.jit(load)(data, feed.inputs_at(0, 1)[0], np.uint32(0), np.int32(0))
         load = lambda data, inputs, seed, step: data  # noqa: E731
-    run = functools.partial(steps.train_steps, functools.partial(steps.UPDATES[config.updates], gan), load)
-    state = jax.jit(lambda: experiment.initial_state(gan))()
-    inputs = feed.take(0, 1) if fed else np.zeros(1, np.int32)
+    run = functools.partial(gan.train_steps, functools.partial(gan.UPDATES[config.updates], exp), load)
+    state = jax.jit(lambda: experiment.initial_state(exp))()
+    inputs = feed.inputs_at(0, 1) if fed else np.zeros(1, np.int32)
     compiled = jax.jit(run, donate_argnums=0).lower(state, data, inputs).compile()
     now = [state, 0]
 
     def several(count: int) -> None:
         for step in range(now[1], now[1] + count):
-            now[0], metrics = compiled(now[0], data, feed.take(step, 1) if fed else inputs)
+            now[0], metrics = compiled(now[0], data, feed.inputs_at(step, 1) if fed else inputs)
         now[1] += count
         jax.block_until_ready((now[0], metrics))
 
@@ -245,7 +246,7 @@ config.data.source = f"array:{sys.argv[1]}"
 config.data.update(size=32, channels=3)
 feed = pipeline.feed(config, pipeline.open_examples(config), 0)
 for step in range(400):
-    feed.take(step, 1)
+    feed.inputs_at(step, 1)
 feed.close()
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("RssAnon")))
 """

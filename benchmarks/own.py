@@ -6,9 +6,11 @@ import jax
 from ml_collections import ConfigDict
 
 from benchmarks.peer_flax import device_peak, use_precision
-from jaxgan import __version__, experiment, parallel, population, steps
-from jaxgan.data import pipeline
-from jaxgan.data.cache import Examples
+from jaxgan import __version__
+from jaxgan.algorithms import gan
+from jaxgan.core import devices, experiment, population
+from jaxgan.data import loader
+from jaxgan.data.cache import ArrayDataset
 from train import dispatch_size
 
 __all__ = ["Program", "device_peak"]
@@ -23,31 +25,31 @@ class Program:
         precision: "bfloat16" is the configuration's; "tf32" lets a GPU round the inputs of float32 products.
     """
 
-    def __init__(self, config: ConfigDict, examples: Examples, precision: str):
+    def __init__(self, config: ConfigDict, examples: ArrayDataset, precision: str):
         use_precision(precision)
         config = config.copy_and_resolve_references()
         config.precision = "bfloat16" if precision == "bfloat16" else "float32"
         experiment.check(config)
-        parallel.check_batch(config.batch_size)
+        devices.check_batch(config.batch_size)
         self.dispatch = dispatch_size(config)
-        gan = experiment.build(config, len(examples.classes), parallel.axis_name())
-        self.feed = pipeline.feed(config, examples, parallel.room_for_data(), self.dispatch)
-        self.data = parallel.replicate(dict(self.feed.data))
-        load = pipeline.loader(config, self.feed, gan.axis_name)
-        run = functools.partial(steps.train_steps, functools.partial(steps.UPDATES[config.updates], gan), load)
-        shapes = jax.eval_shape(lambda: population.create(gan))
+        exp = experiment.build(config, len(examples.classes), devices.axis_name())
+        self.feed = loader.make_loader(config, examples, devices.resident_data_limit(), self.dispatch)
+        self.data = devices.replicate(dict(self.feed.data))
+        load = loader.make_batch_fn(config, self.feed, exp.axis_name)
+        run = functools.partial(gan.train_steps, functools.partial(gan.UPDATES[config.updates], exp), load)
+        shapes = jax.eval_shape(lambda: population.create(exp))
         self.axis = self.feed.order.batch_axis
-        like = parallel.put(self.feed.like(self.dispatch), self.axis)
-        self.compiled = parallel.compile_steps(run, shapes, self.data, like, self.axis)
-        self.state = parallel.replicate(parallel.run_once(population.create, gan))
+        like = devices.shard_batch(self.feed.input_spec(self.dispatch), self.axis)
+        self.compiled = devices.compile_steps(run, shapes, self.data, like, self.axis)
+        self.state = devices.replicate(devices.compile_and_run(population.create, exp))
         self.step, self.inputs = 0, self.taken(0)
-        devices = jax.device_count()
+        count = jax.device_count()
         self.settings = f"jaxgan {__version__}, JAX {jax.__version__}, {self.dispatch} steps per dispatch"
-        self.settings += f", {devices} devices" * (devices > 1)
+        self.settings += f", {count} count" * (count > 1)
 
     def taken(self, step: int) -> jax.Array:
         """What the dispatch at this step needs besides the data, on its way to the device."""
-        return parallel.put(self.feed.take(step, self.dispatch), self.axis)
+        return devices.shard_batch(self.feed.inputs_at(step, self.dispatch), self.axis)
 
     def run(self, count: int) -> None:
         """Makes so many steps and waits for the last."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from benchmarks import own, report, workloads
 from configs import pacgan
-from jaxgan import parallel
+from jaxgan.core import devices
 
 STEPS = 100  # in a turn, and in a dispatch, as the configuration has it
 
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--members", type=int, default=10)
     options = parser.parse_args()
-    parallel.cache_compilations()
+    devices.enable_compilation_cache()
     one, many = jaxgan_steps(1), jaxgan_steps(options.members)
     rows = []
     for name, slow, fast in (

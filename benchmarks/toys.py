@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import experiments, report
-from jaxgan import config as configuration
-from jaxgan import population, runs, sampling
+from jaxgan import sampling
+from jaxgan.core import population
+from jaxgan.core import settings as configuration
 from jaxgan.data.sources import world_of
+from jaxgan.io import run_folder
 from jaxgan.metrics import mixtures
 
 SEEDS = 10
@@ -55,8 +57,8 @@ def member_scores(workdir: Path) -> dict[str, np.ndarray]:
     config = configuration.load(workdir / "config.json")
     world, found = world_of(config.data), []
     for member, seed in enumerate(population.seeds(config)):
-        gan, variables, *_ = runs.restore(workdir, member=member)
-        drawn = sampling.draw(gan, variables, seed, SAMPLES, None)
+        exp, variables, *_ = run_folder.restore(workdir, member=member)
+        drawn = sampling.draw(exp, variables, seed, SAMPLES, None)
         found.append(mixtures.mode_scores(drawn, world.means, world.stddev))
     return {name: np.float64([scores[name] for scores in found]) for name in found[0]}
 

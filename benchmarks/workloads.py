@@ -13,9 +13,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import digits, pacgan, tutorial
-from jaxgan.config import default
-from jaxgan.data import cache, pipeline
-from jaxgan.data.cache import Examples
+from jaxgan.core.settings import default
+from jaxgan.data import cache, loader
+from jaxgan.data.cache import ArrayDataset
 from jaxgan.data.sources import example_shape
 from jaxgan.models import dcgan
 
@@ -91,15 +91,15 @@ def resized(config: ConfigDict, batch_size: int) -> ConfigDict:
     return config
 
 
-def examples(config: ConfigDict) -> Examples:
+def examples(config: ConfigDict) -> ArrayDataset:
     """The data set of the experiment, in memory."""
     if config.data.source != NOISE:
-        return pipeline.open_examples(config)
+        return loader.open_dataset(config)
     pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, *example_shape(config.data)), np.uint8)
-    return cache.held(pixels, np.zeros(IMAGES, np.int32), ())
+    return cache.from_arrays(pixels, np.zeros(IMAGES, np.int32), ())
 
 
-def batches(config: ConfigDict, data: Examples) -> np.ndarray:
+def batches(config: ConfigDict, data: ArrayDataset) -> np.ndarray:
     """Batches as a network sees them: float32 [BATCHES, batch, ...], channels last."""
     count = BATCHES * config.batch_size
     chosen = data.images[np.random.default_rng(0).integers(0, len(data), count)]

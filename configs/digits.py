@@ -8,7 +8,7 @@ Expect:   of 1,000 samples a classifier of real digits is sure of about 85% (of 
 
 from ml_collections import ConfigDict
 
-from jaxgan.config import default
+from jaxgan.core.settings import default
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ Expect:   runs/mine/real.png shows what is trained on: look at it first. A few t
 
 from ml_collections import ConfigDict
 
-from jaxgan.config import default
+from jaxgan.core.settings import default
 
 
 def get_config() -> ConfigDict:

@@ -9,7 +9,7 @@ Expect:   a Wasserstein distance of .014 (.05 onto the mixture), where a perfect
 
 from ml_collections import ConfigDict
 
-from jaxgan.config import default
+from jaxgan.core.settings import default
 
 
 def get_config() -> ConfigDict:

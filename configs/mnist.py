@@ -7,7 +7,7 @@ Expect:   digits that are easy to read, of all ten kinds (docs/mnist.png)
 
 from ml_collections import ConfigDict
 
-from jaxgan.config import default
+from jaxgan.core.settings import default
 
 
 def get_config() -> ConfigDict:

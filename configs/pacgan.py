@@ -1,6 +1,6 @@
 """The ring of 8 Gaussians as in PacGAN's experiments: its networks, its optimizer and its 400 epochs.
 
-Command:  python train.py --config=configs/pacgan.py --workdir=runs/gan
+Command:  python train.py --config=configs/pacgan.py --workdir=runs/exp
           with --config.packing=2 --config.batch_size=200 for PacGAN2, 100 packs of two
           with --config.data.source=world:grid for the grid of 25
 Time:     for an accelerator: 400,000 steps of 1.5 GFLOP
@@ -14,7 +14,7 @@ References:
 
 from ml_collections import ConfigDict
 
-from jaxgan.config import default
+from jaxgan.core.settings import default
 
 
 def get_config() -> ConfigDict:

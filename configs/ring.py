@@ -8,7 +8,7 @@ Expect:   all 8 modes in each of ten seeds, 97.5% of high quality (a perfect sam
 
 from ml_collections import ConfigDict
 
-from jaxgan.config import default
+from jaxgan.core.settings import default
 
 
 def get_config() -> ConfigDict:

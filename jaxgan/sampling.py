@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from jaxgan import keys, parallel
-from jaxgan.data.pipeline import to_pixels
+from jaxgan.adversarial.conditioning import Condition, code
+from jaxgan.core import devices, rng
+from jaxgan.core.experiment import GAN
+from jaxgan.core.state import Variables, apply
+from jaxgan.data.loader import to_pixels
 from jaxgan.data.sources import example_shape
 from jaxgan.errors import UserError
-from jaxgan.experiment import GAN
-from jaxgan.models.conditioning import Condition, code
-from jaxgan.state import Variables, apply
 
 Latents = Float[Array, "batch latent"]
 BATCH = 64
@@ -26,14 +26,14 @@ MOST = 2**31 - 1  # that have indices
 def check_count(count: int, config: ConfigDict) -> None:
     """Raises a `UserError` if so many examples and their latents, as floats, do not fit into memory."""
     each = 4 * (config.latent_dim + math.prod(example_shape(config.data)))
-    most = min(parallel.memory() // each, MOST)
+    most = min(devices.device_memory() // each, MOST)
     if count > most:
         raise UserError(f"--num={count} should be at most {most}, which memory could hold")
 
 
 def latents(seed: int, count: int, latent_dim: int, truncation: float | None = None) -> Latents:
     """The latents of images 0 to `count` - 1: each depends on the seed and its index alone."""
-    return keys.draw_latents(keys.use_key(seed, 0, "sample"), jnp.arange(count), latent_dim, truncation)
+    return rng.sample_latents(rng.stream_key(seed, 0, "sample"), jnp.arange(count), latent_dim, truncation)
 
 
 def interpolate(start: Latents, end: Latents, share: Float[Array, " batch"] | float) -> Latents:
@@ -48,39 +48,39 @@ def interpolate(start: Latents, end: Latents, share: Float[Array, " batch"] | fl
     norms = jnp.linalg.norm(start, axis=1) * jnp.linalg.norm(end, axis=1)
     cosine = jnp.clip((start * end).sum(1) / jnp.maximum(norms, 1e-12), -1, 1)
     angle = jnp.arccos(cosine)[:, None]
-    parallel = jnp.sin(angle) < 1e-3  # float32 knows no better; no circle is defined there, and a straight line does
-    sine = jnp.where(parallel, 1, jnp.sin(angle))
-    first = jnp.where(parallel, 1 - share, jnp.sin((1 - share) * angle) / sine)
-    second = jnp.where(parallel, share, jnp.sin(share * angle) / sine)
+    degenerate = jnp.sin(angle) < 1e-3  # float32 knows no better; no circle is defined there, and a straight line does
+    sine = jnp.where(degenerate, 1, jnp.sin(angle))
+    first = jnp.where(degenerate, 1 - share, jnp.sin((1 - share) * angle) / sine)
+    second = jnp.where(degenerate, share, jnp.sin(share * angle) / sine)
     return first * start + second * end
 
 
-def choices(gan: GAN) -> int:
+def choices(exp: GAN) -> int:
     """How many things the generator can be asked to draw: classes, or categories of a latent code; 0 for none."""
-    return gan.classes or (gan.config.conditioning.categories if gan.condition_size else 0)
+    return exp.classes or (exp.config.conditioning.categories if exp.condition_size else 0)
 
 
-def mixed_labels(gan: GAN, count: int) -> np.ndarray | None:
+def mixed_labels(exp: GAN, count: int) -> np.ndarray | None:
     """Labels for so many images when none are asked for: 0, 1, 2, ..., and again; None where there are none."""
-    return np.arange(count, dtype=np.int32) % choices(gan) if choices(gan) else None
+    return np.arange(count, dtype=np.int32) % choices(exp) if choices(exp) else None
 
 
-def conditions(gan: GAN, seed: int, count: int, labels: np.ndarray | None) -> Condition:
+def conditions(exp: GAN, seed: int, count: int, labels: np.ndarray | None) -> Condition:
     """The conditions of images 0 to `count` - 1, None for a generator that has none.
 
     Args:
-        gan: the experiment.
+        exp: the experiment.
         seed: of the numbers in a latent code: each depends on it and on the image's index alone.
         count: of the images.
         labels: int32 [count], of classes or of a latent code's categories.
     """
-    if gan.classes:
-        return jax.nn.one_hot(labels, gan.classes)
-    if not gan.condition_size:
+    if exp.classes:
+        return jax.nn.one_hot(labels, exp.classes)
+    if not exp.condition_size:
         return None
-    own = keys.example_keys(keys.use_key(seed, 0, "sample codes"), jnp.arange(count))
+    own = rng.example_keys(rng.stream_key(seed, 0, "sample codes"), jnp.arange(count))
     labels = jnp.zeros(count, jnp.int32) if labels is None else jnp.asarray(labels)
-    sides = gan.config.conditioning
+    sides = exp.config.conditioning
     return jax.vmap(lambda key, label: code(key, sides.categories, sides.continuous, label))(own, labels)
 
 
@@ -104,14 +104,14 @@ def generate(generator: nn.Module, variables: Variables, points: Latents, condit
     return np.concatenate([np.asarray(batch) for batch in batches])[:count]
 
 
-def draw(gan: GAN, variables: Variables, seed: int, count: int, labels: np.ndarray | None) -> np.ndarray:
+def draw(exp: GAN, variables: Variables, seed: int, count: int, labels: np.ndarray | None) -> np.ndarray:
     """The first `count` images, or points, of a seed, as a generator of those variables draws them.
 
     Args:
-        gan: the experiment.
+        exp: the experiment.
         variables: of its generator.
         seed, count: of the images.
         labels: that are asked for: `mixed_labels`, say.
     """
-    points = latents(seed, count, gan.config.latent_dim)
-    return generate(gan.networks["generator"], variables, points, conditions(gan, seed, count, labels))
+    points = latents(seed, count, exp.config.latent_dim)
+    return generate(exp.networks["generator"], variables, points, conditions(exp, seed, count, labels))

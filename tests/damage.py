@@ -219,7 +219,7 @@ def warnings_as_shipped() -> Iterator[None]:
         warnings.resetwarnings()
         for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", kind)
-        decode.heed_warnings()
+        decode.configure_warnings()
         warnings.showwarning = lambda *about, **_: print("Python warns:", *about[:2], file=sys.stderr)
         yield
 

@@ -13,11 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from experiments import leaves, tiny_config
 
-from jaxgan import experiment, keys, objectives, parallel, processes, steps
-from jaxgan.data import pipeline
-from jaxgan.data.cache import Examples
+from jaxgan.adversarial import objectives
+from jaxgan.algorithms import gan
+from jaxgan.core import devices, experiment, multihost, rng
+from jaxgan.data import loader
+from jaxgan.data.cache import ArrayDataset
 from jaxgan.errors import UserError
-from jaxgan.metrics import features, kid, manifold
+from jaxgan.metrics import features, kid, prdc
 
 STEPS = 3
 
@@ -27,7 +29,9 @@ def made_up_feed(kind: type, config, side: int):
     rng = np.random.default_rng(0)
     data = rng.integers(0, 256, (30, side, side, 1), np.uint8), np.arange(30, dtype=np.int32)
     mine = {"process": jax.process_index(), "processes": jax.process_count()}
-    return kind(Examples(*data, ()), pipeline.Order(0, config.batch_size, config.discriminator_steps, 30, **mine))
+    return kind(
+        ArrayDataset(*data, ()), loader.BatchSampler(0, config.batch_size, config.discriminator_steps, 30, **mine)
+    )
 
 
 # What looks beyond an example: at the mean of a batch, its largest or best, its deviation, or at its neighbours.
@@ -69,7 +73,7 @@ COMBINATIONS = {
 
 def everywhere(function, **specs):
     """The function on every device, of which each has its share."""
-    return jax.jit(jax.shard_map(function, mesh=parallel.spread().mesh, check_vma=False, **specs))
+    return jax.jit(jax.shard_map(function, mesh=devices.batch_sharding().mesh, check_vma=False, **specs))
 
 
 def by_device(tree):
@@ -80,20 +84,20 @@ def by_device(tree):
 def outcomes(classes: int = 0, **settings) -> dict:
     """The state and every step's metrics, from one device and from all of them."""
     config = tiny_config(**settings)
-    feed = made_up_feed(pipeline.ResidentFeed, config, config.data.size)
-    inputs = feed.take(0, STEPS)
+    feed = made_up_feed(loader.DeviceLoader, config, config.data.size)
+    inputs = feed.inputs_at(0, STEPS)
     found = {}
-    for devices, axis_name in (("one", None), ("all", parallel.axis_name())):
-        gan, load = experiment.build(config, classes, axis_name), pipeline.loader(config, feed, axis_name)
-        run = functools.partial(steps.train_steps, functools.partial(steps.UPDATES[config.updates], gan), load)
-        state = jax.jit(lambda gan=gan: experiment.initial_state(gan))()
+    for where, axis_name in (("one", None), ("all", devices.axis_name())):
+        exp, load = experiment.build(config, classes, axis_name), loader.make_batch_fn(config, feed, axis_name)
+        run = functools.partial(gan.train_steps, functools.partial(gan.UPDATES[config.updates], exp), load)
+        state = jax.jit(lambda exp=exp: experiment.initial_state(exp))()
         if axis_name is None:
-            found[devices] = jax.jit(run)(state, dict(feed.data), inputs)
+            found[where] = jax.jit(run)(state, dict(feed.data), inputs)
         else:
-            data, axis = parallel.replicate(dict(feed.data)), feed.order.batch_axis
-            compiled = parallel.compile_steps(run, state, data, parallel.put(feed.like(STEPS), axis), axis)
-            state, metrics = compiled(parallel.replicate(state), data, parallel.put(inputs, axis))
-            found[devices] = by_device(state), metrics
+            data, axis = devices.replicate(dict(feed.data)), feed.order.batch_axis
+            compiled = devices.compile_steps(run, state, data, devices.shard_batch(feed.input_spec(STEPS), axis), axis)
+            state, metrics = compiled(devices.replicate(state), data, devices.shard_batch(inputs, axis))
+            found[where] = by_device(state), metrics
     feed.close()
     return found
 
@@ -102,17 +106,20 @@ def batches(kind: type) -> dict:
     """The batches of one step, cropped and flipped, from one device and from all of them."""
     config = tiny_config(discriminator_steps=2, data__load_size=11, data__crop="random", data__flip=True)
     feed = made_up_feed(kind, config, side=11)
-    inputs = feed.take(5, 1)
+    inputs = feed.inputs_at(5, 1)
     feed.close()
 
     def load(data, inputs, axis_name=None):
         one = jax.tree.map(lambda array: array[0], inputs)
-        return pipeline.loader(config, feed, axis_name)(data, one, jnp.uint32(0), jnp.int32(5))
+        return loader.make_batch_fn(config, feed, axis_name)(data, one, jnp.uint32(0), jnp.int32(5))
 
-    specs = {"in_specs": (parallel.spread().spec, parallel.spread(2).spec), "out_specs": parallel.spread(1).spec}
-    mapped = everywhere(functools.partial(load, axis_name=parallel.AXIS), **specs)
-    found = {"all": by_device(mapped(parallel.replicate(dict(feed.data)), parallel.put(inputs, 2)))}
-    return found if processes.several() else found | {"one": jax.jit(load)(dict(feed.data), inputs)}
+    specs = {
+        "in_specs": (devices.batch_sharding().spec, devices.batch_sharding(2).spec),
+        "out_specs": devices.batch_sharding(1).spec,
+    }
+    mapped = everywhere(functools.partial(load, axis_name=devices.AXIS), **specs)
+    found = {"all": by_device(mapped(devices.replicate(dict(feed.data)), devices.shard_batch(inputs, 2)))}
+    return found if multihost.is_multihost() else found | {"one": jax.jit(load)(dict(feed.data), inputs)}
 
 
 def draws() -> dict:
@@ -120,27 +127,27 @@ def draws() -> dict:
 
     def draw(positions, axis_name=None):
         positions = positions[0, 0]
-        gan = experiment.build(tiny_config(targets__real=(0.7, 1.0)), axis_name=axis_name)
-        state = experiment.initial_state(gan)
-        examples = keys.global_examples(positions.shape[-1], axis_name)
-        latents = keys.draw_latents(keys.use_key(0, 0, "latents"), examples, 4)
+        exp = experiment.build(tiny_config(targets__real=(0.7, 1.0)), axis_name=axis_name)
+        state = experiment.initial_state(exp)
+        examples = rng.global_indices(positions.shape[-1], axis_name)
+        latents = rng.sample_latents(rng.stream_key(0, 0, "latents"), examples, 4)
         return {
             "positions": positions,
             "latents": latents,
-            "targets": objectives.draw_targets(gan, state, len(positions)),
+            "targets": objectives.draw_targets(exp, state, len(positions)),
         }
 
     positions = np.arange(100, 108).reshape(1, 1, 8)
     mine = np.split(positions, jax.process_count(), axis=2)[jax.process_index()]
-    specs = {"in_specs": parallel.spread(2).spec, "out_specs": parallel.spread(0).spec}
-    mapped = everywhere(functools.partial(draw, axis_name=parallel.AXIS), **specs)
-    return {"one": jax.jit(draw)(positions), "all": by_device(mapped(parallel.put(mine, 2)))}
+    specs = {"in_specs": devices.batch_sharding(2).spec, "out_specs": devices.batch_sharding(0).spec}
+    mapped = everywhere(functools.partial(draw, axis_name=devices.AXIS), **specs)
+    return {"one": jax.jit(draw)(positions), "all": by_device(mapped(devices.shard_batch(mine, 2)))}
 
 
 def refusal() -> str:
     """What a batch that the devices do not divide is answered with."""
     try:
-        parallel.check_batch(7)
+        devices.check_batch(7)
     except UserError as error:
         return str(error)
     return "accepted"
@@ -149,14 +156,14 @@ def refusal() -> str:
 def copies() -> dict:
     """A tree, on every device, and back."""
     tree = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.int32(5)}
-    replicated = parallel.replicate(tree)
-    return {"tree": tree, "replicated": by_device(replicated), "back": parallel.unreplicate(replicated)}
+    replicated = devices.replicate(tree)
+    return {"tree": tree, "replicated": by_device(replicated), "back": devices.unreplicate(replicated)}
 
 
 def shares() -> dict:
     """Two steps' batches of four, as they come, and what of them lies on which device."""
     inputs = np.arange(2 * 1 * 4 * 3, dtype=np.int32).reshape(2, 1, 4, 3)
-    lying = {str(shard.device.id): shard.data for shard in parallel.put(inputs, 2).addressable_shards}
+    lying = {str(shard.device.id): shard.data for shard in devices.shard_batch(inputs, 2).addressable_shards}
     return {"inputs": inputs, "lying": lying}
 
 
@@ -165,17 +172,17 @@ def scores() -> dict:
     generator = np.random.default_rng(0)
     fakes, reals = np.float32(generator.normal(0.5, 1, (2, 301, 4)))
     images = generator.integers(0, 256, (301, 8, 8, 1), np.uint8)
-    extract = features.extractor("random", Examples(images, np.zeros(301, np.int32), ()))
+    extract = features.extractor("random", ArrayDataset(images, np.zeros(301, np.int32), ()))
     return {
-        "neighbours": manifold.nearest(fakes, reals, 3),
-        "manifold": manifold.manifold_scores(fakes, reals),
+        "neighbours": prdc.nearest(fakes, reals, 3),
+        "manifold": prdc.manifold_scores(fakes, reals),
         "kernel": kid.kernel_distance(fakes, reals),
         "features": extract(images).values,
         "statistics": extract.statistics(images),
     }
 
 
-KINDS = {"resident": pipeline.ResidentFeed, "streaming": pipeline.StreamingFeed}
+KINDS = {"resident": loader.DeviceLoader, "streaming": loader.PrefetchLoader}
 
 
 def given() -> dict:
@@ -186,7 +193,7 @@ def given() -> dict:
 def main(out: str, *group: str) -> None:
     if group:
         coordinator, index = group
-        processes.join(processes.Group(coordinator=coordinator, count=2, index=int(index)))
+        multihost.initialize(multihost.ClusterSpec(coordinator=coordinator, count=2, index=int(index)))
         np.savez(out, **leaves(given()))
         print("drawn", flush=True)
         time.sleep(600)

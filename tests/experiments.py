@@ -10,11 +10,12 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from jaxgan import experiment as experiments
-from jaxgan import keys, steps
-from jaxgan.config import default
+from jaxgan.algorithms import gan
+from jaxgan.core import experiment as experiments
+from jaxgan.core import rng
+from jaxgan.core.settings import default
+from jaxgan.core.state import Variables
 from jaxgan.data.sources import example_shape
-from jaxgan.state import Variables
 
 # Multilayer perceptrons with BatchNorm in both networks: they compile fast and have every kind of array.
 TINY = {
@@ -65,13 +66,13 @@ class Experiment:
     """An experiment with its compiled steps, its initial state and made-up real examples of so many classes."""
 
     def __init__(self, config: ConfigDict, recorded: bool = False, classes: int = 0):
-        self.config, self.gan, self.classes = config, experiments.build(config, classes), classes
+        self.config, self.exp, self.classes = config, experiments.build(config, classes), classes
         if recorded:
-            self.gan = dataclasses.replace(self.gan, optimizers=dict.fromkeys(self.gan.networks, RECORDER))
-        self.state = quick_jit(lambda: experiments.initial_state(self.gan))()
-        self.discriminator_step = quick_jit(functools.partial(steps.discriminator_step, self.gan), static_argnums=2)
-        self.generator_step = quick_jit(functools.partial(steps.generator_step, self.gan))
-        self.train_step = quick_jit(functools.partial(steps.UPDATES[config.updates], self.gan))
+            self.exp = dataclasses.replace(self.exp, optimizers=dict.fromkeys(self.exp.networks, RECORDER))
+        self.state = quick_jit(lambda: experiments.initial_state(self.exp))()
+        self.discriminator_step = quick_jit(functools.partial(gan.discriminator_step, self.exp), static_argnums=2)
+        self.generator_step = quick_jit(functools.partial(gan.generator_step, self.exp))
+        self.train_step = quick_jit(functools.partial(gan.UPDATES[config.updates], self.exp))
 
     def images(self, step: int = 0) -> jax.Array:
         """The real examples of a step: [discriminator_steps, batch, size, size, channels]."""
@@ -128,15 +129,15 @@ def with_params(state, network: str, params):
 def applied(tiny: Experiment, network: str, params, inputs, condition=None, stats=None):
     """A network in training, written with flax alone: its output and new stats."""
     old = tiny.state.networks[network].variables.stats if stats is None else stats
-    apply = tiny.gan.networks[network].apply
+    apply = tiny.exp.networks[network].apply
     out, new = apply({"params": params, **old}, inputs, condition, train=True, mutable=list(old))
     return out, dict(new)
 
 
 def latents_of(tiny: Experiment, use: str, step: int = 0):
     """The latents that belong to a use in a step of the experiment with the seed 0."""
-    key = keys.use_key(0, step, use)
-    return keys.draw_latents(key, jnp.arange(tiny.config.batch_size), tiny.config.latent_dim)
+    key = rng.stream_key(0, step, use)
+    return rng.sample_latents(key, jnp.arange(tiny.config.batch_size), tiny.config.latent_dim)
 
 
 def leaves(tree) -> dict[str, np.ndarray]:

@@ -19,9 +19,9 @@ import pytest
 import tiny
 
 import train
-from jaxgan import config as configuration
-from jaxgan import experiment, parallel, population
-from jaxgan.checkpoint import Checkpoints
+from jaxgan.core import devices, experiment, population
+from jaxgan.core import settings as configuration
+from jaxgan.io.checkpoint import Checkpoints
 
 ROOT = Path(train.__file__).parent
 DEADLINE = 300  # seconds; a program that a test started is killed then
@@ -39,8 +39,8 @@ def train_tiny(workdir: Path, *more: str) -> int:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
         for name, function in ORIGINAL.items():
-            if getattr(parallel, name) is function:  # and not what a test has put in its place
-                patch.setattr(parallel, name, globals()[name])
+            if getattr(devices, name) is function:  # and not what a test has put in its place
+                patch.setattr(devices, name, globals()[name])
         try:
             return train.main(options(workdir, *more))
         finally:
@@ -50,30 +50,30 @@ def train_tiny(workdir: Path, *more: str) -> int:
 
 # To trace a tiny experiment takes longer than to train it: what was compiled for one run serves all that compute the
 # same, that is whose settings differ in harmless ones alone. What tests start in processes of their own shares nothing.
-ORIGINAL = {name: getattr(parallel, name) for name in ("compile_steps", "run_once")}
+ORIGINAL = {name: getattr(devices, name) for name in ("compile_steps", "compile_and_run")}
 MADE: dict[tuple, object] = {}
 
 
-def once(make, gan, *more):
+def once(make, exp, *more):
     """make(), or what it gave for the same experiment and the same things besides."""
-    settings = configuration.flatten(gan.config).items()
+    settings = configuration.flatten(exp.config).items()
     computed = sorted((name, repr(value)) for name, value in settings if name not in configuration.HARMLESS)
-    key = (tuple(computed), gan.classes, gan.axis_name, *more)
+    key = (tuple(computed), exp.classes, exp.axis_name, *more)
     if key not in MADE:
         MADE[key] = make()
     return MADE[key]
 
 
 def compile_steps(run, state, data, inputs, axis, profile=False):
-    """As `parallel.compile_steps`, but compiled once."""
+    """As `devices.compile_steps`, but compiled once."""
     take_step, kinds = run.args[0], str(jax.eval_shape(lambda *trees: trees, state, data, inputs))
     make = functools.partial(ORIGINAL["compile_steps"], run, state, data, inputs, axis, profile)
     return once(make, *take_step.args, take_step.func, kinds, axis, profile)
 
 
-def run_once(create, gan):
-    """As `parallel.run_once`, but run once; gives copies, whose memory the steps may reuse."""
-    return jax.tree.map(jnp.array, once(lambda: ORIGINAL["run_once"](create, gan), gan, create))
+def compile_and_run(create, exp):
+    """As `devices.compile_and_run`, but run once; gives copies, whose memory the steps may reuse."""
+    return jax.tree.map(jnp.array, once(lambda: ORIGINAL["compile_and_run"](create, exp), exp, create))
 
 
 @contextlib.contextmanager
@@ -142,8 +142,8 @@ def template(classes: int = 0, **settings):
     """The shapes of the tiny experiment's state, with some settings changed; `data__size` stands for `data.size`."""
     config = tiny.get_config()
     config.update_from_flattened_dict({name.replace("__", "."): value for name, value in settings.items()})
-    gan = experiment.build(config, classes)
-    return jax.eval_shape(lambda: population.create(gan))
+    exp = experiment.build(config, classes)
+    return jax.eval_shape(lambda: population.create(exp))
 
 
 def saved(workdir: Path, step: int | None = None, **settings) -> tuple[int, dict]:

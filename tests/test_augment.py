@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxgan import keys
-from jaxgan.augment import AUGMENTATIONS, augment
+from jaxgan.adversarial.augment import AUGMENTATIONS, augment
+from jaxgan.core import rng
 
 law = settings(deadline=None, max_examples=20, derandomize=True)
 every_name = pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -24,7 +24,7 @@ seeds = st.integers(0, 2**32 - 1)
 # Programs this small cost more to compile than to run.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 apply = quick_jit(augment, static_argnums=2)
-derive_keys = quick_jit(lambda seed, examples: keys.example_keys(keys.use_key(seed, 0, "test"), examples))
+derive_keys = quick_jit(lambda seed, examples: rng.example_keys(rng.stream_key(seed, 0, "test"), examples))
 
 
 def drawn_keys(examples, seed: int = 0):

@@ -10,7 +10,7 @@ from jax import lax
 
 from benchmarks import experiments, flops, peer_flax, report, scores, train_step, turns, workloads
 from benchmarks.turns import Child, ChildError, Ready
-from jaxgan import experiment
+from jaxgan.core import experiment
 
 NAMES = [*workloads.WORKLOADS]
 

@@ -17,7 +17,7 @@ from PIL import Image
 from programs import DEADLINE, ROOT
 
 from jaxgan.data import cache, sources
-from jaxgan.data.cache import CHUNK, Examples, Undecoded
+from jaxgan.data.cache import CHUNK, ArrayDataset, LazyDataset
 from jaxgan.data.decode import Transform
 from jaxgan.data.selection import Selection, select
 from jaxgan.errors import UserError, exit_code
@@ -44,27 +44,27 @@ def pictures(tmp_path) -> Path:
     return folder
 
 
-def of_folder(folder: Path, transform: Transform = SMALL, **settings) -> Undecoded:
+def of_folder(folder: Path, transform: Transform = SMALL, **settings) -> LazyDataset:
     """The pictures in a folder."""
     settings = {f"data__{name}": value for name, value in settings.items()}
-    return Undecoded(select(tiny_config(data__source=f"folder:{folder}", **settings).data), transform)
+    return LazyDataset(select(tiny_config(data__source=f"folder:{folder}", **settings).data), transform)
 
 
-def of_arrays(count: int, content: str = "made up") -> Undecoded:
+def of_arrays(count: int, content: str = "made up") -> LazyDataset:
     """Pictures in an array, of an odd size."""
     images = np.random.default_rng(1).integers(0, 256, (count, 7, 5, 3), np.uint8)
     arrays = sources.Arrays(images, np.arange(count, dtype=np.int32) % 7)
-    return Undecoded(Selection("array:x.npz", ((arrays, 0, count),), (), None, content), SMALL)
+    return LazyDataset(Selection("array:x.npz", ((arrays, 0, count),), (), None, content), SMALL)
 
 
-def one_by_one(undecoded: Undecoded) -> tuple[bytes, bytes]:
+def one_by_one(undecoded: LazyDataset) -> tuple[bytes, bytes]:
     """Every image decoded alone, and its label."""
     items = [undecoded.selection.read(np.array([i]))[0] for i in range(len(undecoded))]
     images = np.stack([undecoded.transform(item.image, item.name) for item in items])
     return images.tobytes(), np.int32([item.label for item in items]).tobytes()
 
 
-def in_bytes(examples: Examples) -> tuple[bytes, bytes]:
+def in_bytes(examples: ArrayDataset) -> tuple[bytes, bytes]:
     assert (examples.images.dtype, examples.labels.dtype) == (np.uint8, np.int32)
     assert examples.images.shape == (len(examples), *examples.shape)
     assert examples.labels.shape == (len(examples),)
@@ -245,14 +245,16 @@ def test_another_process_is_sent_what_is_in_memory():
 def test_a_digest_is_that_of_the_numbers_whatever_their_order_in_memory():
     images = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), np.uint8)
     labels = np.zeros(7, np.int32)
-    digest = cache.held(images, labels, ()).digest
-    assert cache.held(np.asfortranarray(images), np.broadcast_to(np.int32(0), 7), ()).digest == digest
-    assert cache.held(images[::-1], labels, ()).digest != digest != cache.held(images, labels + 1, ()).digest
+    digest = cache.from_arrays(images, labels, ()).digest
+    assert cache.from_arrays(np.asfortranarray(images), np.broadcast_to(np.int32(0), 7), ()).digest == digest
+    assert (
+        cache.from_arrays(images[::-1], labels, ()).digest != digest != cache.from_arrays(images, labels + 1, ()).digest
+    )
 
 
 OPEN = """
 import os, sys, time
-from jaxgan.config import default
+from jaxgan.core.settings import default
 from jaxgan.data import cache
 from jaxgan.data.decode import Transform
 from jaxgan.data.selection import select
@@ -342,14 +344,14 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_cache(pictures, place, 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device"), ValueError("a bug")])
 def test_what_ends_the_writing_leaves_nothing(place, monkeypatch, error):
-    chunks = Undecoded.chunks
+    chunks = LazyDataset.chunks
 
     def ending(self, skip_bad):
         yield next(chunks(self, skip_bad))
         assert [path.suffix for path in place.iterdir() if path.is_dir()] == [".partial"]
         raise error
 
-    monkeypatch.setattr(Undecoded, "chunks", ending)
+    monkeypatch.setattr(LazyDataset, "chunks", ending)
     with pytest.raises(UserError if isinstance(error, OSError) else error if isinstance(error, type) else type(error)):
         cache.cached(of_arrays(COUNT), skip_bad=False)
     assert names(place) == []

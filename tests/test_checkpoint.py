@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from programs import bits, contents
 
-from jaxgan import checkpoint
-from jaxgan.checkpoint import Checkpoints, digest
 from jaxgan.errors import UserError
+from jaxgan.io import checkpoint
+from jaxgan.io.checkpoint import Checkpoints, digest
 
 # Where one array is damaged, Orbax ends its event loop before TensorStore has read the others: they then complain.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")

@@ -15,8 +15,8 @@ from programs import DEADLINE, contents, options, saved_steps, started, train_ti
 
 import sample
 import train
-from jaxgan import images
-from jaxgan.data import pipeline, sources
+from jaxgan.data import loader, sources
+from jaxgan.viz import grid
 
 # Where one array is damaged, Orbax ends its event loop before TensorStore has read the others: they then complain.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
@@ -331,7 +331,7 @@ def test_every_form_holds_the_same_images(trained, capsys):
         with Image.open(f"folder/{index:06d}.png") as picture:
             np.testing.assert_array_equal(np.asarray(picture), np.repeat(image, 3, axis=-1))
     with Image.open("deep/er/grid.png") as picture:
-        np.testing.assert_array_equal(np.asarray(picture), images.grid(array, 2))
+        np.testing.assert_array_equal(np.asarray(picture), grid.image_grid(array, 2))
     assert {path.name for path in Path().iterdir()} == {"out.npz", "folder", "deep"}
     modes = {stat.S_IMODE(Path(path).stat().st_mode) for path in ("out.npz", "folder/000000.png", "deep/er/grid.png")}
     assert len(modes) == 1  # what the umask says
@@ -364,7 +364,7 @@ def test_a_row_walks_from_one_seed_to_the_other(trained):
 def test_no_data_set_is_needed(trained, monkeypatch):
     expected = drawn(trained, "--num=2")
     monkeypatch.setattr(sources, "SOURCES", {})
-    monkeypatch.setattr(pipeline, "open_examples", None)
+    monkeypatch.setattr(loader, "open_dataset", None)
     np.testing.assert_array_equal(drawn(trained, "--num=2"), expected)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from experiments import quick_jit, raises_user_error, tiny_config
 
-from jaxgan import experiment
+from jaxgan.adversarial.conditioning import DISCRIMINATOR_SIDES, Discriminator, Generator, code
+from jaxgan.core import experiment
 from jaxgan.errors import UserError
-from jaxgan.models.conditioning import DISCRIMINATOR_SIDES, Discriminator, Generator, code
 
 CLASSES, BATCH, FEATURES = 5, 6, 4
 ONE_HOT = jax.nn.one_hot(jnp.asarray([0, 3, 1, 1, 4, 2]), CLASSES)
@@ -83,9 +83,9 @@ def test_a_modulation_is_the_condition_and_nothing_is_joined():
 def shapes(family: str, network: str, **settings) -> dict[str, tuple[int, ...]]:
     """{path: the shape of a parameter} of a network of a tiny experiment."""
     source = "world:ring" if family == "points" else "digits"
-    gan = experiment.build(tiny_config(model__family=family, data__source=source, **settings), CLASSES)
-    inputs = experiment.example_inputs(gan)[network]
-    tree = jax.eval_shape(lambda: gan.networks[network].init(jax.random.key(0), *inputs, True))["params"]
+    exp = experiment.build(tiny_config(model__family=family, data__source=source, **settings), CLASSES)
+    inputs = experiment.example_inputs(exp)[network]
+    tree = jax.eval_shape(lambda: exp.networks[network].init(jax.random.key(0), *inputs, True))["params"]
     return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
@@ -194,11 +194,11 @@ def test_spectral_norm_is_for_the_judgement_too():
 def test_an_experiment_s_networks_are_told_and_guess_as_many_numbers(sides, size, recovered):
     settings = {"conditioning__categories": 6, "conditioning__continuous": 3}
     names = ("conditioning__generator", "conditioning__discriminator")
-    gan = experiment.build(tiny_config(**settings, **dict(zip(names, sides, strict=True))), CLASSES)
-    inputs = experiment.example_inputs(gan)
-    assert gan.condition_size == size
+    exp = experiment.build(tiny_config(**settings, **dict(zip(names, sides, strict=True))), CLASSES)
+    inputs = experiment.example_inputs(exp)
+    assert exp.condition_size == size
     assert (inputs["generator"][1] is None) == (size == 0)
-    run = lambda name: gan.networks[name].init_with_output(jax.random.key(0), *inputs[name], True)[0]  # noqa: E731
+    run = lambda name: exp.networks[name].init_with_output(jax.random.key(0), *inputs[name], True)[0]  # noqa: E731
     assert jax.eval_shape(lambda: run("generator")).shape == (1, 8, 8, 1)
     found = jax.eval_shape(lambda: run("discriminator")).recovered
     assert (found.shape[1] if found else None) == recovered

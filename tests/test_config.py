@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from jaxgan import config as configuration
-from jaxgan import experiment, regularizers, steps
+from jaxgan.adversarial import penalties
+from jaxgan.algorithms import gan
+from jaxgan.core import experiment
+from jaxgan.core import settings as configuration
 from jaxgan.data.sources import example_shape
 from jaxgan.errors import UserError
 
@@ -219,9 +221,9 @@ def test_every_setting_survives_json(tmp_path):
 
 def test_every_penalty_has_a_weight_and_an_interval_and_no_other_name_does():
     config = configuration.default()
-    assert set(config.penalties) == set(config.penalty_every) == set(regularizers.PENALTIES)
-    assert set(config.generator_penalties) == set(regularizers.GENERATOR_PENALTIES)
-    assert set(configuration.PENALTIES) == set(regularizers.PENALTIES)
+    assert set(config.penalties) == set(config.penalty_every) == set(penalties.PENALTIES)
+    assert set(config.generator_penalties) == set(penalties.GENERATOR_PENALTIES)
+    assert set(configuration.PENALTIES) == set(penalties.PENALTIES)
     assert not any(config.penalties.values())
     assert not any(config.generator_penalties.values())
 
@@ -330,12 +332,12 @@ def test_every_shipped_experiment_is_valid_and_its_step_keeps_the_state_s_shape(
     configuration.validate(config)
     data = config.data
     assert data.load_size > data.size or (data.crop, data.load_size) == ("centre", 0)
-    gan = experiment.build(config, classes=10)
-    state = jax.eval_shape(lambda: experiment.initial_state(gan))
+    exp = experiment.build(config, classes=10)
+    state = jax.eval_shape(lambda: experiment.initial_state(exp))
     count = (config.discriminator_steps, 4)
     images = jax.ShapeDtypeStruct((*count, *example_shape(data)), np.float32)
     batch = {"images": images, "labels": jax.ShapeDtypeStruct(count, np.int32)}
-    after, metrics = jax.eval_shape(functools.partial(steps.UPDATES[config.updates], gan), state, batch)
+    after, metrics = jax.eval_shape(functools.partial(gan.UPDATES[config.updates], exp), state, batch)
     assert after == state
     assert {metric.shape for metric in metrics.values()} == {()}
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from benchmarks import flops
-from jaxgan.models import bilinear, convolutions
+from jaxgan.models.ops import convolutions, fast_conv_matrices
 
 FEW, MANY = (2, 3), (16, 17)  # features in and out, on either side of where fast algorithms start to pay
 
@@ -229,13 +229,13 @@ def test_fast_algorithms_in_half_precision_err_by_a_few_roundings(used, size, fe
 
 
 TILES = [(outputs, taps) for outputs in range(2, 5) for taps in range(2, 6)]
-TILES = [tile for tile in TILES if sum(tile) - 2 <= len(bilinear.POINTS)]
+TILES = [tile for tile in TILES if sum(tile) - 2 <= len(fast_conv_matrices.POINTS)]
 
 
 @pytest.mark.parametrize(("outputs", "taps"), TILES)
 def test_a_tile_is_a_correlation_of_fewer_products(outputs, taps):
     """Lavin and Gray, 2016, equation 5: F(m, r) multiplies m + r - 1 times, where the definition does m r times."""
-    images, kernel, results = tile = bilinear.tile(outputs, taps)
+    images, kernel, results = tile = fast_conv_matrices.tile(outputs, taps)
     assert {matrix.dtype for matrix in tile} == {np.dtype(np.float64)}
     rng = np.random.default_rng(0)
     seen, weights = rng.normal(size=(20, outputs + taps - 1)), rng.normal(size=(20, taps))
@@ -249,7 +249,7 @@ def test_a_tile_is_a_correlation_of_fewer_products(outputs, taps):
 @given(st.integers(1, 7), st.integers(1, 3), st.integers(0, 4), st.integers(1, 9), st.integers(1, 9))
 def test_waves_multiply_to_a_correlation(size, stride, before, rows, count):
     """The convolution theorem, for any window, wherever it stands, even where it sees nothing but padding."""
-    matrices = bilinear.fourier(size, stride, before, rows, count)
+    matrices = fast_conv_matrices.fourier(size, stride, before, rows, count)
     rng = np.random.default_rng(0)
     images, taps = rng.normal(size=(rows, rows)), rng.normal(size=(size, size))
     blocks = -(-rows // stride)
@@ -268,7 +268,7 @@ def test_waves_multiply_to_a_correlation(size, stride, before, rows, count):
 @pytest.mark.parametrize(("length", "points"), [(1, 1), (2, 4), (3, 13), (8, 94), (9, 121)])
 def test_pairs_of_conjugate_waves_take_three_products(length, points):
     """One wave in an odd length and four in an even one are their own conjugates and take one product each."""
-    matrices = bilinear.fourier(1, 1, 0, length, length)
+    matrices = fast_conv_matrices.fourier(1, 1, 0, length, length)
     assert len(matrices.images) == points
     weighted = matrices.kernel[:, 0] * matrices.images
     np.testing.assert_allclose(matrices.outputs @ weighted, np.eye(length**2), atol=1e-12)

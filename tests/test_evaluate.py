@@ -25,8 +25,8 @@ NAMES = tuple(map(str, range(10)))
 SHORTER = {"STEPS": 300, "BATCH": 32, "LEARNING_RATE": 3e-3}
 
 
-def some(rows: slice) -> cache.Examples:
-    return cache.held(IMAGES[rows], LABELS[rows], NAMES)
+def some(rows: slice) -> cache.ArrayDataset:
+    return cache.from_arrays(IMAGES[rows], LABELS[rows], NAMES)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,7 +82,7 @@ def test_random_features_are_the_same_in_every_process():
     """Their hash is that of another day, so nothing but a change of the network changes them."""
     first, second = (features.extractor("random", some(rows)) for rows in (slice(0, 9), slice(5, 20)))
     assert first.digest == second.digest
-    colour = features.extractor("random", cache.held(np.zeros((1, 8, 8, 3), np.uint8), np.int32([0]), ()))
+    colour = features.extractor("random", cache.from_arrays(np.zeros((1, 8, 8, 3), np.uint8), np.int32([0]), ()))
     assert colour.digest != first.digest
 
 
@@ -104,32 +104,32 @@ def test_a_classifier_learns_from_labels_that_are_known(monkeypatch):
     """Others, -1, change nothing; nor do they count where its decisions are compared with labels."""
     monkeypatch.setattr(lenet, "STEPS", 3)
     network = lenet.LeNet(10)
-    unknown = cache.held(np.concatenate([IMAGES[:90], IMAGES[-60:]]), np.r_[LABELS[:90], [-1] * 60], NAMES)
+    unknown = cache.from_arrays(np.concatenate([IMAGES[:90], IMAGES[-60:]]), np.r_[LABELS[:90], [-1] * 60], NAMES)
     assert_same_bits(lenet.fit(network, unknown, 0), lenet.fit(network, some(slice(90)), 0))
     decided = np.int32([3, 1, 4, 1])
     assert scores.by_class(decided, np.int32([3, -1, 1, 1]), 10)["GAN-test"].estimate.value == pytest.approx(2 / 3)
     assert "GAN-test" not in scores.by_class(decided, np.int32([-1] * 4), 10)
     for labels in ([-1] * 90, [-1, 3] * 45):
         with pytest.raises(UserError, match="two classes"):
-            lenet.trained(cache.held(IMAGES[:90], np.int32(labels), NAMES))
+            lenet.trained(cache.from_arrays(IMAGES[:90], np.int32(labels), NAMES))
 
 
 def test_one_class_cannot_be_told_apart():
     with pytest.raises(UserError, match="two classes at least: choose pixels or random"):
-        features.extractor("lenet", cache.held(IMAGES[:9], np.zeros(9, np.int32), ("0",)))
+        features.extractor("lenet", cache.from_arrays(IMAGES[:9], np.zeros(9, np.int32), ("0",)))
 
 
 def test_features_of_real_images_are_worked_out_once(monkeypatch):
     examples = some(slice(0, 300))
     extract = features.extractor("random", examples)
-    values, labels = features.of_examples(extract, examples, 100)
+    values, labels = features.features_of(extract, examples, 100)
     rows = features.rows_of(examples, 100)
     np.testing.assert_array_equal(values.values, extract(IMAGES[rows]).values)
     np.testing.assert_array_equal(labels, LABELS[rows])
     kept = extract._replace(apply=None)  # which cannot be applied
-    np.testing.assert_array_equal(features.of_examples(kept, examples, 100)[0].values, values.values)
+    np.testing.assert_array_equal(features.features_of(kept, examples, 100)[0].values, values.values)
     with pytest.raises(TypeError):
-        features.of_examples(kept, examples, 99)
+        features.features_of(kept, examples, 99)
 
 
 def test_statistics_that_stream_are_those_of_all_features(monkeypatch):
@@ -147,9 +147,9 @@ def test_statistics_that_stream_are_those_of_all_features(monkeypatch):
 def test_examples_without_a_digest_are_not_taken_for_others():
     """As those of an .npy file, which are not read as a whole."""
     first, second = (some(rows) for rows in (slice(0, 90), slice(90, 180)))
-    bare = [cache.Examples(examples.images, examples.labels, examples.classes) for examples in (first, second)]
-    assert [cache.digested(examples).digest for examples in bare] == [first.digest, second.digest]
-    assert cache.digested(first) is first
+    bare = [cache.ArrayDataset(examples.images, examples.labels, examples.classes) for examples in (first, second)]
+    assert [cache.with_digest(examples).digest for examples in bare] == [first.digest, second.digest]
+    assert cache.with_digest(first) is first
 
 
 # Two sets of images
@@ -253,7 +253,7 @@ def test_a_run_s_samples_are_those_of_sample_py(run, tmp_path):
     assert sample.main([f"--workdir={run}", f"--out={tmp_path}/drawn.npz", "--num=320", "--seed=3"]) == 0
     with np.load(tmp_path / "drawn.npz") as file:
         drawn = file["images"]
-    examples = evaluate.decoded(evaluate.runs.restore(run).gan.config)
+    examples = evaluate.decoded(evaluate.runs.restore(run).exp.config)
     extract = features.extractor("random", examples)
     sides = extract(drawn).values, extract(examples.images).values  # of all real images
     expected = frechet.frechet_distance(*map(statistics, sides))

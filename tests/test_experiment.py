@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from experiments import POINTS, experiment, leaves, params_of, raises_user_error, tiny_config
 
-from jaxgan import experiment as experiments
-from jaxgan import losses
+from jaxgan.adversarial import losses
+from jaxgan.adversarial.penalties import BATCH_NORM_FORBIDDEN
+from jaxgan.core import experiment as experiments
 from jaxgan.errors import UserError
-from jaxgan.regularizers import BATCH_NORM_FORBIDDEN
 
 TOLD = {"conditioning__generator": "concat", "conditioning__discriminator": "concat"}
 CRITIC = "model__discriminator__"
@@ -224,9 +224,9 @@ def test_labels_that_are_needed_and_not_there(generator, discriminator):
     ],
 )
 def test_what_the_networks_are_told(settings, classes, known, size):
-    gan = experiments.build(tiny_config(**settings), classes)
-    assert (gan.classes, gan.condition_size) == (known, size)
-    (latents, condition), _ = experiments.example_inputs(gan).values()
+    exp = experiments.build(tiny_config(**settings), classes)
+    assert (exp.classes, exp.condition_size) == (known, size)
+    (latents, condition), _ = experiments.example_inputs(exp).values()
     assert latents.shape == (1, 4)
     assert (condition is None) if not size else condition.shape == (1, size)
 
@@ -289,17 +289,17 @@ def test_schedules_of_a_discriminator_with_two_updates_count_training_steps():
     settings = {
         f"optimizer__discriminator__{name}": value for name, value in [("schedule", "linear"), ("decay_steps", 2)]
     }
-    gan = experiments.build(tiny_config(discriminator_steps=2, **settings))
+    exp = experiments.build(tiny_config(discriminator_steps=2, **settings))
     params = jnp.zeros(1)
-    state, sizes = gan.optimizers["discriminator"].init(params), []
+    state, sizes = exp.optimizers["discriminator"].init(params), []
     for _ in range(5):
-        update, state = gan.optimizers["discriminator"].update(jnp.ones(1), state, params)
+        update, state = exp.optimizers["discriminator"].update(jnp.ones(1), state, params)
         sizes.append(-float(update[0]))
     np.testing.assert_allclose(sizes, [1, 1, 0.5, 0.5, 0], rtol=1e-3, atol=1e-6)
 
 
 def test_the_average_over_devices():
-    gan = dataclasses.replace(experiment().gan, axis_name="axis")
+    exp = dataclasses.replace(experiment().exp, axis_name="axis")
     values = jnp.arange(4.0)
-    np.testing.assert_array_equal(jax.vmap(gan.average, axis_name="axis")(values), np.full(4, 1.5))
-    assert experiment().gan.average(values) is values
+    np.testing.assert_array_equal(jax.vmap(exp.average, axis_name="axis")(values), np.full(4, 1.5))
+    assert experiment().exp.average(values) is values

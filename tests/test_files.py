@@ -7,7 +7,7 @@ import time
 import pytest
 from programs import read_until, started
 
-from jaxgan.files import locked, replacing
+from jaxgan.io.files import atomic_write, file_lock
 
 BEFORE = pytest.mark.parametrize("before", [None, "old"], ids=["absent", "present"])
 
@@ -26,7 +26,7 @@ def texts(folder) -> dict[str, str]:
 @BEFORE
 def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path, before):
     path = made(tmp_path / "file.json", before)
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         with partial.open("w") as file:
             file.write("ne")
             file.flush()
@@ -41,20 +41,20 @@ def test_what_fails_leaves_the_file_as_it_was_and_the_next_one_is_none_the_worse
     path = made(tmp_path / "file.json", before)
 
     def fail() -> None:
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("a half that is longer than the whole")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
     assert (path.read_text() if path.exists() else None) == before
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("new")
     assert texts(tmp_path) == {"file.json": "new"}
 
 
 def test_files_beside_each_other_do_not_meet(tmp_path):
-    with replacing(tmp_path / "a.png") as one, replacing(tmp_path / "a.npz") as two:
+    with atomic_write(tmp_path / "a.png") as one, atomic_write(tmp_path / "a.npz") as two:
         one.write_text("png")
         two.write_text("npz")
     assert texts(tmp_path) == {"a.png": "png", "a.npz": "npz"}
@@ -65,7 +65,7 @@ def test_one_at_a_time_holds_a_lock(tmp_path):
     number = made(tmp_path / "number", "0")
 
     def add() -> None:
-        with locked(tmp_path / "lock"):
+        with file_lock(tmp_path / "lock"):
             before = int(number.read_text())
             time.sleep(0.005)
             number.write_text(str(before + 1))
@@ -90,10 +90,10 @@ def taken(path) -> bool:
 
 def test_a_lock_ends_with_its_block_whatever_happens_in_it(tmp_path):
     path = tmp_path / "lock"
-    with locked(path):
+    with file_lock(path):
         assert taken(path)
     assert not taken(path)
-    with pytest.raises(ZeroDivisionError), locked(path):
+    with pytest.raises(ZeroDivisionError), file_lock(path):
         raise ZeroDivisionError
     assert not taken(path)
     assert path.exists()
@@ -103,11 +103,11 @@ def test_who_waits_for_a_lock_says_so(tmp_path, capsys):
     path, order = tmp_path / "lock", []
 
     def wait() -> None:
-        with locked(path):
+        with file_lock(path):
             order.append("second")
 
     second = threading.Thread(target=wait)
-    with locked(path):
+    with file_lock(path):
         assert capsys.readouterr().err == ""
         second.start()
         told = ""
@@ -124,8 +124,8 @@ def test_a_lock_dies_with_its_process(tmp_path):
     path = tmp_path / "lock"
     holds = """
 import sys, time, pathlib
-from jaxgan.files import locked
-with locked(pathlib.Path(sys.argv[1])):
+from jaxgan.io.files import file_lock
+with file_lock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -134,5 +134,5 @@ with locked(pathlib.Path(sys.argv[1])):
         assert taken(path)
         process.kill()
         process.wait()
-    with locked(path):
+    with file_lock(path):
         assert taken(path)

@@ -6,13 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.frechet import (
-    _jackknife,
-    expected_bias,
-    frechet_distance,
-    frechet_distance_of_few,
-    frechet_score,
-)
+from jaxgan.metrics.frechet import _jackknife, expected_bias, frechet_distance, frechet_distance_of_few, frechet_score
 from jaxgan.metrics.moments import Statistics, statistics
 
 

@@ -27,10 +27,11 @@ from PIL import Image
 from programs import ROOT, bits, contents, saved, train_tiny
 
 import sample
-from jaxgan import config as configuration
-from jaxgan import parallel, pictures
-from jaxgan.data import pipeline
+from jaxgan.core import devices
+from jaxgan.core import settings as configuration
+from jaxgan.data import loader
 from jaxgan.errors import exit_code
+from jaxgan.viz import snapshot
 
 # Where one array is damaged, Orbax ends its event loop before TensorStore has read the others: they then complain.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
@@ -245,7 +246,7 @@ def config_values(case: Case) -> int:
     path.unlink()
     path.write_bytes(text.encode("utf-8" if case.rng.random() < 0.95 else "utf-16"))
     if case.rng.random() < 0.2:
-        case.patch.setattr(parallel, "compile_steps", reached)
+        case.patch.setattr(devices, "compile_steps", reached)
         return until_reached([workdir, *SETTINGS])
     return sampled(case, workdir, lambda images: len(images) == 4)
 
@@ -259,14 +260,14 @@ def command(case: Case) -> int:
         likely = kinds.get(type(KNOWN.get(name)), WORDS)
         value = pick(rng, pick(rng, (*[likely] * 8, WORDS, (damage.payload(case.marker),))))
         argv.append(pick(rng, (f"--config.{name}={value}",) * 30 + (f"--config.{name}", f"--{name}={value}", value)))
-    opened = pipeline.open_examples
+    opened = loader.open_dataset
 
     def open_examples(config):
         cheap = all(configuration.flatten(config)[name] == KNOWN[name] for name in DECODED)
         return opened(config) if cheap or config.data.source[:5] in ("folde", "array") else reached()
 
-    case.patch.setattr(pipeline, "open_examples", open_examples)
-    case.patch.setattr(parallel, "compile_steps", reached)
+    case.patch.setattr(loader, "open_dataset", open_examples)
+    case.patch.setattr(devices, "compile_steps", reached)
     code = until_reached([case.place / "new", "--dry_run", *argv])
     assert not (case.place / "new").exists()
     return code
@@ -322,7 +323,7 @@ def run_sampled(case: Case) -> int:
 
 def resumed(case: Case, workdir: Path) -> int:
     """Runs train.py, but for what takes long and reads nothing: drawing samples, rendering curves."""
-    case.patch.setattr(pictures, "draw", lambda *_: (np.zeros((9, 9, 3), np.uint8), {}))
+    case.patch.setattr(snapshot, "draw", lambda *_: (np.zeros((9, 9, 3), np.uint8), {}))
     case.patch.setattr(FigureCanvasAgg, "print_png", lambda _, path: path.touch())
     code = train_tiny(workdir, *SETTINGS)
     if code == 0:
@@ -341,7 +342,7 @@ def opened(case: Case, source: str, check: Callable, **settings: object) -> int:
     config.update_from_flattened_dict({"data.source": source} | settings)
 
     def program() -> None:
-        examples = pipeline.open_examples(config)
+        examples = loader.open_dataset(config)
         check(examples.batch(np.arange(len(examples))), examples.classes)
 
     case.patch.setenv("JAXGAN_DATA_CACHE", str(case.place / "cache"))

@@ -10,8 +10,8 @@ from make_golden_scores import SIZES, draw, library_scores
 from jaxgan.metrics.frechet import frechet_distance, frechet_distance_of_few
 from jaxgan.metrics.inception_score import inception_score
 from jaxgan.metrics.kid import subset_kernel_distances
-from jaxgan.metrics.manifold import manifold_scores
 from jaxgan.metrics.moments import statistics
+from jaxgan.metrics.prdc import manifold_scores
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_scores.json").read_text())
 

@@ -11,11 +11,12 @@ from experiments import POINTS, applied, assert_close, experiment, params_of, qu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxgan import passes, steps
-from jaxgan.experiment import example_inputs
-from jaxgan.homogeneous import loss_and_penalty
-from jaxgan.models.conditioning import DISCRIMINATOR_SIDES
-from jaxgan.regularizers import r1
+from jaxgan.adversarial import forward
+from jaxgan.adversarial.conditioning import DISCRIMINATOR_SIDES
+from jaxgan.adversarial.fused_r1 import loss_and_penalty
+from jaxgan.adversarial.penalties import r1
+from jaxgan.algorithms import gan
+from jaxgan.core.experiment import example_inputs
 
 plain = functools.partial(experiment, **POINTS)
 WITHOUT_NORM = {"model__discriminator__norm": "none"}
@@ -105,8 +106,8 @@ def test_the_gradient_is_that_of_the_loss_and_the_penalty(slopes, weight):
 def test_a_discriminator_without_norms_is_homogeneous(name):
     """An example and all biases times 3: that logit is 3 times as large, and no other changes."""
     tiny = experiment(classes=3, **FAMILIES[name])
-    assert tiny.gan.homogeneous
-    one, told = example_inputs(tiny.gan)["discriminator"]
+    assert tiny.exp.homogeneous
+    one, told = example_inputs(tiny.exp)["discriminator"]
     rng = np.random.default_rng(0)
     examples = jnp.asarray(rng.normal(size=(4, *one.shape[1:])), jnp.float32)
     told = None if told is None else jnp.asarray(rng.normal(size=(4, told.shape[1])), jnp.float32)
@@ -122,7 +123,7 @@ def test_a_discriminator_without_norms_is_homogeneous(name):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_others_are_not_taken_for_homogeneous(name):
-    assert not experiment(classes=3, **OTHERS[name]).gan.homogeneous
+    assert not experiment(classes=3, **OTHERS[name]).exp.homogeneous
 
 
 LOSSES = {
@@ -138,14 +139,14 @@ def compiled(tiny, state, shares):
     """A compiled function: state -> the discriminator's gradients and metrics on one batch."""
 
     def run(state):
-        drawn = passes.draw(tiny.gan, state, tiny.one_batch(), "discriminator")
-        fake = passes.make(tiny.gan, state, drawn).fake
-        gradients, (_, metrics) = steps.discriminator_gradients(tiny.gan, state, tiny.one_batch(), fake, drawn)
+        drawn = forward.draw(tiny.exp, state, tiny.one_batch(), "discriminator")
+        fake = forward.make(tiny.exp, state, drawn).fake
+        gradients, (_, metrics) = gan.discriminator_gradients(tiny.exp, state, tiny.one_batch(), fake, drawn)
         return gradients, metrics
 
     with pytest.MonkeyPatch.context() as patch:
         if not shares:
-            patch.setattr(steps, "shared_penalties", lambda gan: [])
+            patch.setattr(gan, "shared_penalties", lambda exp: [])
         return quick_jit(run).lower(state).compile()
 
 
@@ -154,7 +155,7 @@ def test_the_step_s_gradients_are_those_of_losses_and_penalties_apart(name):
     """With other penalties beside them, which are left as they are."""
     weights = {f"penalties__{penalty}": 2.0 for penalty in LOSSES[name]}
     tiny = plain(loss=name, penalties__lecam=0.5, penalties__wgan_gp=1.0, **weights)
-    assert steps.shared_penalties(tiny.gan) == [*LOSSES[name]]
+    assert gan.shared_penalties(tiny.exp) == [*LOSSES[name]]
     state = with_params(tiny.state, "discriminator", with_biases(params_of(tiny, "discriminator")))
     (found, metrics), (expected, expected_metrics) = (compiled(tiny, state, shares)(state) for shares in (True, False))
     assert_close(found, expected, atol=1e-5)
@@ -183,9 +184,9 @@ def test_of_packs_and_of_a_member_and_of_convolutions(name):
 def test_settings_that_do_not_share():
     """A lazy penalty is left out of most steps, joined batches have one pass, unrolled updates one more derivative."""
     r1 = {"penalties__r1": 1.0}
-    assert steps.shared_penalties(plain(**r1).gan) == ["r1"]
+    assert gan.shared_penalties(plain(**r1).exp) == ["r1"]
     for settings in ({"penalty_every__r1": 4}, {"joined_batches": True}, {"unrolled_steps": 1}, OTHERS["norm"]):
-        assert steps.shared_penalties(experiment(**POINTS | r1 | settings).gan) == []
+        assert gan.shared_penalties(experiment(**POINTS | r1 | settings).exp) == []
 
 
 @pytest.mark.parametrize(("penalties", "passes"), [(("r1",), (7, 9)), (("r1", "r2"), (8, 12))])

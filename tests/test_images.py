@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxgan.images import FONT, MOST_FRAMES, colours, grid, save_gif, save_png
+from jaxgan.viz.grid import FONT, MOST_FRAMES, as_rgb, image_grid, save_gif, save_png
 
 
 def noise(*shape):
@@ -17,7 +17,7 @@ def noise(*shape):
 @given(count=st.integers(1, 12), size=st.sampled_from([3, 8, 24, 28, 48, 50, 64]), columns=st.integers(1, 5))
 def test_image_i_lies_in_row_i_over_columns(count, size, columns):
     images = noise(count, size, size, 3)
-    canvas, factor = grid(images, columns), -(-48 // size)
+    canvas, factor = image_grid(images, columns), -(-48 // size)
     pitch, rows = size * factor + 2, -(-count // columns)
     assert canvas.shape == (rows * pitch + 2, columns * pitch + 2, 3)
     covered = np.zeros(canvas.shape[:2], bool)
@@ -32,12 +32,12 @@ def test_image_i_lies_in_row_i_over_columns(count, size, columns):
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 2), (5, 3), (9, 3), (10, 4), (64, 8)])
 def test_a_grid_is_as_wide_as_high_unless_told_otherwise(count, columns):
     images = noise(count, 48, 48, 1)
-    np.testing.assert_array_equal(grid(images), grid(images, columns))
+    np.testing.assert_array_equal(image_grid(images), image_grid(images, columns))
 
 
 def test_images_need_not_be_square():
     images = noise(2, 24, 10, 3)
-    canvas = grid(images, 2)
+    canvas = image_grid(images, 2)
     assert canvas.shape == (48 + 4, 2 * 22 + 2, 3)
     np.testing.assert_array_equal(canvas[2:50:2, 24:44:2], images[1])
 
@@ -48,7 +48,7 @@ NAMES = ["0", "airplane", "W" * 40, "gjpqy"]
 def strip_of(names, size: int = 48, columns: int = 2):
     """What stands in front of the pictures, and those."""
     images = noise(len(names) * columns, size, size, 3)
-    whole, plain = grid(images, columns, names), grid(images, columns)
+    whole, plain = image_grid(images, columns, names), image_grid(images, columns)
     width = whole.shape[1] - plain.shape[1]
     assert whole.shape[0] == plain.shape[0]
     np.testing.assert_array_equal(whole[:, width:], plain)
@@ -88,7 +88,7 @@ def test_each_row_has_its_own_name():
 @pytest.mark.parametrize("channels", [1, 2, 4])
 def test_what_is_not_coloured_is_shown_grey_by_its_first_channel(channels):
     images = noise(2, 5, 5, channels)
-    shown = colours(images)
+    shown = as_rgb(images)
     assert shown.shape == (2, 5, 5, 3)
     for channel in range(3):
         np.testing.assert_array_equal(shown[..., channel], images[..., 0])
@@ -96,7 +96,7 @@ def test_what_is_not_coloured_is_shown_grey_by_its_first_channel(channels):
 
 def test_colours_stay():
     images = noise(2, 5, 5, 3)
-    np.testing.assert_array_equal(colours(images), images)
+    np.testing.assert_array_equal(as_rgb(images), images)
 
 
 def test_a_png_gives_the_pixels_back(tmp_path):

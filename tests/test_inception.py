@@ -39,7 +39,7 @@ def params():
 
 @pytest.mark.parametrize("channels", [2, 4])
 def test_images_of_other_channels_are_answered(channels):
-    examples = cache.held(np.zeros((2, 8, 8, channels), np.uint8), np.zeros(2, np.int32), ())
+    examples = cache.from_arrays(np.zeros((2, 8, 8, channels), np.uint8), np.zeros(2, np.int32), ())
     with raises_user_error(UserError, match=f"takes images of 1 or 3 channels, and not of {channels}"):
         features.extractor("inception", examples, Path("weights.pth"))
 

@@ -10,54 +10,54 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxgan import keys
+from jaxgan.core import rng
 
 LATENT = 3
-draw = jax.jit(keys.draw_latents, static_argnums=(2, 3))
+draw = jax.jit(rng.sample_latents, static_argnums=(2, 3))
 
 
 @functools.cache
 def whole():
-    return np.asarray(draw(keys.use_key(5, 7, "latents"), jnp.arange(12), LATENT))
+    return np.asarray(draw(rng.stream_key(5, 7, "latents"), jnp.arange(12), LATENT))
 
 
 @settings(deadline=None, max_examples=20, derandomize=True)
 @given(st.lists(st.integers(0, 11), min_size=4, max_size=4))
 def test_an_example_s_latents_are_the_same_in_any_batch(examples):
-    part = draw(keys.use_key(5, 7, "latents"), jnp.asarray(examples), LATENT)
+    part = draw(rng.stream_key(5, 7, "latents"), jnp.asarray(examples), LATENT)
     np.testing.assert_array_equal(part, whole()[examples])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 6, 12])
 def test_the_batch_size_changes_no_latents(size):
-    key = keys.use_key(5, 7, "latents")
+    key = rng.stream_key(5, 7, "latents")
     parts = [draw(key, jnp.arange(first, first + size), LATENT) for first in range(0, 12, size)]
     np.testing.assert_array_equal(np.concatenate(parts), whole())
 
 
 def test_every_part_of_the_address_changes_the_numbers():
     addresses = itertools.product([0, 1, 2**32 - 1], [0, 1, 10_000], ["latents", "targets"], [0, 1])
-    rows = [draw(keys.use_key(*address), jnp.arange(2), LATENT) for address in addresses]
+    rows = [draw(rng.stream_key(*address), jnp.arange(2), LATENT) for address in addresses]
     numbers = np.concatenate(rows).ravel()
     assert len(np.unique(numbers)) == len(numbers)
 
 
 def test_a_traced_address_is_the_same_as_a_plain_one():
-    key = jax.jit(lambda seed, step: keys.use_key(seed, step, "latents"))(jnp.uint32(5), jnp.int32(7))
-    np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(keys.use_key(5, 7, "latents")))
+    key = jax.jit(lambda seed, step: rng.stream_key(seed, step, "latents"))(jnp.uint32(5), jnp.int32(7))
+    np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(rng.stream_key(5, 7, "latents")))
 
 
 def test_one_device_holds_the_whole_batch():
-    np.testing.assert_array_equal(keys.global_examples(6), np.arange(6))
+    np.testing.assert_array_equal(rng.global_indices(6), np.arange(6))
 
 
 def test_devices_hold_the_batch_in_order():
-    parts = jax.vmap(lambda _: keys.global_examples(4, "axis"), axis_name="axis")(jnp.zeros(3))
+    parts = jax.vmap(lambda _: rng.global_indices(4, "axis"), axis_name="axis")(jnp.zeros(3))
     np.testing.assert_array_equal(parts, np.arange(12).reshape(3, 4))
 
 
 def test_latents_are_standard_normal_and_independent():
-    rows = np.asarray(draw(keys.use_key(0, 0, "latents"), jnp.arange(20_000), LATENT))
+    rows = np.asarray(draw(rng.stream_key(0, 0, "latents"), jnp.arange(20_000), LATENT))
     error = 1 / np.sqrt(len(rows))
     assert (np.abs(rows.mean(0)) < 4 * error).all()
     np.testing.assert_allclose(np.cov(rows.T), np.eye(LATENT), atol=6 * error)
@@ -67,7 +67,7 @@ def test_latents_are_standard_normal_and_independent():
 
 @pytest.mark.parametrize("truncation", [0.5, 1.0, 2.0])
 def test_truncation_bounds_the_latents(truncation):
-    rows = np.asarray(draw(keys.use_key(0, 0, "latents"), jnp.arange(5_000), LATENT, truncation))
+    rows = np.asarray(draw(rng.stream_key(0, 0, "latents"), jnp.arange(5_000), LATENT, truncation))
     assert np.abs(rows).max() <= truncation
     assert np.abs(rows).max() > 0.99 * truncation
     # The variance of the truncated normal: 1 - 2 a phi(a) / (2 Phi(a) - 1).
@@ -78,12 +78,12 @@ def test_truncation_bounds_the_latents(truncation):
 
 @pytest.mark.parametrize("shape", [(), (2, 2, 1)])
 def test_normal_numbers_belong_to_the_example_s_key(shape):
-    drawn = jax.jit(keys.normal, static_argnums=1)
-    own = keys.example_keys(keys.use_key(5, 7, "noise"), jnp.arange(12))
+    drawn = jax.jit(rng.normal, static_argnums=1)
+    own = rng.example_keys(rng.stream_key(5, 7, "noise"), jnp.arange(12))
     rows = np.asarray(drawn(own, shape))
     assert rows.shape == (12, *shape)
     assert len(np.unique(rows)) == rows.size
     np.testing.assert_array_equal(drawn(own[jnp.asarray([7, 2])], shape), rows[[7, 2]])
-    many = np.asarray(drawn(keys.example_keys(keys.use_key(5, 7, "noise"), jnp.arange(20_000)), shape))
+    many = np.asarray(drawn(rng.example_keys(rng.stream_key(5, 7, "noise"), jnp.arange(20_000)), shape))
     assert abs(many.mean()) < 4 / np.sqrt(many.size)
     assert abs(many.var() - 1) < 4 * np.sqrt(2 / many.size)

@@ -14,9 +14,10 @@ from PIL import Image
 from programs import contents, train_tiny
 
 import sample
-from jaxgan import config as configuration
-from jaxgan import experiment, images
-from jaxgan.checkpoint import Checkpoints
+from jaxgan.core import experiment
+from jaxgan.core import settings as configuration
+from jaxgan.io.checkpoint import Checkpoints
+from jaxgan.viz import grid
 
 NAMES = ["daisy", "red rose", "sweet, pea", "tulip"]
 CONDITIONAL = ["--config.conditioning.generator=cbn", "--config.conditioning.discriminator=projection"]
@@ -57,9 +58,9 @@ def codes(tmp_path_factory):
     workdir, config = tmp_path_factory.mktemp("codes"), tiny.get_config()
     config.update_from_flattened_dict(INFOGAN)
     configuration.save(config, workdir / "config.json")
-    gan = experiment.build(config)
+    exp = experiment.build(config)
     with Checkpoints(workdir / "checkpoints", keep=1) as checkpoints:
-        checkpoints.save(1, quick_jit(lambda: experiment.initial_state(gan))(), {})
+        checkpoints.save(1, quick_jit(lambda: experiment.initial_state(exp))(), {})
     yield from untouched(workdir)
 
 
@@ -153,8 +154,8 @@ def test_a_grid_has_a_row_for_each_label_and_its_name(flowers):
     assert sampled(flowers, "--labels=1,3", "--num=6", out="grid.png") == 0
     with Image.open("grid.png") as image:
         named = np.asarray(image)
-    plain = images.grid(pictures, 3)
-    np.testing.assert_array_equal(named, images.grid(pictures, 3, ["red rose", "tulip"]))
+    plain = grid.image_grid(pictures, 3)
+    np.testing.assert_array_equal(named, grid.image_grid(pictures, 3, ["red rose", "tulip"]))
     np.testing.assert_array_equal(named[:, -plain.shape[1] :], plain)
     strip = named[:, : -plain.shape[1]]
     half = len(strip) // 2
@@ -169,14 +170,14 @@ def test_every_row_of_a_walk_has_the_name_of_its_label(flowers):
     assert sampled(flowers, *walk, out="walk.png") == 0
     with Image.open("walk.png") as image:
         names = ["red rose", "red rose", "tulip", "tulip"]
-        np.testing.assert_array_equal(np.asarray(image), images.grid(pictures, 3, names))
+        np.testing.assert_array_equal(np.asarray(image), grid.image_grid(pictures, 3, names))
 
 
 def test_one_label_needs_no_names(flowers):
     pictures, _ = drawn(flowers, "--labels=1", "--num=4")
     assert sampled(flowers, "--labels=1", "--num=4", out="plain.png") == 0
     with Image.open("plain.png") as image:
-        np.testing.assert_array_equal(np.asarray(image), images.grid(pictures))
+        np.testing.assert_array_equal(np.asarray(image), grid.image_grid(pictures))
 
 
 def test_a_folder_has_a_folder_for_each_label(flowers):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from experiments import assert_same_bits, quick_jit, same
 
-from jaxgan.models import convolutions, layers
+from jaxgan.models.ops import convolutions, layers
 
 
 def arrays(size: int) -> jax.Array:
@@ -192,8 +192,8 @@ DROPPED = jax.random.normal(jax.random.key(0), (32, 8, 8, 16))
 @functools.partial(quick_jit, static_argnums=(2, 3))
 def dropped(features, seed, rate=RATE, batch_last=False):
     """With every layout, [batch, rows, columns, features] comes in and goes out."""
-    out = layers.dropout(layers.turned(features, batch_last), jax.random.key(seed), rate, None, batch_last)
-    return layers.turned(out, batch_last)
+    out = layers.dropout(layers.to_layout(features, batch_last), jax.random.key(seed), rate, None, batch_last)
+    return layers.to_layout(out, batch_last)
 
 
 @pytest.mark.parametrize("batch_last", [False, True])
@@ -239,10 +239,10 @@ def test_both_layouts_drop_the_same_features():
 
 @pytest.mark.parametrize("batch_last", [False, True])
 def test_a_mask_belongs_to_the_example_s_index_in_the_global_batch(batch_last):
-    shards = jnp.stack([layers.turned(half, batch_last) for half in jnp.split(DROPPED, 2)])
+    shards = jnp.stack([layers.to_layout(half, batch_last) for half in jnp.split(DROPPED, 2)])
     one = lambda shard: layers.dropout(shard, jax.random.key(3), RATE, "devices", batch_last)  # noqa: E731
     out = quick_jit(jax.vmap(one, axis_name="devices"))(shards)
-    whole = jnp.concatenate([layers.turned(half, batch_last) for half in out])
+    whole = jnp.concatenate([layers.to_layout(half, batch_last) for half in out])
     np.testing.assert_array_equal(whole, dropped(DROPPED, 3, RATE, batch_last))
 
 
@@ -302,7 +302,7 @@ class Spectral(layers.nn.Module):
     @layers.nn.compact
     def __call__(self, inputs, train):
         layer = layers.nn.Dense(7, use_bias=False) if self.kind == "nn.Dense" else getattr(layers, self.kind)(7)
-        return layers.normalised(layer, inputs, self.asked, train)
+        return layers.maybe_spectral_norm(layer, inputs, self.asked, train)
 
 
 @functools.partial(quick_jit, static_argnums=(0, 1, 4))
@@ -460,14 +460,14 @@ def test_a_product_and_its_derivatives_of_two_orders_are_those_of_rounded_number
 
 @pytest.mark.parametrize("batch_last", [False, True])
 def test_a_half_precision_layer_s_gradient_by_its_kernel_is_not_rounded(batch_last):
-    inputs = layers.turned(MATRICES[0].astype(jnp.bfloat16), batch_last)
+    inputs = layers.to_layout(MATRICES[0].astype(jnp.bfloat16), batch_last)
     layer = layers.Dense(9, batch_last=batch_last)
     variables = layer.init(jax.random.key(0), inputs)
     out, pull = jax.vjp(layer.apply, variables, inputs)
     by_variables, by_inputs = pull(jnp.ones_like(out))
     slope = by_variables["params"]["kernel"]
     assert out.dtype == by_inputs.dtype == jnp.bfloat16
-    sums = np.asarray(layers.turned(inputs, batch_last), np.float64).sum(axis=0)
+    sums = np.asarray(layers.to_layout(inputs, batch_last), np.float64).sum(axis=0)
     np.testing.assert_allclose(slope, np.broadcast_to(sums[:, None], slope.shape), rtol=1e-5, atol=1e-6)
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxgan import losses
-from jaxgan.losses import LOSSES
+from jaxgan.adversarial import losses
+from jaxgan.adversarial.losses import LOSSES
 
 REAL = jnp.asarray([-3.0, -0.7, 0.1, 0.6, 2.5])
 FAKE = jnp.asarray([1.7, -2.2, 0.4, -0.3, 0.8])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.manifold import authenticity, manifold_scores, nearest, perfect_coverage
+from jaxgan.metrics.prdc import authenticity, manifold_scores, nearest, perfect_coverage
 
 COUNT, WIDTH = 40, 6  # one shape, compiled once
 

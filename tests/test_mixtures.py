@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from jaxgan.data.worlds import WORLDS
+from jaxgan.data.gaussian_mixtures import MIXTURES
 from jaxgan.errors import UserError
 from jaxgan.metrics.mixtures import (
     RADIUS,
@@ -26,7 +26,7 @@ from jaxgan.metrics.mixtures import (
 from jaxgan.metrics.scores import of_world
 
 COUNT = 2500
-NAMES = sorted(WORLDS)
+NAMES = sorted(MIXTURES)
 PLANES = ("ring", "grid")
 LINES = ("gaussian1d", "mixture1d")
 KEYS = ("modes", "high_quality", "reverse_kl")
@@ -34,7 +34,7 @@ KEYS = ("modes", "high_quality", "reverse_kl")
 
 @functools.cache
 def scorer(name):
-    world = WORLDS[name]
+    world = MIXTURES[name]
     return jax.jit(lambda samples: mode_scores(samples, world.means, world.stddev))
 
 
@@ -50,7 +50,7 @@ def quality_error(share):
 @functools.cache
 def trials(name, count, number):
     """Scores of perfect samplers: each [number]."""
-    world = WORLDS[name]
+    world = MIXTURES[name]
     samples = world.sample(11, number * count)[0].reshape(number, count, world.dim)
     return {key: np.asarray(value) for key, value in jax.jit(jax.vmap(scorer(name)))(samples).items()}
 
@@ -60,7 +60,7 @@ def trials(name, count, number):
 def test_a_perfect_sampler_gets_the_perfect_scores_on_average(name, count):
     found = trials(name, count, 400)
     assert found.keys() == set(KEYS)
-    for key, expected in perfect_scores(WORLDS[name].modes, WORLDS[name].dim, count).items():
+    for key, expected in perfect_scores(MIXTURES[name].modes, MIXTURES[name].dim, count).items():
         error = 4.5 * found[key].std() / np.sqrt(400) + 1e-5
         assert found[key].mean() == pytest.approx(expected, abs=error), key
 
@@ -69,7 +69,7 @@ def test_a_perfect_sampler_gets_the_perfect_scores_on_average(name, count):
 def test_at_2500_samples_the_divergence_has_its_published_floor(name, floor):
     found = trials(name, COUNT, 200)["reverse_kl"]
     assert found.mean() == pytest.approx(floor, abs=4.5 * found.std() / np.sqrt(200))
-    modes = WORLDS[name].modes
+    modes = MIXTURES[name].modes
     expected = perfect_scores(modes, 2, COUNT)["reverse_kl"]
     assert round(expected, 4) == floor
     assert expected == pytest.approx((modes - 1) / (2 * COUNT), rel=0.01)  # Miller and Madow's bias of the entropy
@@ -93,7 +93,7 @@ def test_one_sample_diverges_by_log_modes_and_many_by_nothing(modes):
 @pytest.mark.parametrize("name", PLANES)
 @pytest.mark.parametrize("factor", [0.5, 0.9, 1.0, 1.1, 2.0])
 def test_a_sampler_of_wrong_width_has_its_share_of_good_samples(name, factor):
-    world = WORLDS[name]
+    world = MIXTURES[name]
     points, labels = world.sample(5, COUNT)
     samples = (world.means[labels] + factor * (points - world.means[labels])).astype(np.float32)
     share = 1 - np.exp(-4.5 / factor**2)
@@ -114,9 +114,9 @@ def test_a_ring_with_both_ends_of_linspace_has_seven_modes():
     assert wrong["high_quality"] == pytest.approx(0.9889 / 4, abs=quality_error(0.25))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if WORLDS[name].modes > 1])
+@pytest.mark.parametrize("name", [name for name in NAMES if MIXTURES[name].modes > 1])
 def test_a_collapsed_sampler_diverges_by_log_modes(name):
-    world = WORLDS[name]
+    world = MIXTURES[name]
     samples = np.repeat(world.means[-1:], COUNT, axis=0)
     assert score(name, samples) == pytest.approx(
         {"modes": 1, "high_quality": 1, "reverse_kl": np.log(world.modes)}, rel=1e-6
@@ -125,20 +125,20 @@ def test_a_collapsed_sampler_diverges_by_log_modes(name):
 
 @pytest.mark.parametrize(("name", "share"), [("ring", 2), ("ring", 4), ("grid", 5)])
 def test_a_share_of_the_modes_diverges_by_its_logarithm(name, share):
-    samples = WORLDS[name].means[::share].repeat(100, axis=0)
+    samples = MIXTURES[name].means[::share].repeat(100, axis=0)
     assert score(name, samples) == pytest.approx(
-        {"modes": WORLDS[name].modes / share, "high_quality": 1, "reverse_kl": np.log(share)}, rel=1e-6
+        {"modes": MIXTURES[name].modes / share, "high_quality": 1, "reverse_kl": np.log(share)}, rel=1e-6
     )
 
 
 def test_bad_samples_count_for_their_nearest_mode_but_do_not_find_it():
-    ring = WORLDS["ring"]
+    ring = MIXTURES["ring"]
     samples = np.concatenate([ring.means[:4], 1.05 * ring.means[4:]])
     assert score("ring", samples) == pytest.approx({"modes": 4, "high_quality": 0.5, "reverse_kl": 0}, abs=1e-6)
 
 
 def test_quality_ends_at_three_deviations_in_any_direction():
-    grid, angles = WORLDS["grid"], np.linspace(0, 6, 13)
+    grid, angles = MIXTURES["grid"], np.linspace(0, 6, 13)
     ways = np.stack([np.cos(angles), np.sin(angles)], 1)
     for mean in grid.means:
         for deviations, share in ((2.999, 1), (3.001, 0)):
@@ -149,7 +149,7 @@ def test_quality_ends_at_three_deviations_in_any_direction():
 @pytest.mark.parametrize("name", LINES)
 def test_the_interval_of_a_distance_covers(name, shift, scale):
     """Of a distribution in its place, moved, and narrowed."""
-    world, generator = WORLDS[name], np.random.default_rng(5)
+    world, generator = MIXTURES[name], np.random.default_rng(5)
     fine, quantiles = world.quantiles(100_000), world.quantiles(100)
     truth = np.abs(shift + (scale - 1) * fine).mean()
     draws = [wasserstein_interval(shift + scale * generator.choice(fine, 100), quantiles) for _ in range(200)]
@@ -160,7 +160,7 @@ def test_the_interval_of_a_distance_covers(name, shift, scale):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_intervals_of_a_perfect_sampler_hold_what_is_perfect(name):
-    world = WORLDS[name]
+    world = MIXTURES[name]
     draws = world.sample(3, 40 * 300)[0].reshape(40, 300, world.dim)
     truth = {"wasserstein": 0.0, "reverse_kl": 0.0}
     found = [of_world(world, own) for own in draws]
@@ -171,12 +171,12 @@ def test_the_intervals_of_a_perfect_sampler_hold_what_is_perfect(name):
 
 
 def test_what_cannot_be_scored_is_told():
-    samples = WORLDS["ring"].sample(0, 50)[0]
+    samples = MIXTURES["ring"].sample(0, 50)[0]
     samples[7, 1] = np.nan
     with pytest.raises(UserError, match="1 of 50 samples are not finite"):
-        of_world(WORLDS["ring"], samples)
+        of_world(MIXTURES["ring"], samples)
     with pytest.raises(UserError, match="from 2 samples on, and there are 1"):
-        of_world(WORLDS["gaussian1d"], np.zeros((1, 1), np.float32))
+        of_world(MIXTURES["gaussian1d"], np.zeros((1, 1), np.float32))
 
 
 def slow_scores(samples, means, stddev):
@@ -196,7 +196,7 @@ def slow_scores(samples, means, stddev):
 def some_samples(name, seed, count=64):
     """Good, bad and far ones, and of some worlds not all modes."""
     generator = np.random.default_rng(seed)
-    world = WORLDS[name]
+    world = MIXTURES[name]
     means = world.means[generator.integers(generator.integers(1, world.modes + 1), size=count)]
     widths = world.stddev * generator.choice([0.5, 3, 30], (count, 1))
     return means + widths * generator.standard_normal((count, world.dim))
@@ -207,15 +207,15 @@ def some_samples(name, seed, count=64):
 def test_scores_follow_the_definitions(name, seed, bad):
     samples = some_samples(name, seed)
     if bad is not None:
-        samples[seed % 64 :: 3, seed % WORLDS[name].dim] = bad
-    expected = slow_scores(samples, WORLDS[name].means, WORLDS[name].stddev)
+        samples[seed % 64 :: 3, seed % MIXTURES[name].dim] = bad
+    expected = slow_scores(samples, MIXTURES[name].means, MIXTURES[name].stddev)
     assert score(name, samples) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 @settings(deadline=None, max_examples=30, derandomize=True)
 @given(name=st.sampled_from(PLANES), seed=st.integers(0, 2**31), angle=st.floats(0, 7), mirrored=st.booleans())
 def test_order_rotation_and_place_do_not_matter(name, seed, angle, mirrored):
-    world, generator = WORLDS[name], np.random.default_rng(seed)
+    world, generator = MIXTURES[name], np.random.default_rng(seed)
     samples = some_samples(name, seed)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([1, 1 - 2 * mirrored])
     shift = generator.normal(size=2)
@@ -242,7 +242,7 @@ def test_a_diverged_sampler_gets_the_worst_scores(bad):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_sample_that_is_not_finite_is_bad_and_has_no_nearest_mode(bad):
-    samples = np.concatenate([WORLDS["ring"].means, np.full((8, 2), bad)])
+    samples = np.concatenate([MIXTURES["ring"].means, np.full((8, 2), bad)])
     assert score("ring", samples) == pytest.approx({"modes": 8, "high_quality": 0.5, "reverse_kl": 0}, abs=1e-6)
 
 
@@ -254,7 +254,7 @@ def test_perfect_shares_diverge_by_no_less_than_nothing(modes):
 
 @pytest.mark.parametrize("name", LINES)
 def test_the_best_sample_is_at_no_distance_and_a_shifted_one_at_its_shift(name):
-    best = WORLDS[name].quantiles(COUNT)
+    best = MIXTURES[name].quantiles(COUNT)
     shuffled = np.random.default_rng(0).permutation(best)
     assert float(wasserstein(shuffled, best)) == 0
     for shift in (-3.0, 0.25):
@@ -267,8 +267,8 @@ def test_the_distance_is_the_area_between_the_shares_below(name):
     samples = np.random.default_rng(1).normal(1, 2, 300)
     points = np.linspace(-12, 12, 200_001)
     below = np.searchsorted(np.sort(samples), points, side="right") / len(samples)
-    area = np.trapezoid(np.abs(below - WORLDS[name].cdf(points)), points)
-    assert float(wasserstein(samples, WORLDS[name].quantiles(300))) == pytest.approx(area, abs=2e-3)
+    area = np.trapezoid(np.abs(below - MIXTURES[name].cdf(points)), points)
+    assert float(wasserstein(samples, MIXTURES[name].quantiles(300))) == pytest.approx(area, abs=2e-3)
 
 
 @settings(deadline=None, max_examples=30, derandomize=True)
@@ -282,8 +282,8 @@ def test_the_distance_between_samples_is_scipys(seed, count):
 @pytest.mark.parametrize("name", LINES)
 @pytest.mark.parametrize("count", [100, COUNT])
 def test_a_perfect_sampler_is_at_the_expected_distance(name, count):
-    quantiles = WORLDS[name].quantiles(count)
-    samples = WORLDS[name].sample(7, 400 * count)[0].reshape(400, count)
+    quantiles = MIXTURES[name].quantiles(count)
+    samples = MIXTURES[name].sample(7, 400 * count)[0].reshape(400, count)
     found = np.asarray(jax.jit(jax.vmap(wasserstein, in_axes=(0, None)))(samples, quantiles))
     error = 4.5 * found.std() / np.sqrt(400)
     assert found.mean() == pytest.approx(perfect_wasserstein(quantiles), abs=error + 0.005 / np.sqrt(count))
@@ -291,14 +291,14 @@ def test_a_perfect_sampler_is_at_the_expected_distance(name, count):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_sample_that_is_not_finite_is_infinitely_far(bad):
-    quantiles = WORLDS["mixture1d"].quantiles(100)
+    quantiles = MIXTURES["mixture1d"].quantiles(100)
     samples = quantiles.copy()
     samples[3] = bad
     assert float(wasserstein(samples, quantiles)) == np.inf
 
 
 def test_members_on_a_line_at_once_are_as_far_as_each_alone():
-    quantiles = WORLDS["mixture1d"].quantiles(64)
+    quantiles = MIXTURES["mixture1d"].quantiles(64)
     members = np.stack([some_samples("mixture1d", seed)[:, 0] for seed in range(5)])
     together = jax.jit(jax.vmap(wasserstein, in_axes=(0, None)))(members, quantiles)
     np.testing.assert_allclose(together, [wasserstein(samples, quantiles) for samples in members], rtol=1e-6)
@@ -319,7 +319,7 @@ def test_where_nothing_is_the_optimum_is_a_half_and_has_a_gradient():
 
 def test_no_other_discriminator_has_a_smaller_cross_entropy():
     points = np.linspace(-5, 5, 201)[:, None]
-    real, generated = WORLDS["mixture1d"].density(points), WORLDS["gaussian1d"].density(points + 3)
+    real, generated = MIXTURES["mixture1d"].density(points), MIXTURES["gaussian1d"].density(points + 3)
 
     def cross_entropy(outputs):
         return -(real * np.log(outputs) + generated * np.log(1 - outputs)).sum()
@@ -346,7 +346,7 @@ def test_the_bandwidth_is_silvermans():
 
 
 def test_by_the_deviation_of_a_mode_the_estimate_nears_the_true_density():
-    world = WORLDS["mixture1d"]
+    world = MIXTURES["mixture1d"]
     points = np.linspace(-4, 4, 81)
     samples, bandwidth = world.sample(0, 20_000)[0][:, 0], silverman(world.stddev, 20_000)
     np.testing.assert_allclose(kernel_density(samples, points, bandwidth), world.density(points[:, None]), atol=0.02)

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from experiments import leaves, quick_jit, raises_user_error, tiny_config
 
-from jaxgan import experiment, models
+from jaxgan import models
+from jaxgan.core import experiment
 from jaxgan.data.sources import example_shape
 from jaxgan.errors import UserError
-from jaxgan.models import layers, summary
+from jaxgan.models import summary
+from jaxgan.models.ops import layers
 
 DCGAN_SIZES = (8, 14, 16, 28, 32, 56, 64)
 RING = {"model__family": "points", "data__source": "world:ring"}
@@ -270,11 +272,11 @@ def made_up(network, inputs):
 def test_no_layout_changes_what_a_network_is(network, name):
     """One tree of parameters serves both: same outputs, gradients and new statistics."""
     settings = LAYOUTS[name]
-    gan = experiment.build(tiny_config(**settings), classes=3)
-    layouts = [laid_out(gan.networks[network], batch_last) for batch_last in (False, True)]
+    exp = experiment.build(tiny_config(**settings), classes=3)
+    layouts = [laid_out(exp.networks[network], batch_last) for batch_last in (False, True)]
     first, condition = (
         None if part is None else jax.random.normal(jax.random.key(1), (4, *part.shape[1:]))
-        for part in experiment.example_inputs(gan)[network]
+        for part in experiment.example_inputs(exp)[network]
     )
     trees = [shapes_of(layout, (first, condition)) for layout in layouts]
     assert trees[0] == trees[1]
@@ -357,8 +359,8 @@ WAYS = {  # of labels and codes into the networks, and what else has parameters 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_the_table_counts_every_parameter(family, network, way):
-    gan = experiment.build(tiny_config(**FAMILIES[family], **WAYS[way]), classes=5)
-    module, inputs = gan.networks[network], experiment.example_inputs(gan)[network]
+    exp = experiment.build(tiny_config(**FAMILIES[family], **WAYS[way]), classes=5)
+    module, inputs = exp.networks[network], experiment.example_inputs(exp)[network]
     variables = shapes_of(module, inputs)
     rows = summary.layer_rows(module, variables, inputs)
     assert len({row.path for row in rows}) == len(rows)
@@ -397,8 +399,8 @@ def test_flops_of_one_layer(layer, shape, flops):
 )
 def test_flops_are_near_those_that_xla_counts(family, network):
     settings = {f"model__{network}__width": 32, "model__family": family, "data__size": 64, "latent_dim": 100}
-    gan = experiment.build(tiny_config(**settings, data__channels=3))
-    module, inputs = gan.networks[network], experiment.example_inputs(gan)[network]
+    exp = experiment.build(tiny_config(**settings, data__channels=3))
+    module, inputs = exp.networks[network], experiment.example_inputs(exp)[network]
     if family == "dcgan":
         module = laid_out(module, batch_last=False)  # whose convolutions XLA knows as such
     variables = shapes_of(module, inputs)

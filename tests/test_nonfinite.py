@@ -24,15 +24,18 @@ from experiments import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxgan import experiment as experiments
-from jaxgan import objectives, population, steps, writers
-from jaxgan.config import default
+from jaxgan.adversarial import objectives
+from jaxgan.adversarial.conditioning import Judgement
+from jaxgan.adversarial.losses import LOSSES
+from jaxgan.algorithms import gan
+from jaxgan.core import experiment as experiments
+from jaxgan.core import population
+from jaxgan.core.settings import default
 from jaxgan.errors import UserError
-from jaxgan.losses import LOSSES
-from jaxgan.models.conditioning import Judgement
+from jaxgan.io import logging
 
 BAD = st.sampled_from([math.nan, math.inf, -math.inf])
-UPDATES = pytest.mark.parametrize("updates", steps.UPDATES)
+UPDATES = pytest.mark.parametrize("updates", gan.UPDATES)
 few = functools.partial(settings, deadline=None, derandomize=True)
 
 
@@ -127,15 +130,15 @@ def test_each_update_of_a_step_is_left_out_by_itself():
 
 def test_of_a_population_only_the_member_that_is_hit_stays_as_it_was():
     config = tiny_config(loss="relativistic", population=2, **POINTS)
-    gan = experiments.build(config)
-    step = quick_jit(population.together(functools.partial(steps.alternating_step, gan)))
-    before = quick_jit(lambda: population.create(gan))()
+    exp = experiments.build(config)
+    step = quick_jit(population.vmap_members(functools.partial(gan.alternating_step, exp)))
+    before = quick_jit(lambda: population.create(exp))()
     whole = {name: jnp.stack([array] * 2) for name, array in experiment(**POINTS).batch().items()}
     healthy, _ = step(before, whole)
     for hit in (0, 1):
         after, metrics = step(before, whole | {"images": whole["images"].at[hit, 0, 3, 1].set(math.nan)})
         assert after.step.shape == ()
-        found, old, expected = (population.members(gan, state) for state in (after, before, healthy))
+        found, old, expected = (population.members(exp, state) for state in (after, before, healthy))
         assert_same_bits(found[hit], counted(old[hit], 2))
         assert_same_bits(found[1 - hit], expected[1 - hit])
         assert [metrics[f"nonfinite{end}"] for end in ("", "_se")] == pytest.approx([1, 1])  # of 2 and 0
@@ -144,8 +147,8 @@ def test_of_a_population_only_the_member_that_is_hit_stays_as_it_was():
 @functools.cache
 def on_devices(updates: str):
     """One step of an experiment whose batch lies on two devices, each of which is a row of `vmap`."""
-    gan = experiments.build(tiny_config(updates=updates, **SHARED), axis_name="devices")
-    step = jax.vmap(functools.partial(steps.UPDATES[updates], gan), in_axes=(None, 1), axis_name="devices")
+    exp = experiments.build(tiny_config(updates=updates, **SHARED), axis_name="devices")
+    step = jax.vmap(functools.partial(gan.UPDATES[updates], exp), in_axes=(None, 1), axis_name="devices")
 
     def run(state, batch):
         return step(state, {name: array.reshape(1, 2, -1, *array.shape[2:]) for name, array in batch.items()})
@@ -207,11 +210,11 @@ def judged(logits) -> Judgement:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_discriminator_is_ahead_in_a_share_of_the_pairs(loss):
     """1 where it wins outright, half where it knows nothing, nothing where it has it the wrong way."""
-    gan, state = dataclasses.replace(GAN, loss=LOSSES[loss]), experiment(**POINTS).state
+    exp, state = dataclasses.replace(GAN, loss=LOSSES[loss]), experiment(**POINTS).state
     cases = {(2, 2, 2, 2): 1, (0, 0, 0, 0): 0.5, (-1, -1, -1, -1): 0, (3, 1, 2, -1): 0.75, (1, 0, 0, -2): 0.5}
     for differences, share in cases.items():
         fake = np.asarray([5.0, -3.0, 0.0, 0.25])
-        _, metrics = objectives.discriminator_loss(gan, state, judged(fake + differences), judged(fake), None)
+        _, metrics = objectives.discriminator_loss(exp, state, judged(fake + differences), judged(fake), None)
         assert metrics["d_ahead"] == share
 
 
@@ -244,15 +247,15 @@ def test_the_metrics_of_a_step_are_of_its_fakes(updates):
 # The log
 
 
-def log(workdir, first_step: int = 0, **changed) -> writers.Log:
+def log(workdir, first_step: int = 0, **changed) -> logging.MetricLogger:
     config = default()
     config.update_from_flattened_dict({"steps": 9000, "log_every": 10, "batch_size": 8} | changed)
-    return writers.Log(config, workdir, first_step)
+    return logging.MetricLogger(config, workdir, first_step)
 
 
 def metrics_of(count: int, bad=(), **changed) -> dict:
     """Those of a healthy run, but for a `d_loss` that is no number at some of so many steps."""
-    names = [name for _, names in writers.PANELS for name in names]
+    names = [name for _, names in logging.PANELS for name in names]
     found = {name: np.ones(count) for name in (*names, "g_spread")} | {"d_ahead": np.full(count, 0.5)} | changed
     found["d_loss"][list(bad)] = math.nan
     return {name: jnp.asarray(values, jnp.float32) for name, values in found.items()}
@@ -272,7 +275,7 @@ def strict(workdir) -> list[dict]:
 def test_a_bad_number_is_raised_with_its_step_and_name(tmp_path, capsys, mode):
     with log(tmp_path, on_nonfinite=mode) as run:
         run.write(0, metrics_of(5))
-        with raises_user_error(writers.NotFinite, match=r"^d_loss is nan at step 8: training stops") as raised:
+        with raises_user_error(logging.NonFiniteError, match=r"^d_loss is nan at step 8: training stops") as raised:
             run.write(5, metrics_of(5, bad=[2, 4]))
     assert (raised.value.step, raised.value.name) == (8, "d_loss")
     assert isinstance(raised.value, UserError)
@@ -295,7 +298,7 @@ def test_skipped_updates_are_told_once_per_dispatch(tmp_path, capsys):
 @few(max_examples=60)
 @given(bad=st.sets(st.integers(0, 29)), limit=st.integers(1, 6), size=st.sampled_from([1, 3, 10, 30]))
 def test_so_many_bad_steps_in_a_row_are_too_many_however_they_are_dispatched(bad, limit, size):
-    run = object.__new__(writers.Log)  # without its files
+    run = object.__new__(logging.MetricLogger)  # without its files
     run.config = default()
     run.config.update({"on_nonfinite": "skip", "nonfinite_limit": limit})
     run.last_bad, run.bad_in_a_row = None, 0
@@ -305,7 +308,7 @@ def test_so_many_bad_steps_in_a_row_are_too_many_however_they_are_dispatched(bad
         for first in range(0, 30, size):
             places = [step - first for step in bad if first <= step < first + size]
             run.check(first, jax.device_get(metrics_of(size, bad=places)))
-    except writers.NotFinite as error:
+    except logging.NonFiniteError as error:
         seen = str(error).split(" steps in a row")[0]
     step = f"d_loss is nan at step {row[0] + 1}, and config.nonfinite_limit={limit}" if row else None
     assert seen == step

@@ -22,15 +22,16 @@ from experiments import (
 )
 from jax.nn import log_softmax, softplus
 
-from jaxgan import experiment as experiments
-from jaxgan import objectives, passes, steps
-from jaxgan.models.conditioning import Judgement
-from jaxgan.state import GANState
+from jaxgan.adversarial import forward, objectives
+from jaxgan.adversarial.conditioning import Judgement
+from jaxgan.algorithms import gan
+from jaxgan.core import experiment as experiments
+from jaxgan.core.state import TrainState
 
 
-def at_step(step: int, **sweep) -> GANState:
+def at_step(step: int, **sweep) -> TrainState:
     """A state that knows nothing but its step, seed and own settings."""
-    return GANState(jnp.int32(step), jnp.uint32(0), {}, {}, {}, sweep)
+    return TrainState(jnp.int32(step), jnp.uint32(0), {}, {}, {}, sweep)
 
 
 def judgements(seed: int, batch: int = 8, conditions: int = 0) -> tuple[Judgement, Judgement]:
@@ -47,15 +48,15 @@ SMOOTH = {"targets__real": (0.7, 0.9), "targets__fake": (0.1, 0.3)}
 
 
 def drawn(batch_size: int, step: int = 0, repeat: int = 0, **settings):
-    gan = experiments.build(tiny_config(**settings))
-    draw = quick_jit(lambda: objectives.draw_targets(gan, at_step(step), batch_size, repeat))
+    exp = experiments.build(tiny_config(**settings))
+    draw = quick_jit(lambda: objectives.draw_targets(exp, at_step(step), batch_size, repeat))
     return [np.asarray(targets) for targets in draw()]
 
 
 def test_the_targets_reach_the_loss():
-    gan = experiments.build(tiny_config(loss="least_squares", **SMOOTH))
+    exp = experiments.build(tiny_config(loss="least_squares", **SMOOTH))
     real, fake = judgements(0)
-    value, metrics = objectives.discriminator_loss(gan, at_step(0), real, fake, None)
+    value, metrics = objectives.discriminator_loss(exp, at_step(0), real, fake, None)
     ones, zeros = drawn(8, loss="least_squares", **SMOOTH)
     assert not np.isin(ones, (0, 1)).any()
     np.testing.assert_allclose(value, (((real.logits - ones) ** 2 + (fake.logits - zeros) ** 2) / 2).mean(), rtol=1e-5)
@@ -108,10 +109,10 @@ def test_a_loss_without_targets_draws_none():
     ],
 )
 def test_the_margin_is_the_published_one_unless_another_is_set(loss, margin, swept, used):
-    gan = experiments.build(tiny_config(loss=loss, margin=margin))
+    exp = experiments.build(tiny_config(loss=loss, margin=margin))
     real, fake = judgements(0)
     swept = {name: jnp.float32(value) for name, value in swept.items()}
-    total, metrics = objectives.discriminator_loss(gan, at_step(0, **swept), real, fake, None)
+    total, metrics = objectives.discriminator_loss(exp, at_step(0, **swept), real, fake, None)
     positive = {"hinge": lambda x: np.maximum(x, 0), "logistic": lambda x: np.log1p(np.exp(x))}[loss]
     expected = (positive(used - real.logits) + positive(used + fake.logits)).mean()
     np.testing.assert_allclose([total, metrics["d_loss"]], expected, rtol=1e-5)
@@ -119,13 +120,13 @@ def test_the_margin_is_the_published_one_unless_another_is_set(loss, margin, swe
 
 def test_a_classifier_is_wrong_by_its_cross_entropy_on_real_and_fake():
     sides = {"conditioning__generator": "concat", "conditioning__discriminator": "acgan", "conditioning__weight": 3.0}
-    gan = experiments.build(tiny_config(**sides), classes=4)
+    exp = experiments.build(tiny_config(**sides), classes=4)
     real, fake = judgements(1, conditions=4)
     labels = np.arange(8) % 4
     wrong = lambda guess: -np.asarray(log_softmax(guess))[np.arange(8), labels].mean()  # noqa: E731
     condition = jnp.eye(4)[labels]
-    d_total, d_metrics = objectives.discriminator_loss(gan, at_step(0), real, fake, condition)
-    g_total, g_metrics = objectives.generator_loss(gan, at_step(0), real, fake, condition)
+    d_total, d_metrics = objectives.discriminator_loss(exp, at_step(0), real, fake, condition)
+    g_total, g_metrics = objectives.generator_loss(exp, at_step(0), real, fake, condition)
     np.testing.assert_allclose(d_metrics["d_recovery"], wrong(real.recovered) + wrong(fake.recovered), rtol=1e-5)
     np.testing.assert_allclose(g_metrics["g_recovery"], wrong(fake.recovered), rtol=1e-5)
     np.testing.assert_allclose(d_total, d_metrics["d_loss"] + 3 * d_metrics["d_recovery"], rtol=1e-5)
@@ -140,7 +141,7 @@ INFOGAN |= {"conditioning__categories": 3, "conditioning__continuous": 2}
 @pytest.mark.parametrize(("categories", "continuous"), [(3, 2), (3, 0), (0, 2)])
 def test_codes_are_recovered_from_fakes_alone(categories, continuous):
     parts = {"conditioning__categories": categories, "conditioning__continuous": continuous}
-    gan = experiments.build(tiny_config(**INFOGAN | parts), classes=7)
+    exp = experiments.build(tiny_config(**INFOGAN | parts), classes=7)
     real, fake = judgements(2, conditions=categories + continuous)
     condition = np.random.default_rng(3).uniform(-1, 1, (8, categories + continuous)).astype(np.float32)
     chosen = np.arange(8) % max(categories, 1)
@@ -149,14 +150,14 @@ def test_codes_are_recovered_from_fakes_alone(categories, continuous):
     if categories:
         expected -= np.asarray(log_softmax(fake.recovered[:, :categories]))[np.arange(8), chosen]
     for real_judgement in (real, real._replace(recovered=1e3 + real.recovered)):
-        _, metrics = objectives.discriminator_loss(gan, at_step(0), real_judgement, fake, jnp.asarray(condition))
+        _, metrics = objectives.discriminator_loss(exp, at_step(0), real_judgement, fake, jnp.asarray(condition))
         np.testing.assert_allclose(metrics["d_recovery"], expected.mean(), rtol=1e-5)
 
 
 def codes(batch: int, step: int = 0, use: str = "generator", repeat: int = 0) -> np.ndarray:
-    gan = experiments.build(tiny_config(**INFOGAN), classes=7)
+    exp = experiments.build(tiny_config(**INFOGAN), classes=7)
     batch = {"images": jnp.zeros((batch, 8, 8, 1))}
-    return np.asarray(quick_jit(lambda: passes.draw(gan, at_step(step), batch, use, repeat).condition)())
+    return np.asarray(quick_jit(lambda: forward.draw(exp, at_step(step), batch, use, repeat).condition)())
 
 
 def test_codes_are_uniform():
@@ -205,7 +206,7 @@ def conditions(tiny, batch, use: str):
     if side == "none":
         return None, None
     if side == "infogan":  # whose codes have tests of their own
-        return passes.draw(tiny.gan, tiny.state, batch, use).condition, None
+        return forward.draw(tiny.exp, tiny.state, batch, use).condition, None
     labels = jnp.eye(3)[batch["labels"]]
     return labels, None if side == "acgan" else labels
 
@@ -278,19 +279,19 @@ def test_only_what_is_conditioned_minds_the_labels(pair):
 def test_a_batch_without_labels_is_enough_where_nothing_minds_them(pair):
     tiny = with_sides(pair)
     images = {"images": tiny.one_batch()["images"]}
-    step = lambda batch: steps.generator_step(tiny.gan, tiny.state, batch)  # noqa: E731
+    step = lambda batch: gan.generator_step(tiny.exp, tiny.state, batch)  # noqa: E731
     assert jax.eval_shape(step, images) == jax.eval_shape(step, tiny.one_batch())
 
 
 def test_the_distance_of_features():
-    gan = experiments.build(tiny_config(feature_matching=2.0))
+    exp = experiments.build(tiny_config(feature_matching=2.0))
     real, fake = judgements(4)
-    total, metrics = objectives.generator_loss(gan, at_step(0), real, fake, None)
+    total, metrics = objectives.generator_loss(exp, at_step(0), real, fake, None)
     expected = ((real.features.mean(0) - fake.features.mean(0)) ** 2).sum()
     np.testing.assert_allclose(metrics["g_features"], expected, rtol=1e-5)
     np.testing.assert_allclose(total, metrics["g_loss"] + 2 * expected, rtol=1e-5)
     shuffled = real._replace(features=real.features[::-1])  # means match, whatever the examples
-    assert objectives.generator_loss(gan, at_step(0), real, shuffled, None)[1]["g_features"] < 1e-12
+    assert objectives.generator_loss(exp, at_step(0), real, shuffled, None)[1]["g_features"] < 1e-12
 
 
 def test_without_an_adversary_the_generator_follows_the_features_alone():
@@ -317,8 +318,8 @@ def test_without_an_adversary_the_generator_follows_the_features_alone():
 
 
 def weights(logits, step: int, share: float, decay_steps: int = 100):
-    gan = experiments.build(tiny_config(top_k__share=share, top_k__decay_steps=decay_steps))
-    take = quick_jit(lambda state, logits: objectives.top_k_weights(gan, state, logits))
+    exp = experiments.build(tiny_config(top_k__share=share, top_k__decay_steps=decay_steps))
+    take = quick_jit(lambda state, logits: objectives.top_k_weights(exp, state, logits))
     return np.asarray(take(at_step(step), jnp.asarray(logits, jnp.float32)))
 
 
@@ -342,9 +343,9 @@ def test_a_share_of_a_batch_is_rounded_up(batch, share):
 
 
 def test_the_best_fakes_are_those_of_all_devices():
-    gan = experiments.build(tiny_config(top_k__share=0.25, top_k__decay_steps=1), axis_name="axis")
+    exp = experiments.build(tiny_config(top_k__share=0.25, top_k__decay_steps=1), axis_name="axis")
     logits = jnp.asarray([3.0, 7, 0, 1, 6, 5, 4, 2])
-    everywhere = jax.vmap(lambda own: objectives.top_k_weights(gan, at_step(1), own), axis_name="axis")
+    everywhere = jax.vmap(lambda own: objectives.top_k_weights(exp, at_step(1), own), axis_name="axis")
     np.testing.assert_allclose(everywhere(logits.reshape(2, 4)).reshape(-1), weights(logits, 1, 0.25, 1), rtol=1e-6)
 
 

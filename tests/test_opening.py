@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxgan.data import cache, order, pipeline, sources
+from jaxgan.data import cache, loader, order, sources
 from jaxgan.data.decode import Transform
-from jaxgan.data.worlds import TRAIN_EXAMPLES, TRAIN_SEED, WORLDS
+from jaxgan.data.gaussian_mixtures import MIXTURES, TRAIN_EXAMPLES, TRAIN_SEED
 from jaxgan.errors import UserError
 
 law = settings(deadline=None, max_examples=30, derandomize=True)
@@ -66,26 +66,26 @@ def test_the_same_size_changes_nothing(digits):
 
 
 def test_a_source_at_the_size_that_the_configuration_asks_for(digits):
-    split, opened = digits.splits["train"], pipeline.open_examples(tiny_config(data__size=16))
+    split, opened = digits.splits["train"], loader.open_dataset(tiny_config(data__size=16))
     assert (len(opened), opened.shape, opened.classes) == (1797, (16, 16, 1), tuple("0123456789"))
     batch = opened.batch(np.arange(1797))
     np.testing.assert_array_equal(batch["images"], resize(split.images, 16))
     np.testing.assert_array_equal(batch["labels"], split.labels())
 
 
-@pytest.mark.parametrize("crop", pipeline.CROPS)
+@pytest.mark.parametrize("crop", loader.CROPS)
 def test_the_centre_is_cut_out_once_and_other_crops_whenever_an_image_is_used(digits, crop):
     whole = resize(digits.splits["train"].images[:5], 16)
-    opened = pipeline.open_examples(tiny_config(data__load_size=16, data__size=12, data__crop=crop))
+    opened = loader.open_dataset(tiny_config(data__load_size=16, data__size=12, data__crop=crop))
     expected = whole if crop == "random" else whole[:, 2:14, 2:14]
     np.testing.assert_array_equal(opened.batch(np.arange(5))["images"], expected)
 
 
 def test_wrong_sources_are_named():
     with raises_user_error(UserError, match="config.data.source 'digit': did you mean digits"):
-        pipeline.open_examples(tiny_config(data__source="digit"))
+        loader.open_dataset(tiny_config(data__source="digit"))
     with raises_user_error(UserError, match=r"it has 1 channels, not config\.data\.channels=2"):
-        pipeline.open_examples(tiny_config(data__channels=2))
+        loader.open_dataset(tiny_config(data__channels=2))
 
 
 @pytest.mark.parametrize(
@@ -99,21 +99,21 @@ def test_wrong_sources_are_named():
 )
 def test_an_unknown_name_is_answered_with_the_nearest(setting, value, hint):
     with raises_user_error(UserError, match=rf"config\.data\.{setting} '{value}': did you mean {hint}\?"):
-        pipeline.open_examples(tiny_config(**{f"data__{setting}": value}))
+        loader.open_dataset(tiny_config(**{f"data__{setting}": value}))
 
 
 @law
-@given(size=st.integers(1, 20), load_size=st.integers(0, 20), crop=st.sampled_from(pipeline.CROPS))
+@given(size=st.integers(1, 20), load_size=st.integers(0, 20), crop=st.sampled_from(loader.CROPS))
 def test_a_crop_has_to_lie_in_the_image(size, load_size, crop):
     """A load_size of 0 is the size itself, of which there is but one crop."""
     config = tiny_config(data__split="train[:3]", data__size=size, data__load_size=load_size, data__crop=crop)
     if (load_size or size) > size or (crop == "centre" and load_size in (0, size)):
-        assert pipeline.open_examples(config).shape == (load_size if crop == "random" else size,) * 2 + (1,)
+        assert loader.open_dataset(config).shape == (load_size if crop == "random" else size,) * 2 + (1,)
         return
     with raises_user_error(
         UserError, match=rf"load_size={load_size} should be .* {crop} crop cuts config.data.size={size} "
     ):
-        pipeline.open_examples(config)
+        loader.open_dataset(config)
 
 
 # Worlds
@@ -124,32 +124,32 @@ def ring_config(**settings):
 
 
 @pytest.fixture(scope="module")
-def ring() -> cache.Examples:
-    return pipeline.open_examples(ring_config())
+def ring() -> cache.ArrayDataset:
+    return loader.open_dataset(ring_config())
 
 
 def test_a_world_is_opened_as_points(ring):
-    points, labels = WORLDS["ring"].sample(TRAIN_SEED, TRAIN_EXAMPLES)
+    points, labels = MIXTURES["ring"].sample(TRAIN_SEED, TRAIN_EXAMPLES)
     assert (len(ring), ring.shape, ring.classes) == (TRAIN_EXAMPLES, (2,), tuple("01234567"))
     batch = ring.batch(np.arange(TRAIN_EXAMPLES))
     assert_same_bits(batch, {"images": points, "labels": labels})
 
 
 def test_the_digest_of_a_world_is_that_of_its_points(ring):
-    assert ring.digest == cache.held(ring.images, ring.labels, ring.classes).digest
+    assert ring.digest == cache.from_arrays(ring.images, ring.labels, ring.classes).digest
     assert len(ring.digest) == 32
     some = [
-        pipeline.open_examples(ring_config(data__split="train[:9]", data__source=f"world:{name}")) for name in WORLDS
+        loader.open_dataset(ring_config(data__split="train[:9]", data__source=f"world:{name}")) for name in MIXTURES
     ]
-    again = pipeline.open_examples(ring_config(data__split="train[:9]"))
+    again = loader.open_dataset(ring_config(data__split="train[:9]"))
     assert again.digest in {one.digest for one in some}
-    assert len({ring.digest, *(one.digest for one in some)}) == 1 + len(WORLDS)
+    assert len({ring.digest, *(one.digest for one in some)}) == 1 + len(MIXTURES)
 
 
 def test_splits_and_classes_of_a_world(ring):
-    tenth = pipeline.open_examples(ring_config(data__split="train[:10%]"))
+    tenth = loader.open_dataset(ring_config(data__split="train[:10%]"))
     assert_same_bits(tenth.batch(np.arange(len(tenth))), ring.batch(np.arange(TRAIN_EXAMPLES // 10)))
-    few = pipeline.open_examples(ring_config(data__split="train[:10%]", data__classes=("6,2",)))
+    few = loader.open_dataset(ring_config(data__split="train[:10%]", data__classes=("6,2",)))
     places = np.flatnonzero(np.isin(tenth.labels, (2, 6)))
     assert few.classes == ("2", "6")
     np.testing.assert_array_equal(few.images, tenth.images[places])
@@ -160,16 +160,16 @@ def test_splits_and_classes_of_a_world(ring):
 def test_the_points_of_a_world_reach_a_step_as_they_are(feed):
     """Whatever is asked of images: neither cropped nor flipped nor moved to another range."""
     config = ring_config(data__split="train[:50]", data__feed=feed, data__crop="random", data__flip=True)
-    examples = pipeline.open_examples(config)
-    made = pipeline.feed(config, examples, 2**30)
-    inputs = made.take(2, 1)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), made.like(1)) == jax.tree.map(
+    examples = loader.open_dataset(config)
+    made = loader.make_loader(config, examples, 2**30)
+    inputs = made.inputs_at(2, 1)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), made.input_spec(1)) == jax.tree.map(
         lambda x: (x.shape, x.dtype), inputs
     )
-    load = quick_jit(pipeline.loader(config, made))
+    load = quick_jit(loader.make_batch_fn(config, made))
     batch = load(made.data, jax.tree.map(lambda x: x[0], inputs), np.uint32(0), np.int32(2))
     made.close()
     indices = order.batch_indices(0, 2, 8, 50)
     assert_same_bits(jax.tree.map(np.asarray, batch), jax.tree.map(lambda x: x[None], examples.batch(indices)))
     kind = "resident" if feed == "resident" else "streaming, no worker processes"
-    assert pipeline.summary(made) == f"50 points in 2 dimensions, 8 classes (0, 1, 2, 3, 4, 5, 6, 7); {kind}"
+    assert loader.summary(made) == f"50 points in 2 dimensions, 8 classes (0, 1, 2, 3, 4, 5, 6, 7); {kind}"

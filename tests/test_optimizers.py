@@ -7,7 +7,7 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
-from jaxgan.optimizers import DECOUPLED, OPTIMIZERS, SCHEDULES, optimizer, schedule
+from jaxgan.core.optimizers import DECOUPLED, OPTIMIZERS, SCHEDULES, optimizer, schedule
 
 RATE = 0.03
 

@@ -14,7 +14,7 @@ from experiments import assert_same_bits, leaves, raises_user_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxgan import parallel
+from jaxgan.core import devices
 from jaxgan.errors import UserError
 
 METRICS = "[1]"  # where the metrics stand in what the steps return
@@ -132,11 +132,11 @@ def test_each_device_is_sent_its_share_alone(found):
 def test_one_device_changes_nothing(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     tree = {"a": np.arange(6.0, dtype=np.float32).reshape(2, 3)}
-    assert parallel.axis_name() is None
-    assert_same_bits(parallel.replicate(tree), tree)
-    assert parallel.unreplicate(tree) is tree
-    assert_same_bits(parallel.put(tree, 1), tree)
-    parallel.check_batch(7)
+    assert devices.axis_name() is None
+    assert_same_bits(devices.replicate(tree), tree)
+    assert devices.unreplicate(tree) is tree
+    assert_same_bits(devices.shard_batch(tree, 1), tree)
+    devices.check_batch(7)
 
 
 COUNTS = st.integers(2, 5)
@@ -154,7 +154,7 @@ def machine(monkeypatch, tmp_path):
         monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": 2**20}.__getitem__)
         if container is not None:
             (tmp_path / "memory.max").write_text(container + "\n")
-        monkeypatch.setattr(parallel, "Path", lambda place: tmp_path / Path(place).name)
+        monkeypatch.setattr(devices, "Path", lambda place: tmp_path / Path(place).name)
 
     return make_up
 
@@ -166,9 +166,9 @@ def machine(monkeypatch, tmp_path):
 def test_data_may_take_a_quarter_of_a_device_s_memory(machine, count, container, host):
     """Devices that do not tell what they have, as CPUs, share what the machine and the container leave them."""
     machine(count, 2**33, container)
-    assert parallel.room_for_data() == 2**31
+    assert devices.resident_data_limit() == 2**31
     machine(count, None, container)
-    assert parallel.room_for_data() == host // count // 4
+    assert devices.resident_data_limit() == host // count // 4
 
 
 @law
@@ -177,12 +177,12 @@ def test_a_batch_is_refused_exactly_if_the_devices_do_not_divide_it(count, batch
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "device_count", lambda: count)
         if batch_size % count == 0:
-            parallel.check_batch(batch_size)
+            devices.check_batch(batch_size)
             return
         with raises_user_error(UserError, match=f"config.batch_size={batch_size} .* {count} devices") as raised:
-            parallel.check_batch(batch_size)
+            devices.check_batch(batch_size)
         advised = [int(word) for word in str(raised.value).rpartition("make it ")[2].split(" or ")]
         for size in advised:
-            parallel.check_batch(size)
+            devices.check_batch(size)
         near = [size for size in range(1, 60) if size % count == 0 and abs(size - batch_size) < count]
         assert advised == near

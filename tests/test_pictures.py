@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from experiments import POINTS, quick_jit, tiny_config
 
-from jaxgan import config as configuration
-from jaxgan import experiment, images, pictures, plots, population, sampling
-from jaxgan.data.worlds import WORLDS
+from jaxgan import sampling
+from jaxgan.core import experiment, population
+from jaxgan.core import settings as configuration
+from jaxgan.data.gaussian_mixtures import MIXTURES
 from jaxgan.metrics import mixtures
+from jaxgan.viz import grid, mixture, snapshot
 
 LINE = POINTS | {"data__source": "world:gaussian1d"}
 TOLD = {"conditioning__generator": "concat", "conditioning__discriminator": "concat"}
@@ -19,15 +21,15 @@ TOLD = {"conditioning__generator": "concat", "conditioning__discriminator": "con
 @functools.cache
 def made(classes: int = 0, **settings):
     """An experiment and its first state."""
-    gan = experiment.build(tiny_config(**settings), classes)
-    return gan, quick_jit(lambda: population.create(gan))()
+    exp = experiment.build(tiny_config(**settings), classes)
+    return exp, quick_jit(lambda: population.create(exp))()
 
 
-def of_seed(gan, variables, seed: int, count: int, labels=None) -> np.ndarray:
+def of_seed(exp, variables, seed: int, count: int, labels=None) -> np.ndarray:
     """What the generator makes of a seed's first latents."""
-    latents = sampling.latents(seed, count, gan.config.latent_dim)
+    latents = sampling.latents(seed, count, exp.config.latent_dim)
     return sampling.generate(
-        gan.networks["generator"], variables, latents, sampling.conditions(gan, seed, count, labels)
+        exp.networks["generator"], variables, latents, sampling.conditions(exp, seed, count, labels)
     )
 
 
@@ -35,70 +37,70 @@ def of_seed(gan, variables, seed: int, count: int, labels=None) -> np.ndarray:
 
 
 def test_a_grid_is_of_the_seed_s_first_latents():
-    gan, state = made(sample_grid=6, seed=3)
-    picture, scores = pictures.draw(gan, state, 0)
-    np.testing.assert_array_equal(picture, images.grid(of_seed(gan, state.ema["generator"], 3, 6)))
+    exp, state = made(sample_grid=6, seed=3)
+    picture, scores = snapshot.draw(exp, state, 0)
+    np.testing.assert_array_equal(picture, grid.image_grid(of_seed(exp, state.ema["generator"], 3, 6)))
     assert scores == {}
 
 
 @pytest.mark.parametrize(("count", "columns"), [(7, 3), (3, 3), (2, None)])
 def test_few_classes_have_a_column_each(count, columns):
-    gan, state = made(classes=3, sample_grid=count, **TOLD)
+    exp, state = made(classes=3, sample_grid=count, **TOLD)
     labels = np.arange(count, dtype=np.int32) % 3
-    expected = images.grid(of_seed(gan, state.ema["generator"], 0, count, labels), columns)
-    np.testing.assert_array_equal(pictures.draw(gan, state, 0)[0], expected)
+    expected = grid.image_grid(of_seed(exp, state.ema["generator"], 0, count, labels), columns)
+    np.testing.assert_array_equal(snapshot.draw(exp, state, 0)[0], expected)
 
 
 def test_many_classes_make_a_square():
-    gan, state = made(classes=pictures.MOST_COLUMNS + 1, sample_grid=20, **TOLD)
+    exp, state = made(classes=snapshot.MOST_COLUMNS + 1, sample_grid=20, **TOLD)
     labels = np.arange(20, dtype=np.int32) % 17
-    expected = images.grid(of_seed(gan, state.ema["generator"], 0, 20, labels))
-    np.testing.assert_array_equal(pictures.draw(gan, state, 0)[0], expected)
+    expected = grid.image_grid(of_seed(exp, state.ema["generator"], 0, 20, labels))
+    np.testing.assert_array_equal(snapshot.draw(exp, state, 0)[0], expected)
 
 
 @pytest.mark.parametrize(("grid", "each"), [(7, 3), (1, 1)])
 def test_each_member_of_a_population_has_a_row(grid, each):
-    gan, state = made(sample_grid=grid, population=2, seed=3)
+    exp, state = made(sample_grid=grid, population=2, seed=3)
     rows = [
-        of_seed(gan, member.ema["generator"], seed, each)
-        for member, seed in zip(population.members(gan, state), (3, 4), strict=True)
+        of_seed(exp, member.ema["generator"], seed, each)
+        for member, seed in zip(population.members(exp, state), (3, 4), strict=True)
     ]
-    picture, _ = pictures.draw(gan, state, 0)
-    np.testing.assert_array_equal(picture, images.grid(np.concatenate(rows), each))
+    picture, _ = snapshot.draw(exp, state, 0)
+    np.testing.assert_array_equal(picture, grid.image_grid(np.concatenate(rows), each))
 
 
 # Worlds
 
 
 def test_a_world_is_drawn_and_scored_by_the_same_samples():
-    gan, state = made(sample_grid=40, **POINTS)
-    points, world = of_seed(gan, state.ema["generator"], 0, 40), WORLDS["ring"]
-    picture, scores = pictures.draw(gan, state, 1234)
-    np.testing.assert_array_equal(picture, plots.scatter(world, points, "ring, step 1,234"))
-    assert scores == pictures.scores(world, points[None])
+    exp, state = made(sample_grid=40, **POINTS)
+    points, world = of_seed(exp, state.ema["generator"], 0, 40), MIXTURES["ring"]
+    picture, scores = snapshot.draw(exp, state, 1234)
+    np.testing.assert_array_equal(picture, mixture.scatter(world, points, "ring, step 1,234"))
+    assert scores == snapshot.scores(world, points[None])
 
 
 def test_each_member_is_scored_by_all_samples():
-    gan, state = made(sample_grid=40, population=2, seed=3, **POINTS)
+    exp, state = made(sample_grid=40, population=2, seed=3, **POINTS)
     points = np.stack(
-        [of_seed(gan, own.ema["generator"], 3 + i, 40) for i, own in enumerate(population.members(gan, state))]
+        [of_seed(exp, own.ema["generator"], 3 + i, 40) for i, own in enumerate(population.members(exp, state))]
     )
-    picture, scores = pictures.draw(gan, state, 7)
-    np.testing.assert_array_equal(picture, plots.population(WORLDS["ring"], points, "ring, step 7"))
-    assert scores == pictures.scores(WORLDS["ring"], points)
+    picture, scores = snapshot.draw(exp, state, 7)
+    np.testing.assert_array_equal(picture, mixture.population(MIXTURES["ring"], points, "ring, step 7"))
+    assert scores == snapshot.scores(MIXTURES["ring"], points)
 
 
 def test_a_line_is_drawn_with_what_the_discriminator_makes_of_it():
-    gan, state = made(sample_grid=40, **LINE)
-    world = WORLDS["gaussian1d"]
+    exp, state = made(sample_grid=40, **LINE)
+    world = MIXTURES["gaussian1d"]
     judged = state.networks["discriminator"].variables.collections()
-    line = jnp.asarray(plots.grid(world))
-    logits = gan.networks["discriminator"].apply(judged, line, None, train=False).logits
-    outputs = pictures.discriminator_outputs(gan, state, world)
+    line = jnp.asarray(mixture.grid(world))
+    logits = exp.networks["discriminator"].apply(judged, line, None, train=False).logits
+    outputs = snapshot.discriminator_outputs(exp, state, world)
     np.testing.assert_allclose(outputs, 1 / (1 + np.exp(-np.float64(logits))), rtol=1e-5)
-    points = of_seed(gan, state.ema["generator"], 0, 40)
+    points = of_seed(exp, state.ema["generator"], 0, 40)
     np.testing.assert_array_equal(
-        pictures.draw(gan, state, 0)[0], plots.densities(world, points, outputs, "gaussian1d, step 0")
+        snapshot.draw(exp, state, 0)[0], mixture.densities(world, points, outputs, "gaussian1d, step 0")
     )
 
 
@@ -114,27 +116,29 @@ def test_a_line_is_drawn_with_what_the_discriminator_makes_of_it():
     ],
 )
 def test_a_discriminator_is_shown_where_it_gives_probabilities_of_points(settings, shown):
-    gan, state = made(classes=1, **LINE | settings)
-    assert (pictures.discriminator_outputs(gan, state, WORLDS["gaussian1d"]) is not None) == shown
+    exp, state = made(classes=1, **LINE | settings)
+    assert (snapshot.discriminator_outputs(exp, state, MIXTURES["gaussian1d"]) is not None) == shown
 
 
 def test_real_points_are_drawn_as_the_generated_are():
     for name, settings in (("ring", POINTS), ("gaussian1d", LINE)):
-        world = WORLDS[name]
+        world = MIXTURES[name]
         points, _ = world.sample(0, 30)
-        drawn = pictures.of_examples(made(**settings)[0], points)
-        whole = plots.scatter(world, points, "real") if world.dim == 2 else plots.densities(world, points, None, "real")
+        drawn = snapshot.of_examples(made(**settings)[0], points)
+        whole = (
+            mixture.scatter(world, points, "real") if world.dim == 2 else mixture.densities(world, points, None, "real")
+        )
         np.testing.assert_array_equal(drawn, whole)
 
 
 # Scores
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", MIXTURES)
 def test_scores_of_one_run_are_those_of_its_samples(name):
-    world = WORLDS[name]
+    world = MIXTURES[name]
     samples = world.sample(3, 200)[0]
-    found = pictures.scores(world, samples[None])
+    found = snapshot.scores(world, samples[None])
     expected = {}
     if world.dim == 1:
         quantiles = world.quantiles(200)
@@ -150,10 +154,10 @@ def test_scores_of_one_run_are_those_of_its_samples(name):
 
 @pytest.mark.parametrize("name", ["ring", "gaussian1d", "mixture1d"])
 def test_scores_of_a_population_are_means_with_standard_errors(name):
-    world = WORLDS[name]
+    world = MIXTURES[name]
     samples = np.stack([(1 + seed / 50) * world.sample(seed, 100)[0] for seed in range(3)])
-    own = [pictures.scores(world, samples[i : i + 1]) for i in range(3)]
-    found = pictures.scores(world, samples)
+    own = [snapshot.scores(world, samples[i : i + 1]) for i in range(3)]
+    found = snapshot.scores(world, samples)
     names = [score for score in own[0] if not score.endswith("_perfect")]
     assert found.keys() == own[0].keys() | {f"{score}_se" for score in names}
     for score in names:
@@ -164,12 +168,12 @@ def test_scores_of_a_population_are_means_with_standard_errors(name):
 
 
 def test_samples_that_are_not_finite_leave_nothing_to_tell():
-    world = WORLDS["gaussian1d"]
+    world = MIXTURES["gaussian1d"]
     samples = world.sample(0, 50)[0]
     samples[7] = np.nan
-    assert pictures.scores(world, samples[None]) == {}
-    assert pictures.scores(world, np.stack([samples, world.sample(1, 50)[0]])) == {}
-    assert pictures.told({}) == ""
+    assert snapshot.scores(world, samples[None]) == {}
+    assert snapshot.scores(world, np.stack([samples, world.sample(1, 50)[0]])) == {}
+    assert snapshot.format_scores({}) == ""
 
 
 def test_scores_as_a_line_of_text():
@@ -180,19 +184,19 @@ def test_scores_as_a_line_of_text():
         "high_quality": 0.98765,
         "high_quality_perfect": 1.0,
     }
-    assert pictures.told(values) == "modes 7.5 ± 0.25 (perfect 8), high_quality 0.9877 (perfect 1)"
+    assert snapshot.format_scores(values) == "modes 7.5 ± 0.25 (perfect 8), high_quality 0.9877 (perfect 1)"
 
 
 def test_a_member_of_a_population_is_drawn_as_it_would_be_alone():
     config = tiny_config(sample_grid=6, population=2, seed=3)
-    gan = experiment.build(config)
-    state = quick_jit(lambda: population.create(gan))()
-    together = pictures.draw(gan, state, 0)[0]
+    exp = experiment.build(config)
+    state = quick_jit(lambda: population.create(exp))()
+    together = snapshot.draw(exp, state, 0)[0]
     for index, (own, member) in enumerate(
-        zip(configuration.members(config), population.members(gan, state), strict=True)
+        zip(configuration.members(config), population.members(exp, state), strict=True)
     ):
         own.sample_grid = 3
         alone = experiment.build(own)
-        row = images.grid(of_seed(alone, member.ema["generator"], own.seed, 3), 3)
+        row = grid.image_grid(of_seed(alone, member.ema["generator"], own.seed, 3), 3)
         top = index * (row.shape[0] - 2)
         np.testing.assert_array_equal(together[top : top + row.shape[0]], row)

@@ -11,9 +11,9 @@ from experiments import quick_jit, raises_user_error, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxgan import keys
-from jaxgan.data import cache, order, pipeline, sources
-from jaxgan.data.cache import Undecoded
+from jaxgan.core import rng
+from jaxgan.data import cache, loader, order, sources
+from jaxgan.data.cache import LazyDataset
 from jaxgan.data.decode import Transform
 from jaxgan.data.selection import Selection
 from jaxgan.errors import UserError
@@ -25,25 +25,25 @@ CHANGED = {"data__load_size": SIZE, "data__size": CROPPED, "data__crop": "random
 KINDS = ("resident", "streaming", "undecoded")
 
 
-def undecoded(count: int = COUNT) -> Undecoded:
+def undecoded(count: int = COUNT) -> LazyDataset:
     """Made-up images of some pixels, which are made smaller on reading; image i has the label i."""
     images = np.random.default_rng(0).integers(0, 256, (count, *STORED, 3), np.uint8)
     split = sources.Arrays(images, np.arange(count, dtype=np.int32))
     selection = Selection("made-up", ((split, 0, count),), (), None, "made-up")
-    return Undecoded(selection, Transform(SIZE, SIZE, 3, True))
+    return LazyDataset(selection, Transform(SIZE, SIZE, 3, True))
 
 
 @functools.cache
-def decoded() -> cache.Examples:
+def decoded() -> cache.ArrayDataset:
     return cache.in_memory(undecoded(), skip_bad=False)
 
 
 def make_feed(kind: str, repeats: int = 1, workers: int = 0, batch_size: int = 4, **part):
     """A feed over the made-up images; `part` tells which process of how many reads it."""
-    plan = pipeline.Order(3, batch_size, repeats, COUNT, **part)
+    plan = loader.BatchSampler(3, batch_size, repeats, COUNT, **part)
     if kind == "resident":
-        return pipeline.ResidentFeed(decoded(), plan)
-    return pipeline.StreamingFeed(decoded() if kind == "streaming" else undecoded(), plan, workers)
+        return loader.DeviceLoader(decoded(), plan)
+    return loader.PrefetchLoader(decoded() if kind == "streaming" else undecoded(), plan, workers)
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +64,13 @@ def feeds():
 @functools.cache
 def compiled_loader(kind: str, **changes):
     """What `loader` makes for a kind of feed."""
-    return quick_jit(pipeline.loader(tiny_config(**({"data__size": SIZE} | changes)), make_feed(kind)))
+    return quick_jit(loader.make_batch_fn(tiny_config(**({"data__size": SIZE} | changes)), make_feed(kind)))
 
 
 def loaded(feed, step: int, count: int, **changes) -> dict[str, np.ndarray]:
     """The batches of some steps, as the training steps get them: arrays [count, repeats, batch, ...]."""
-    load = compiled_loader("resident" if isinstance(feed, pipeline.ResidentFeed) else "streaming", **changes)
-    inputs = feed.take(step, count)
+    load = compiled_loader("resident" if isinstance(feed, loader.DeviceLoader) else "streaming", **changes)
+    inputs = feed.inputs_at(step, count)
     one = lambda k: load(feed.data, jax.tree.map(lambda array: array[k], inputs), np.uint32(3), np.int32(step + k))  # noqa: E731
     return jax.tree.map(lambda *parts: np.stack(parts), *map(one, range(count)))
 
@@ -87,25 +87,25 @@ def assert_equal(actual: dict, expected: dict) -> None:
 
 def test_every_pixel_value_survives_the_way_to_floats_and_back():
     pixels = jnp.arange(256, dtype=jnp.uint8)
-    floats = pipeline.to_float(pixels)
-    np.testing.assert_array_equal(pipeline.to_pixels(floats), pixels)
+    floats = loader.to_float(pixels)
+    np.testing.assert_array_equal(loader.to_pixels(floats), pixels)
     np.testing.assert_array_equal(floats[jnp.asarray([0, 255])], [-1, 1])
     np.testing.assert_allclose(np.diff(floats), np.full(255, 2 / 255), rtol=1e-4)
 
 
 def test_floats_are_rounded_to_the_nearest_pixel_and_clipped():
     floats = jnp.asarray([-2.0, -1.0, 0.0 + 0.4 / 127.5, 1.0, 9.0])
-    np.testing.assert_array_equal(pipeline.to_pixels(floats), [0, 0, 128, 255, 255])
-    levels = pipeline.to_float(jnp.arange(256, dtype=jnp.uint8))
+    np.testing.assert_array_equal(loader.to_pixels(floats), [0, 0, 128, 255, 255])
+    levels = loader.to_float(jnp.arange(256, dtype=jnp.uint8))
     for shift in (-0.4, 0.4):
-        np.testing.assert_array_equal(pipeline.to_pixels(levels + shift / 127.5), np.arange(256))
+        np.testing.assert_array_equal(loader.to_pixels(levels + shift / 127.5), np.arange(256))
 
 
 # Which feed
 
 
 def feed_of(examples, room: int, **changes):
-    return pipeline.feed(tiny_config(data__channels=3, data__size=SIZE, **changes), examples, room)
+    return loader.make_loader(tiny_config(data__channels=3, data__size=SIZE, **changes), examples, room)
 
 
 BYTES = COUNT * SIZE * SIZE * 3
@@ -115,16 +115,16 @@ BYTES = COUNT * SIZE * SIZE * 3
 @pytest.mark.parametrize(
     ("asked", "room", "kind"),
     [
-        ("auto", BYTES, pipeline.ResidentFeed),
-        ("auto", BYTES - 1, pipeline.StreamingFeed),
-        ("resident", 0, pipeline.ResidentFeed),
-        ("streaming", 2**40, pipeline.StreamingFeed),
+        ("auto", BYTES, loader.DeviceLoader),
+        ("auto", BYTES - 1, loader.PrefetchLoader),
+        ("resident", 0, loader.DeviceLoader),
+        ("streaming", 2**40, loader.PrefetchLoader),
     ],
 )
 def test_what_fits_is_resident_unless_told_otherwise(source, asked, room, kind):
     feed = feed_of(source(), room, data__feed=asked)
     assert type(feed) is kind
-    if kind is pipeline.ResidentFeed:
+    if kind is loader.DeviceLoader:
         assert_equal(feed.data, decoded().batch(np.arange(COUNT)))
     else:
         assert feed.data == {}
@@ -135,17 +135,17 @@ def test_what_was_never_looked_at_as_a_whole_cannot_be_skipped_in_a_stream():
     skip = {"data__on_bad_image": "skip"}
     with raises_user_error(UserError, match=r"config\.data\.on_bad_image=skip needs config\.data\.cache=True"):
         feed_of(undecoded(), 0, data__feed="streaming", **skip)
-    assert type(feed_of(undecoded(), 0, data__feed="resident", **skip)) is pipeline.ResidentFeed
-    assert type(feed_of(decoded(), 0, data__feed="streaming", **skip)) is pipeline.StreamingFeed
+    assert type(feed_of(undecoded(), 0, data__feed="resident", **skip)) is loader.DeviceLoader
+    assert type(feed_of(decoded(), 0, data__feed="streaming", **skip)) is loader.PrefetchLoader
     digits = tiny_config(data__feed="streaming", **skip)  # of which there is no cache
-    assert type(pipeline.feed(digits, pipeline.open_examples(digits), 0)) is pipeline.StreamingFeed
+    assert type(loader.make_loader(digits, loader.open_dataset(digits), 0)) is loader.PrefetchLoader
 
 
 def test_processes_are_worth_their_while_where_images_are_decoded(monkeypatch):
     files = sources.Files(["a.png"] * 11, np.zeros(11, np.int32))
     encoded = dataclasses.replace(undecoded(), selection=Selection("a", ((files, 0, 11),), (), None, ""))
-    for cores, expected in ((1, 1), (3, 3), (64, pipeline.MOST_WORKERS)):
-        monkeypatch.setattr(pipeline.workers, "cores", lambda cores=cores: cores)
+    for cores, expected in ((1, 1), (3, 3), (64, loader.MOST_WORKERS)):
+        monkeypatch.setattr(loader.workers, "cores", lambda cores=cores: cores)
         assert feed_of(encoded, 0).processes == expected
         assert feed_of(undecoded(), 0).processes == feed_of(decoded(), 0).processes == 0
     for asked in (0, 1, 20):
@@ -158,8 +158,8 @@ def test_processes_are_worth_their_while_where_images_are_decoded(monkeypatch):
 def test_two_dispatches_are_read_ahead_unless_memory_is_short(steps, repeats, most):
     config = tiny_config(data__feed="streaming", discriminator_steps=repeats)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "MOST_AHEAD", most)
-        ahead = pipeline.feed(config, decoded(), 0, steps).ahead
+        patch.setattr(loader, "MOST_AHEAD", most)
+        ahead = loader.make_loader(config, decoded(), 0, steps).ahead
     size = config.batch_size * SIZE * SIZE * 3
     assert 2 <= ahead <= 2 * steps * repeats
     assert ahead * size <= max(most, 2 * size)
@@ -169,19 +169,19 @@ def test_two_dispatches_are_read_ahead_unless_memory_is_short(steps, repeats, mo
 def test_the_feed_of_an_experiment():
     split = sources.digits("").splits["train"]
     config = tiny_config(discriminator_steps=2, seed=9)
-    feed = pipeline.feed(config, pipeline.open_examples(config), room=2**30)
-    assert feed.take(0, 3).shape == (3, 2, 8)
-    np.testing.assert_array_equal(feed.take(0, 1)[0, 0], order.batch_indices(9, 0, 8, 1797))
+    feed = loader.make_loader(config, loader.open_dataset(config), room=2**30)
+    assert feed.inputs_at(0, 3).shape == (3, 2, 8)
+    np.testing.assert_array_equal(feed.inputs_at(0, 1)[0, 0], order.batch_indices(9, 0, 8, 1797))
     np.testing.assert_array_equal(feed.data["images"], split.images)
     np.testing.assert_array_equal(feed.data["labels"], split.labels())
 
 
 def test_a_line_tells_what_is_fed_and_how():
     config = tiny_config()
-    digits = pipeline.feed(config, pipeline.open_examples(config), room=2**30)
-    assert pipeline.summary(digits) == "1,797 images, 8x8x1, 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9); resident"
-    assert pipeline.summary(make_feed("undecoded")) == "11 images, 6x6x3; streaming, no worker processes"
-    assert pipeline.summary(make_feed("undecoded", workers=2)) == "11 images, 6x6x3; streaming, 2 worker processes"
+    digits = loader.make_loader(config, loader.open_dataset(config), room=2**30)
+    assert loader.summary(digits) == "1,797 images, 8x8x1, 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9); resident"
+    assert loader.summary(make_feed("undecoded")) == "11 images, 6x6x3; streaming, no worker processes"
+    assert loader.summary(make_feed("undecoded", workers=2)) == "11 images, 6x6x3; streaming, 2 worker processes"
 
 
 # The same bytes
@@ -191,8 +191,8 @@ def test_a_line_tells_what_is_fed_and_how():
 @given(step=st.integers(0, 50), count=st.integers(1, 5), repeats=st.integers(1, 3))
 def test_positions_of_many_steps_are_those_of_single_ones(step, count, repeats):
     feed = make_feed("resident", repeats)
-    positions = feed.take(step, count)
-    single = np.concatenate([feed.take(t, 1) for t in range(step, step + count)])
+    positions = feed.inputs_at(step, count)
+    single = np.concatenate([feed.inputs_at(t, 1) for t in range(step, step + count)])
     assert (positions.shape, positions.dtype) == ((count, repeats, 4), np.int32)
     np.testing.assert_array_equal(positions, single)
 
@@ -201,16 +201,16 @@ def test_positions_of_many_steps_are_those_of_single_ones(step, count, repeats):
 def test_the_steps_go_through_the_data_in_order(feeds, repeats):
     """No batch is read twice or left out, however many a step takes; the labels of a stream tell its examples."""
     expected = np.concatenate([order.batch_indices(3, t, 4, COUNT) for t in range(6 * repeats)])
-    np.testing.assert_array_equal(feeds("resident", repeats).take(0, 6).ravel(), expected)
+    np.testing.assert_array_equal(feeds("resident", repeats).inputs_at(0, 6).ravel(), expected)
     for kind in ("streaming", "undecoded"):
-        np.testing.assert_array_equal(feeds(kind, repeats).take(0, 6)["labels"].ravel(), expected)
+        np.testing.assert_array_equal(feeds(kind, repeats).inputs_at(0, 6)["labels"].ravel(), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_load_gathers_the_bytes_that_lie_at_the_positions(feeds, kind):
     batch = loaded(feeds(kind, 2), 1, 1)
-    positions = make_feed("resident", 2).take(1, 1)
-    np.testing.assert_array_equal(pipeline.to_pixels(jnp.asarray(batch["images"][0])), decoded().images[positions[0]])
+    positions = make_feed("resident", 2).inputs_at(1, 1)
+    np.testing.assert_array_equal(loader.to_pixels(jnp.asarray(batch["images"][0])), decoded().images[positions[0]])
     np.testing.assert_array_equal(batch["labels"], positions)
     assert batch["images"].shape == (1, 2, 4, SIZE, SIZE, 3)
     assert batch["images"].dtype == jnp.float32
@@ -234,11 +234,11 @@ def test_a_stream_s_batches_are_a_matter_of_the_step_alone(feeds, jumps):
     """To and fro, on from where it stopped, over the ends of epochs: as one reading from the beginning has it."""
     feed = feeds("undecoded", 2)
     feed.close()
-    whole = feed.take(0, 40)
+    whole = feed.inputs_at(0, 40)
     for step, count in jumps:
         for start in (step, step + count):  # a jump, and what follows
             expected = {name: array[start : start + count] for name, array in whole.items()}
-            assert_equal(feed.take(start, count), expected)
+            assert_equal(feed.inputs_at(start, count), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -247,9 +247,9 @@ def test_what_is_like_the_inputs_has_their_shapes(kind, part):
     """The step is compiled for it, before anything is read."""
     feed = make_feed(kind, 2, **part)
     shapes = lambda tree: jax.tree.map(lambda array: (array.shape, array.dtype), tree)  # noqa: E731
-    taken = feed.take(3, 5)
+    taken = feed.inputs_at(3, 5)
     feed.close()
-    assert shapes(feed.like(5)) == shapes(taken)
+    assert shapes(feed.input_spec(5)) == shapes(taken)
     assert all(leaf.shape[:3] == (5, 2, 4 // part.get("processes", 1)) for leaf in jax.tree.leaves(taken))
 
 
@@ -257,7 +257,7 @@ def test_worker_processes_read_the_same_batches(feeds):
     feed = make_feed("undecoded", repeats=2, workers=2)
     try:
         for step in (5, 8):
-            assert_equal(feed.take(step, 3), feeds("undecoded", 2).take(step, 3))
+            assert_equal(feed.inputs_at(step, 3), feeds("undecoded", 2).inputs_at(step, 3))
     finally:
         feed.close()
 
@@ -271,7 +271,7 @@ def test_worker_processes_read_the_same_batches(feeds):
     number=st.integers(0, 30),
 )
 def test_the_parts_of_the_processes_are_the_global_batch(share, processes, examples, seed, number):
-    plan = functools.partial(pipeline.Order, seed, share * processes, 1, examples)
+    plan = functools.partial(loader.BatchSampler, seed, share * processes, 1, examples)
     parts = [plan(process=process, processes=processes).batch(number) for process in range(processes)]
     assert [len(part) for part in parts] == [share] * processes
     np.testing.assert_array_equal(np.concatenate(parts), plan().batch(number))
@@ -302,11 +302,11 @@ def test_what_the_processes_load_is_the_global_batch(feeds, kind, processes):
 )
 def test_each_member_reads_what_it_would_read_alone(seed, members, repeats, processes, examples, step):
     part = {"process": processes - 1, "processes": processes}
-    plan = pipeline.Order(seed, 4, repeats, examples, members=members, **part)
+    plan = loader.BatchSampler(seed, 4, repeats, examples, members=members, **part)
     assert plan.per_step == ((members, repeats) if members > 1 else (repeats,))
     assert plan.batch_axis == (3 if members > 1 else 2)
     for member in range(members):
-        alone = pipeline.Order(seed + member, 4, repeats, examples, **part)
+        alone = loader.BatchSampler(seed + member, 4, repeats, examples, **part)
         for repeat in range(repeats):
             number = (step * members + member) * repeats + repeat
             np.testing.assert_array_equal(plan.batch(number), alone.batch(step * repeats + repeat))
@@ -316,23 +316,25 @@ def test_each_member_reads_what_it_would_read_alone(seed, members, repeats, proc
 @pytest.mark.parametrize("part", [{}, {"process": 1, "processes": 2}])
 def test_members_lie_between_the_steps_and_their_batches(kind, part):
     feed = make_feed(kind, 2, members=3, **part)
-    taken, batch = feed.take(3, 5), 4 // part.get("processes", 1)
+    taken, batch = feed.inputs_at(3, 5), 4 // part.get("processes", 1)
     feed.close()
     for leaf in jax.tree.leaves(taken):
         assert leaf.shape[:4] == (5, 3, 2, batch)
         assert leaf.shape[feed.order.batch_axis] == batch
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), feed.like(5)) == jax.tree.map(lambda x: (x.shape, x.dtype), taken)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), feed.input_spec(5)) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), taken
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_member_takes_is_what_a_run_with_its_seed_takes(kind):
     """The labels of a stream tell its examples."""
     feed = make_feed(kind, 2, members=3)
-    taken = feed.take(4, 3)
+    taken = feed.inputs_at(4, 3)
     feed.close()
     found = taken if kind == "resident" else taken["labels"]
     for member in range(3):
-        alone = pipeline.ResidentFeed(decoded(), pipeline.Order(3 + member, 4, 2, COUNT)).take(4, 3)
+        alone = loader.DeviceLoader(decoded(), loader.BatchSampler(3 + member, 4, 2, COUNT)).inputs_at(4, 3)
         np.testing.assert_array_equal(found[:, member], alone)
     if kind != "resident":
         np.testing.assert_array_equal(taken["images"], decoded().images[found])
@@ -342,21 +344,21 @@ def test_what_a_member_takes_is_what_a_run_with_its_seed_takes(kind):
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 3)), min_size=2, max_size=4), st.sampled_from(KINDS))
 def test_a_population_goes_on_in_the_middle(jumps, kind):
     feed = make_feed(kind, 2, members=3)
-    whole = feed.take(0, 18)
+    whole = feed.inputs_at(0, 18)
     for step, count in jumps:
         for start in (step, step + count):  # a jump, and what follows
-            taken = feed.take(start, count)
+            taken = feed.inputs_at(start, count)
             jax.tree.map(lambda x, y, s=start, n=count: np.testing.assert_array_equal(x, y[s : s + n]), taken, whole)
     feed.close()
 
 
 def test_the_feed_of_a_population():
     config = tiny_config(data__split="train[:50]", discriminator_steps=2, seed=9, population=3)
-    examples = pipeline.open_examples(config)
+    examples = loader.open_dataset(config)
     for asked in ("resident", "streaming"):
         config.data.feed = asked
-        feed = pipeline.feed(config, examples, 2**30, steps_per_dispatch=2)
-        assert feed.order == pipeline.Order(9, 8, 2, 50, members=3)
+        feed = loader.make_loader(config, examples, 2**30, steps_per_dispatch=2)
+        assert feed.order == loader.BatchSampler(9, 8, 2, 50, members=3)
         feed.close()
     assert feed.ahead == 2 * 2 * 3 * 2  # two dispatches of two steps
 
@@ -365,8 +367,8 @@ def test_the_feed_of_a_population():
 
 SIDE, WINDOW = 7, 4
 OFFSETS = (SIDE - WINDOW + 1) ** 2
-crop = jax.jit(pipeline.random_crop, static_argnums=2)
-flip = jax.jit(pipeline.random_flip)
+crop = jax.jit(loader.random_crop, static_argnums=2)
+flip = jax.jit(loader.random_flip)
 
 
 def numbered(count: int) -> np.ndarray:
@@ -377,7 +379,7 @@ def numbered(count: int) -> np.ndarray:
 
 
 def drawn_keys(examples, step: int = 0):
-    return keys.example_keys(keys.use_key(0, step, "test"), jnp.asarray(examples))
+    return rng.example_keys(rng.stream_key(0, step, "test"), jnp.asarray(examples))
 
 
 def chi_squared(counts) -> float:
@@ -421,12 +423,12 @@ MANY = 4096
 def draws():
     """A function of seed and step: the (top, left, flipped) that the loader draws, [3, repeats, examples]."""
     config = tiny_config(data__load_size=SIDE, data__size=WINDOW, data__crop="random", data__flip=True)
-    load = quick_jit(pipeline.loader(config, make_feed("streaming")))
+    load = quick_jit(loader.make_batch_fn(config, make_feed("streaming")))
     inputs = {"images": np.stack([numbered(MANY)] * 2), "labels": np.zeros((2, MANY), np.int32)}
 
     @functools.cache
     def draw(seed: int = 0, step: int = 0) -> np.ndarray:
-        images = np.asarray(pipeline.to_pixels(load({}, inputs, np.uint32(seed), np.int32(step))["images"]))
+        images = np.asarray(loader.to_pixels(load({}, inputs, np.uint32(seed), np.int32(step))["images"]))
         first, last = images[..., 0, 0, 0], images[..., 0, WINDOW - 1, 0]
         return np.stack([*np.divmod(np.minimum(first, last), SIDE), first > last])
 
@@ -453,19 +455,19 @@ def test_each_seed_step_and_repeat_draws_anew(draws):
 def test_crops_and_flips_are_two_uses_of_randomness():
     """Each with a key of its own: with one for both they would be independent by good luck alone."""
     feed = make_feed("resident", 2)
-    positions, found = feed.take(6, 1)[0], loaded(feed, 6, 1, **CHANGED)["images"][0]
+    positions, found = feed.inputs_at(6, 1)[0], loaded(feed, 6, 1, **CHANGED)["images"][0]
     for repeat in range(2):
-        crops, flips = (keys.example_keys(keys.use_key(3, 6, use, repeat), jnp.arange(4)) for use in ("crop", "flip"))
+        crops, flips = (rng.example_keys(rng.stream_key(3, 6, use, repeat), jnp.arange(4)) for use in ("crop", "flip"))
         expected = flip(crop(decoded().images[positions[repeat]], crops, CROPPED), flips)
-        np.testing.assert_array_equal(pipeline.to_pixels(jnp.asarray(found[repeat])), expected)
+        np.testing.assert_array_equal(loader.to_pixels(jnp.asarray(found[repeat])), expected)
 
 
 def test_the_loader_draws_by_the_place_in_the_global_batch():
     """Of a batch spread over devices each gets what it gets where the batch is whole."""
     feed, count = make_feed("resident", 2, batch_size=8), 2
     whole = loaded(feed, 1, 1, **CHANGED)
-    load = pipeline.loader(tiny_config(**CHANGED), feed, "axis")
-    shares = np.stack(np.split(feed.take(1, 1)[0], count, axis=1))
+    load = loader.make_batch_fn(tiny_config(**CHANGED), feed, "axis")
+    shares = np.stack(np.split(feed.inputs_at(1, 1)[0], count, axis=1))
     mapped = jax.vmap(load, in_axes=(None, 0, None, None), axis_name="axis")
     parts = quick_jit(mapped)(feed.data, shares, np.uint32(3), np.int32(1))
     for name, array in whole.items():

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan import plots
-from jaxgan.data.worlds import WORLDS
-from jaxgan.images import save_png
+from jaxgan.data.gaussian_mixtures import MIXTURES
+from jaxgan.viz import mixture
+from jaxgan.viz.grid import save_png
 
 PLANES, LINES = ("ring", "grid"), ("gaussian1d", "mixture1d")
 BLUE, ORANGE = np.array([0, 114, 178]), np.array([230, 159, 0])  # of Okabe and Ito
 
 
 def samples_of(name, kind, count=40):
-    world = WORLDS[name]
+    world = MIXTURES[name]
     return {
         "real": world.sample(0, count)[0],
         "one": world.sample(0, 1)[0],
@@ -30,9 +30,9 @@ KINDS = ("real", "one", "equal", "far", "largest", "nan", "some infinite")
 
 def draw(name, samples, title="step 10"):
     """The picture of one world's samples, with the discriminator that knows nothing."""
-    if WORLDS[name].dim == 2:
-        return plots.scatter(WORLDS[name], samples, title)
-    return plots.densities(WORLDS[name], samples, np.full(plots.GRID, 0.5, np.float32), title)
+    if MIXTURES[name].dim == 2:
+        return mixture.scatter(MIXTURES[name], samples, title)
+    return mixture.densities(MIXTURES[name], samples, np.full(mixture.GRID, 0.5, np.float32), title)
 
 
 def near(picture, colour, tolerance=12):
@@ -40,34 +40,34 @@ def near(picture, colour, tolerance=12):
     return (abs(picture.astype(int) - colour) <= tolerance).all(-1)
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", MIXTURES)
 def test_all_pictures_of_a_world_have_one_size(name):
     shapes = set()
     for kind in KINDS:
         picture = draw(name, samples_of(name, kind), title="" if kind == "nan" else f"step 10, {kind}")
         assert picture.dtype == np.uint8
         shapes.add(picture.shape)
-    expected = (584, 560, 3) if WORLDS[name].dim == 2 else (440, 640, 3)
+    expected = (584, 560, 3) if MIXTURES[name].dim == 2 else (440, 640, 3)
     assert shapes == {expected}
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", MIXTURES)
 def test_a_picture_depends_on_its_arguments_alone(name):
     first, other = draw(name, samples_of(name, "real")), draw(name, samples_of(name, "equal"))
     np.testing.assert_array_equal(draw(name, samples_of(name, "real")), first)
     assert (other != first).any()
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", MIXTURES)
 def test_what_is_no_sample_stays_where_it_is(name):
     """Between two frames the samples differ, and the text about those outside, but no axis, tick, title or legend."""
     same = (draw(name, samples_of(name, "equal")) == draw(name, samples_of(name, "nan"))).all(-1)
     height, width = same.shape
-    assert same[plots.HEADER + 2 :, :40].all()
+    assert same[mixture.HEADER + 2 :, :40].all()
     assert same[-40:].all()
-    assert same[: plots.HEADER, : width // 2].all()
-    assert not same[: plots.HEADER, width // 2 :].all()
-    assert not same[plots.HEADER : height - 100, 60 : width - 70].all()
+    assert same[: mixture.HEADER, : width // 2].all()
+    assert not same[: mixture.HEADER, width // 2 :].all()
+    assert not same[mixture.HEADER : height - 100, 60 : width - 70].all()
 
 
 @pytest.mark.parametrize(
@@ -75,28 +75,32 @@ def test_what_is_no_sample_stays_where_it_is(name):
     [([True, True], ""), ([True, False], "1 outside"), ([False] * 12, "12 outside"), ([False] * 1234, "1,234 outside")],
 )
 def test_the_text_counts_what_is_not_shown(shown, text):
-    assert plots.outside(np.array(shown)) == text
+    assert mixture.outside(np.array(shown)) == text
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", MIXTURES)
 def test_what_is_far_or_not_finite_is_outside(name):
-    world = WORLDS[name]
+    world = MIXTURES[name]
     for kind, count in zip(KINDS, (0, 0, 0, 40, 40, 40, 20), strict=True):
-        assert (~plots.inside(world, samples_of(name, kind))).sum() == count, kind
-    low, high = plots.limits(world)
+        assert (~mixture.inside(world, samples_of(name, kind))).sum() == count, kind
+    low, high = mixture.limits(world)
     edges = np.stack([low, high, np.nextafter(low, -np.inf), np.nextafter(high, np.inf)])
-    assert plots.inside(world, edges).tolist() == [True, True, False, False]
-    assert plots.inside(world, np.stack([edges, edges])).shape == (2, 4)
+    assert mixture.inside(world, edges).tolist() == [True, True, False, False]
+    assert mixture.inside(world, np.stack([edges, edges])).shape == (2, 4)
 
 
 def test_one_coordinate_outside_is_enough():
-    assert plots.inside(WORLDS["ring"], np.array([[0.0, 0.0], [0.0, 9.0], [9.0, 0.0]])).tolist() == [True, False, False]
+    assert mixture.inside(MIXTURES["ring"], np.array([[0.0, 0.0], [0.0, 9.0], [9.0, 0.0]])).tolist() == [
+        True,
+        False,
+        False,
+    ]
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", MIXTURES)
 def test_the_limits_leave_room_around_all_modes_and_the_origin(name):
-    world = WORLDS[name]
-    low, high = plots.limits(world)
+    world = MIXTURES[name]
+    low, high = mixture.limits(world)
     points = np.concatenate([world.means, np.zeros((1, world.dim))])
     assert (low <= points - 5 * world.stddev).all()
     assert (high >= points + 5 * world.stddev).all()
@@ -105,23 +109,23 @@ def test_the_limits_leave_room_around_all_modes_and_the_origin(name):
 
 @pytest.mark.parametrize("name", LINES)
 def test_a_discriminator_is_asked_from_limit_to_limit_in_equal_steps(name):
-    points = plots.grid(WORLDS[name])
-    assert (points.shape, points.dtype) == ((plots.GRID, 1), np.float32)
-    np.testing.assert_allclose([points[0], points[-1]], plots.limits(WORLDS[name]), rtol=1e-6)
-    np.testing.assert_allclose(np.diff(points[:, 0]), (points[-1, 0] - points[0, 0]) / (plots.GRID - 1), rtol=1e-3)
+    points = mixture.grid(MIXTURES[name])
+    assert (points.shape, points.dtype) == ((mixture.GRID, 1), np.float32)
+    np.testing.assert_allclose([points[0], points[-1]], mixture.limits(MIXTURES[name]), rtol=1e-6)
+    np.testing.assert_allclose(np.diff(points[:, 0]), (points[-1, 0] - points[0, 0]) / (mixture.GRID - 1), rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", PLANES)
 def test_a_sample_is_seen_where_it_is(name):
-    low, high = plots.limits(WORLDS[name])
-    empty = draw(name, samples_of(name, "nan"))[plots.HEADER + 2 : -60, 50:-20]
+    low, high = mixture.limits(MIXTURES[name])
+    empty = draw(name, samples_of(name, "nan"))[mixture.HEADER + 2 : -60, 50:-20]
     found = []
     for share in ((0.2, 0.3), (0.8, 0.3), (0.2, 0.7)):
         samples = np.repeat((low + share * (high - low))[None], 30, axis=0).astype(np.float32)
-        changed = (draw(name, samples)[plots.HEADER + 2 : -60, 50:-20] != empty).any(-1)
+        changed = (draw(name, samples)[mixture.HEADER + 2 : -60, 50:-20] != empty).any(-1)
         assert 1 <= changed.sum() <= 36
         found.append(np.argwhere(changed).mean(0))
-    side = plots.SIDE - 64  # pixels from `low` to `high`
+    side = mixture.SIDE - 64  # pixels from `low` to `high`
     np.testing.assert_allclose(found[1] - found[0], [0, 0.6 * side], atol=1)
     np.testing.assert_allclose(found[2] - found[0], [-0.4 * side, 0], atol=1)
 
@@ -129,15 +133,15 @@ def test_a_sample_is_seen_where_it_is(name):
 @pytest.mark.parametrize("name", PLANES)
 def test_a_mode_without_samples_is_an_orange_circle(name):
     picture = draw(name, samples_of(name, "nan"))[:-60]  # without the legend
-    assert near(picture, ORANGE, 60).sum() > 8 * WORLDS[name].modes
+    assert near(picture, ORANGE, 60).sum() > 8 * MIXTURES[name].modes
     assert not near(picture, BLUE).any()
 
 
 def test_the_real_density_is_orange_and_the_generated_one_a_blue_line():
-    world = WORLDS["mixture1d"]
+    world = MIXTURES["mixture1d"]
     left = np.full(40, -2.0, np.float32)
-    top = slice(plots.HEADER, 300)
-    picture = plots.densities(world, left, None, "")[top]
+    top = slice(mixture.HEADER, 300)
+    picture = mixture.densities(world, left, None, "")[top]
     blue, orange = near(picture, BLUE), near(picture, 0.4 * ORANGE + 0.6 * 255)
     middle = 56 + 520 // 2
     assert blue[:250, :middle].sum() > 100
@@ -154,24 +158,24 @@ def test_samples_of_a_line_may_have_an_axis_more(shape):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_discriminator_is_drawn_at_its_height_and_may_be_not_finite(bad):
-    world, samples = WORLDS["gaussian1d"], samples_of("gaussian1d", "real")
+    world, samples = MIXTURES["gaussian1d"], samples_of("gaussian1d", "real")
     left, right = slice(70, 100), slice(500, 570)
     rows = []
     for value in (0.25, 0.75):
-        outputs = np.full(plots.GRID, value, np.float32)
+        outputs = np.full(mixture.GRID, value, np.float32)
         outputs[-200:] = bad
-        picture = plots.densities(world, samples, outputs, "")[plots.HEADER + 2 : 340]
+        picture = mixture.densities(world, samples, outputs, "")[mixture.HEADER + 2 : 340]
         black = near(picture, 0, 90)
         rows.append(np.flatnonzero(black[:, left].any(1)).mean())
         above = black[:250, right]  # the line of the discriminator ends
         assert not above.all(1).any()
-    height = (440 - plots.HEADER - 96) / 1.06
+    height = (440 - mixture.HEADER - 96) / 1.06
     assert rows[0] - rows[1] == pytest.approx(height / 2, abs=1.5)
 
 
 def test_without_a_discriminator_there_is_no_second_axis():
-    world, samples = WORLDS["gaussian1d"], samples_of("gaussian1d", "real")
-    picture = plots.densities(world, samples, None, "")
+    world, samples = MIXTURES["gaussian1d"], samples_of("gaussian1d", "real")
+    picture = mixture.densities(world, samples, None, "")
     assert picture.shape == draw("gaussian1d", samples).shape
     assert (picture[: 440 - 96, 585:] == 255).all()
     assert (draw("gaussian1d", samples)[: 440 - 96, 585:] != 255).any()
@@ -182,35 +186,35 @@ def test_without_a_discriminator_there_is_no_second_axis():
 )
 def test_a_population_has_a_panel_for_each_member_up_to_twelve(members, columns, rows):
     samples = np.stack([samples_of("ring", "equal", 5)] * members)
-    picture = plots.population(WORLDS["ring"], samples, "step 10")
+    picture = mixture.population(MIXTURES["ring"], samples, "step 10")
     height, width, _ = picture.shape
     assert (picture.dtype, width) == (np.uint8, 640)
     # A frame is dark all along its upper edge.
-    side = (640 - plots.GAP) // columns - plots.GAP
+    side = (640 - mixture.GAP) // columns - mixture.GAP
     dark = near(picture, 0, 140).sum(1)
     frames = dark[dark > side * 0.9] / side
     assert len(frames) >= 2 * rows
     assert round(frames.max()) == min(columns, members)
-    assert height == plots.HEADER + plots.LEGEND + rows * (side + plots.GAP + plots.PANEL_TITLE)
+    assert height == mixture.HEADER + mixture.LEGEND + rows * (side + mixture.GAP + mixture.PANEL_TITLE)
 
 
 def test_members_beyond_the_twelfth_are_counted_but_not_drawn():
     samples = np.stack([samples_of("ring", "equal", 5)] * 14)
-    shown = plots.population(WORLDS["ring"], samples, "step 10")
+    shown = mixture.population(MIXTURES["ring"], samples, "step 10")
     samples[12:] = np.nan
-    np.testing.assert_array_equal(plots.population(WORLDS["ring"], samples, "step 10"), shown)
-    changed = plots.population(WORLDS["ring"], samples[:12], "step 10") != shown
-    assert changed[: plots.HEADER].any()
-    assert not changed[plots.HEADER :].any()
+    np.testing.assert_array_equal(mixture.population(MIXTURES["ring"], samples, "step 10"), shown)
+    changed = mixture.population(MIXTURES["ring"], samples[:12], "step 10") != shown
+    assert changed[: mixture.HEADER].any()
+    assert not changed[mixture.HEADER :].any()
 
 
 @pytest.mark.parametrize("name", ["ring", "mixture1d"])
 def test_a_member_changes_its_own_panel_alone(name):
     samples = np.stack([samples_of(name, "real")] * 4)
-    before = plots.population(WORLDS[name], samples, "step 10")
+    before = mixture.population(MIXTURES[name], samples, "step 10")
     samples[3] = samples_of(name, "far")
-    changed = (plots.population(WORLDS[name], samples, "step 10") != before).any(-1)
-    middle = plots.HEADER + (before.shape[0] - plots.HEADER - plots.LEGEND) // 2
+    changed = (mixture.population(MIXTURES[name], samples, "step 10") != before).any(-1)
+    middle = mixture.HEADER + (before.shape[0] - mixture.HEADER - mixture.LEGEND) // 2
     assert changed[middle:, 320:].any()
     assert not changed[:middle].any()
     assert not changed[:, :318].any()
@@ -222,7 +226,8 @@ def test_a_population_of_any_samples_has_one_size(name, kind):
     samples = np.stack([samples_of(name, kind)] * 2)
     real = np.stack([samples_of(name, "real")] * 2)
     assert (
-        plots.population(WORLDS[name], samples, "step 10").shape == plots.population(WORLDS[name], real, "other").shape
+        mixture.population(MIXTURES[name], samples, "step 10").shape
+        == mixture.population(MIXTURES[name], real, "other").shape
     )
 
 

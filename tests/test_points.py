@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from experiments import quick_jit, raises_user_error, tiny_config
 
-from jaxgan import experiment, models
-from jaxgan.data.worlds import WORLDS
+from jaxgan import models
+from jaxgan.core import experiment
+from jaxgan.data.gaussian_mixtures import MIXTURES
 from jaxgan.errors import UserError
-from jaxgan.models import points
+from jaxgan.models import toy_mlp
 
 RING = {"model__family": "points", "data__source": "world:ring"}
 INPUTS = jax.random.normal(jax.random.key(1), (6, 2))
@@ -23,7 +24,7 @@ def count(tree) -> int:
 
 def test_the_generator_of_pacgan():
     """Lin et al., 2018, section 4.1: from 2 latents over four layers of 400 units, normalised, to 2 coordinates."""
-    network = points.Generator(dim=2)
+    network = toy_mlp.Generator(dim=2)
     variables = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, 2)), None, True))
     # No biases where a BatchNorm has its own, and that has a scale besides.
     dense = 2 * 400 + 3 * 400 * 400 + 400 * 2 + 2
@@ -34,7 +35,7 @@ def test_the_generator_of_pacgan():
 @pytest.mark.parametrize("packing", [1, 2, 4])
 def test_the_discriminator_of_pacgan(packing):
     """Lin et al., 2018, section 4.1: three layers of 200 units, each of which is the largest of five; no BatchNorm."""
-    network = points.Discriminator()
+    network = toy_mlp.Discriminator()
     variables = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, 2 * packing)), True))
     assert set(variables) == {"params"}
     units = 200 * 5
@@ -44,12 +45,12 @@ def test_the_discriminator_of_pacgan(packing):
 def test_the_configuration_reaches_those_networks():
     widths = {"model__generator__width": 400, "model__discriminator__width": 200, "model__discriminator__maxout": 5}
     config = tiny_config(**RING, **widths, latent_dim=2, model__discriminator__norm="none", packing=2)
-    gan = experiment.build(config)
+    exp = experiment.build(config)
     sizes = {
         name: count(
-            jax.eval_shape(lambda name=name, x=x: gan.networks[name].init(jax.random.key(0), *x, True))["params"]
+            jax.eval_shape(lambda name=name, x=x: exp.networks[name].init(jax.random.key(0), *x, True))["params"]
         )
-        for name, x in experiment.example_inputs(gan).items()
+        for name, x in experiment.example_inputs(exp).items()
     }
     # The body above and the last layer, which makes one logit of 200 features.
     assert sizes == {"generator": 481_602 + 3_200, "discriminator": 5 * 1000 + 2 * 201 * 1000 + 201}
@@ -58,7 +59,7 @@ def test_the_configuration_reaches_those_networks():
 @functools.cache
 def judged(maxout: int, **settings):
     """(a discriminator of two layers of three units, its parameters, its features of some points)."""
-    network = points.Discriminator(width=3, depth=2, maxout=maxout, **settings)
+    network = toy_mlp.Discriminator(width=3, depth=2, maxout=maxout, **settings)
     params = network.init(jax.random.key(0), INPUTS, True)["params"]
     params = jax.tree.map(lambda leaf: leaf + 0.3, params)  # so that biases count
     return network, params, quick_jit(lambda p: network.apply({"params": p}, INPUTS, True))(params)
@@ -101,7 +102,7 @@ def test_one_piece_stands_for_leaky_relu(leak):
 
 def test_nothing_bounds_the_coordinates():
     """They grow as the last layer does."""
-    network = points.Generator(dim=3, width=4)
+    network = toy_mlp.Generator(dim=3, width=4)
     params = network.init(jax.random.key(0), INPUTS, None, True)
     run = quick_jit(lambda v: network.apply(v, INPUTS, None, False))
     out = run(params)
@@ -121,12 +122,12 @@ def test_the_last_hidden_layer_is_told_the_spread(group):
     assert features.shape == (6, 3)
 
 
-@pytest.mark.parametrize("name", sorted(WORLDS))
+@pytest.mark.parametrize("name", sorted(MIXTURES))
 def test_the_networks_fit_every_world(name):
-    gan = experiment.build(tiny_config(**RING | {"data__source": f"world:{name}"}))
-    run = lambda x, name: gan.networks[name].init_with_output(jax.random.key(0), x, None, True)[0]  # noqa: E731
+    exp = experiment.build(tiny_config(**RING | {"data__source": f"world:{name}"}))
+    run = lambda x, name: exp.networks[name].init_with_output(jax.random.key(0), x, None, True)[0]  # noqa: E731
     made = jax.eval_shape(lambda: run(jnp.zeros((3, 4)), "generator"))
-    assert (made.shape, made.dtype) == ((3, WORLDS[name].dim), jnp.float32)
+    assert (made.shape, made.dtype) == ((3, MIXTURES[name].dim), jnp.float32)
     assert jax.eval_shape(lambda x: run(x, "discriminator"), made).logits.shape == (3,)
 
 

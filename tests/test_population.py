@@ -16,10 +16,11 @@ from programs import grids, options, records, saved, saved_steps, train_tiny
 
 import sample
 import train
-from jaxgan import config as configuration
-from jaxgan import experiment, parallel, population, steps
-from jaxgan.data import pipeline
-from jaxgan.data.cache import Examples
+from jaxgan.algorithms import gan
+from jaxgan.core import devices, experiment, population
+from jaxgan.core import settings as configuration
+from jaxgan.data import loader
+from jaxgan.data.cache import ArrayDataset
 from jaxgan.data.sources import example_shape
 from jaxgan.errors import UserError
 
@@ -27,23 +28,23 @@ STEPS = 3
 CLASSES = ("a", "b", "c")
 
 
-def made_up(config) -> Examples:
+def made_up(config) -> ArrayDataset:
     """Examples of three classes for an experiment; the first batches of two members reach into another epoch."""
     rng, shape = np.random.default_rng(0), example_shape(config.data)
     if len(shape) == 1:
         points = rng.normal(size=(20, *shape)).astype(np.float32)
-        return Examples(points, np.arange(20, dtype=np.int32) % 3, CLASSES)
-    return Examples(rng.integers(0, 256, (20, *shape), np.uint8), np.arange(20, dtype=np.int32) % 3, CLASSES)
+        return ArrayDataset(points, np.arange(20, dtype=np.int32) % 3, CLASSES)
+    return ArrayDataset(rng.integers(0, 256, (20, *shape), np.uint8), np.arange(20, dtype=np.int32) % 3, CLASSES)
 
 
 def trained(config):
     """An experiment, its state after some steps on made-up examples, and the metrics of these steps."""
-    feed = pipeline.feed(config, made_up(config), room=2**30)
-    gan = experiment.build(config, len(CLASSES))
-    take_step = functools.partial(steps.UPDATES[config.updates], gan)
-    run = functools.partial(steps.train_steps, take_step, pipeline.loader(config, feed))
-    state = quick_jit(lambda: population.create(gan))()
-    return gan, *quick_jit(run)(state, dict(feed.data), feed.take(0, STEPS))
+    feed = loader.make_loader(config, made_up(config), room=2**30)
+    exp = experiment.build(config, len(CLASSES))
+    take_step = functools.partial(gan.UPDATES[config.updates], exp)
+    run = functools.partial(gan.train_steps, take_step, loader.make_batch_fn(config, feed))
+    state = quick_jit(lambda: population.create(exp))()
+    return exp, *quick_jit(run)(state, dict(feed.data), feed.inputs_at(0, STEPS))
 
 
 LEARNING_RATES = "optimizer.generator.learning_rate=1e-3,1e-4"
@@ -78,8 +79,8 @@ def case(name):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_member_is_the_run_that_it_would_be_alone(name):
     """Of an Adam that divides by the size of a gradient, an element without one may go its own way in its last bits."""
-    (gan, state, _), alone = case(name)
-    for member, (_, expected, _) in zip(population.members(gan, state), alone, strict=True):
+    (exp, state, _), alone = case(name)
+    for member, (_, expected, _) in zip(population.members(exp, state), alone, strict=True):
         assert_same_bits((member.step, member.seed), (expected.step, expected.seed))
         assert_close((member.networks, member.ema), (expected.networks, expected.ema), rtol=2e-3, atol=2e-5)
         known = {memory: member.memory[memory] for memory in expected.memory}
@@ -119,29 +120,29 @@ def test_a_weight_of_zero_leaves_a_penalty_in_the_metrics_alone():
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_step_is_one_number_and_all_else_has_one_of_each_member(name):
-    (gan, state, _), (first, second) = case(name)
+    (exp, state, _), (first, second) = case(name)
     assert (state.step.shape, int(state.step)) == ((), STEPS)
-    assert state.seed.tolist() == [5, 6] == list(population.seeds(gan.config))
+    assert state.seed.tolist() == [5, 6] == list(population.seeds(exp.config))
     assert {leaf.shape[0] for leaf in jax.tree.leaves(state.replace(step=None))} == {2}
     assert {name: values.tolist() for name, values in state.sweep.items()} == {
-        name: np.float32(values).tolist() for name, values in configuration.sweep(gan.config).items()
+        name: np.float32(values).tolist() for name, values in configuration.sweep(exp.config).items()
     }
     assert [own[1].sweep for own in (first, second)] == [{}, {}]
 
 
 def test_members_are_the_rows_of_a_population():
-    (gan, state, _), _ = case("points")
-    for index, member in enumerate(population.members(gan, state)):
+    (exp, state, _), _ = case("points")
+    for index, member in enumerate(population.members(exp, state)):
         assert member.step is state.step
         assert_same_bits(member.replace(step=None), jax.tree.map(lambda x, i=index: x[i], state.replace(step=None)))
 
 
 def test_a_population_of_one_is_the_plain_run():
     config = tiny_config(seed=7, **POINTS)
-    gan = experiment.build(config)
-    state = quick_jit(lambda: population.create(gan))()
-    assert_same_bits(state, quick_jit(lambda: experiment.initial_state(gan))())
-    assert population.members(gan, state) == [state]
+    exp = experiment.build(config)
+    state = quick_jit(lambda: population.create(exp))()
+    assert_same_bits(state, quick_jit(lambda: experiment.initial_state(exp))())
+    assert population.members(exp, state) == [state]
     _, state, metrics = trained(config)
     assert state.seed.shape == ()
     assert not [name for name in metrics if name.endswith("_se")]
@@ -149,20 +150,20 @@ def test_a_population_of_one_is_the_plain_run():
 
 def test_a_population_begins_as_its_members_do():
     config = tiny_config(population=3, seed=5, **POINTS)
-    gan = experiment.build(config)
-    state = quick_jit(lambda: population.create(gan))()
-    for member, own in zip(population.members(gan, state), configuration.members(config), strict=True):
+    exp = experiment.build(config)
+    state = quick_jit(lambda: population.create(exp))()
+    for member, own in zip(population.members(exp, state), configuration.members(config), strict=True):
         assert_same_bits(member, quick_jit(lambda own=own: experiment.initial_state(experiment.build(own)))())
 
 
 def test_the_mean_and_its_standard_error():
     values = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32)
-    found = population.summary({"a": jnp.asarray(values[0]), "b": jnp.asarray(values[1])})
+    found = population.mean_stderr({"a": jnp.asarray(values[0]), "b": jnp.asarray(values[1])})
     assert set(found) == {"a", "a_se", "b", "b_se"}
     for name, own in zip("ab", values.astype(np.float64), strict=True):
         np.testing.assert_allclose(found[name], own.mean(), rtol=1e-5)
         np.testing.assert_allclose(found[f"{name}_se"], np.sqrt(((own - own.mean()) ** 2).sum() / 4 / 5), rtol=1e-5)
-    assert float(population.summary({"a": jnp.full(4, 2.0)})["a_se"]) == 0
+    assert float(population.mean_stderr({"a": jnp.full(4, 2.0)})["a_se"]) == 0
 
 
 # Memory
@@ -170,7 +171,7 @@ def test_the_mean_and_its_standard_error():
 
 @pytest.mark.parametrize(("times", "fit"), [(2, 500), (4, 250), (1000, 1)])
 def test_too_many_members_are_told_how_many_fit(times, fit):
-    config, room = tiny_config(population=1000), parallel.memory()
+    config, room = tiny_config(population=1000), devices.device_memory()
     population.check_memory(config, room)
     with raises_user_error(UserError, match=rf"config\.population=1000 needs [\d,.e+]+ GiB.*: at most {fit} would fit"):
         population.check_memory(config, times * room)

@@ -25,7 +25,7 @@ from programs import DEADLINE, ROOT, members, options, train_tiny, wait_until
 from tensorflow_datasets.core.download import resource
 from tensorflow_datasets.proto import tf_example_pb2
 
-from jaxgan.data import cache, pipeline, prepare, sources
+from jaxgan.data import cache, loader, prepare, sources
 from jaxgan.data.selection import select
 from jaxgan.errors import UserError
 
@@ -119,12 +119,12 @@ def config_of(place: str, **settings):
 def test_a_set_is_read_as_it_was_written(data_dir, split, parts, stored):
     write_set(data_dir / "pets" / "1.2.0", {"image": RGB, "label": KIND})
     config = config_of("pets", split=split, cache=stored)
-    examples = pipeline.open_examples(config)
+    examples = loader.open_dataset(config)
     batch = examples.batch(np.arange(len(examples)))
     np.testing.assert_array_equal(batch["images"], np.concatenate([pixels(name)[a:b] for name, a, b in parts]))
     np.testing.assert_array_equal(batch["labels"], np.concatenate([labels(name)[a:b] for name, a, b in parts]))
     assert examples.classes == NAMES
-    assert isinstance(examples, cache.Examples if stored else cache.Undecoded)
+    assert isinstance(examples, cache.ArrayDataset if stored else cache.LazyDataset)
 
 
 @pytest.mark.parametrize("feed", ["resident", "streaming"])
@@ -132,9 +132,9 @@ def test_a_set_is_fed(data_dir, feed):
     write_set(data_dir / "pets" / "1.2.0", {"image": RGB, "label": KIND})
     config = config_of("pets", feed=feed, cache=False, workers=0)
     config.batch_size = 7  # an epoch
-    opened = pipeline.feed(config, pipeline.open_examples(config), room=0)
+    opened = loader.make_loader(config, loader.open_dataset(config), room=0)
     with contextlib.closing(opened):
-        data, inputs = jax.device_put((opened.data, opened.take(0, 1)))
+        data, inputs = jax.device_put((opened.data, opened.inputs_at(0, 1)))
         batch = opened.gather(data, jax.tree.map(lambda array: array[0], inputs))
     order = np.argsort([image.tobytes() for image in batch["images"][0]])
     expected = np.argsort([image.tobytes() for image in pixels("train")])
@@ -144,7 +144,7 @@ def test_a_set_is_fed(data_dir, feed):
 
 def test_classes_are_chosen_by_name(data_dir):
     write_set(data_dir / "pets" / "1.2.0", {"image": RGB, "label": KIND})
-    examples = pipeline.open_examples(config_of("pets", classes=("emu",)))
+    examples = loader.open_dataset(config_of("pets", classes=("emu",)))
     np.testing.assert_array_equal(examples.images, pixels("train")[labels("train") == 2])
     assert (examples.classes, set(examples.labels)) == (("emu",), {0})
 
@@ -162,7 +162,7 @@ def test_classes_are_chosen_by_name(data_dir):
 )
 def test_the_image_and_the_label_are_found_by_their_kind(data_dir, features, label):
     write_set(data_dir / "pets" / "1.2.0", features)
-    examples = pipeline.open_examples(config_of("pets"))
+    examples = loader.open_dataset(config_of("pets"))
     np.testing.assert_array_equal(examples.images, pixels("train"))
     np.testing.assert_array_equal(examples.labels, labels("train") * label)
     assert examples.classes == (NAMES if label else ())
@@ -172,7 +172,7 @@ def test_the_image_and_the_label_are_found_by_their_kind(data_dir, features, lab
 def test_a_set_has_to_have_one_image_in_each_example(data_dir, features):
     write_set(data_dir / "pairs" / "1.0.0", features)
     with raises_user_error(UserError) as raised:
-        pipeline.open_examples(config_of("pairs"))
+        loader.open_dataset(config_of("pairs"))
     assert str(raised.value).startswith("tfds:pairs should have one image")
     assert all(name in str(raised.value) for name in features)
 
@@ -182,7 +182,7 @@ def test_versions_and_configurations(data_dir):
     write_set(data_dir / "pets" / "1.10.0", {"image": RGB})
     write_set(data_dir / "birds" / "small" / "3.0.0", {"image": RGB, "label": KIND}, config="small")
     with_labels = {
-        place: bool(pipeline.open_examples(config_of(place)).classes)
+        place: bool(loader.open_dataset(config_of(place)).classes)
         for place in ("pets", "pets:1.2.0", "pets:1.10.0", "pets:1.*.*", "birds/small", "birds/small:3.0.0")
     }
     assert with_labels == {
@@ -218,7 +218,7 @@ from jaxgan.data import pipeline
 
 config, _ = train.parse(sys.argv[1:])
 feed = pipeline.feed(config, pipeline.open_examples(config), room=2**30)
-feed.take(0, 1)
+feed.inputs_at(0, 1)
 print(pipeline.summary(feed))
 print(feed.examples.digest)
 print(hasattr(sys, "tensorflow_was_asked_for"), "tensorflow" in sys.modules)
@@ -247,7 +247,7 @@ def test_reading_takes_no_tensorflow(data_dir, no_tensorflow):
     assert done.returncode == 0, done.stderr
     summary, digest, tensorflow = done.stdout.splitlines()
     assert summary == "7 images, 6x6x3, 3 classes (cat, dog, emu); resident"
-    assert digest == pipeline.open_examples(config_of("pets")).digest
+    assert digest == loader.open_dataset(config_of("pets")).digest
     assert tensorflow == "False False"
     assert done.stderr == ""
 
@@ -447,7 +447,7 @@ def test_mnist(data_dir):
     source = sources.tfds("mnist")
     assert {name: np.bincount(split.labels()).tolist() for name, split in source.splits.items()} == counts
     assert source.classes == tuple("0123456789")
-    examples = pipeline.open_examples(config_of("mnist", split="test", size=28, channels=1))
+    examples = loader.open_dataset(config_of("mnist", split="test", size=28, channels=1))
     original = np.frombuffer(gzip.decompress((SHARED / "data" / "mnist" / MNIST[0]).read_bytes()), np.uint8, offset=16)
     assert sorted(map(bytes, examples.images)) == sorted(map(bytes, original.reshape(10000, 784)))
 

@@ -15,10 +15,10 @@ from experiments import leaves
 from PIL import Image
 from programs import ROOT, options, read_until, started, train_tiny, wait_until
 
-from jaxgan import processes
-from jaxgan.checkpoint import Checkpoints
+from jaxgan.core import multihost
 from jaxgan.errors import UserError
-from jaxgan.writers import read_records
+from jaxgan.io.checkpoint import Checkpoints
+from jaxgan.io.logging import read_records
 
 TWO_DEVICES = {
     "JAX_PLATFORMS": "cpu",
@@ -181,19 +181,19 @@ def test_the_death_of_the_first_process_ends_the_other_with_our_message_or_jax_s
 @pytest.mark.parametrize(
     ("group", "words"),
     [
-        (processes.Group(coordinator="localhost:1"), ("--coordinator", "--num_processes", "--process_id")),
-        (processes.Group(coordinator="localhost:1", count=2, index=2), ("--process_id=2", "--num_processes=2")),
-        (processes.Group(coordinator="localhost:1", count=0, index=0), ("--num_processes=0",)),
+        (multihost.ClusterSpec(coordinator="localhost:1"), ("--coordinator", "--num_processes", "--process_id")),
+        (multihost.ClusterSpec(coordinator="localhost:1", count=2, index=2), ("--process_id=2", "--num_processes=2")),
+        (multihost.ClusterSpec(coordinator="localhost:1", count=0, index=0), ("--num_processes=0",)),
     ],
 )
 def test_a_group_that_cannot_be_is_refused(group, words):
     with pytest.raises(UserError) as raised:
-        processes.join(group)
+        multihost.initialize(group)
     assert all(word in str(raised.value) for word in words)
 
 
 def test_a_process_of_no_group_is_alone_and_first():
-    processes.join(processes.Group())
-    assert not processes.several()
-    assert processes.first()
-    assert processes.leave(2) == 2
+    multihost.initialize(multihost.ClusterSpec())
+    assert not multihost.is_multihost()
+    assert multihost.is_main()
+    assert multihost.shutdown(2) == 2

@@ -8,14 +8,15 @@ from experiments import POINTS, Experiment, assert_all_changed, leaves, tiny_con
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from jaxgan import experiment, steps
-from jaxgan.augment import AUGMENTATIONS
-from jaxgan.data import pipeline
+from jaxgan.adversarial.augment import AUGMENTATIONS
+from jaxgan.adversarial.conditioning import DISCRIMINATOR_SIDES, GENERATOR_SIDES
+from jaxgan.adversarial.losses import LOSSES
+from jaxgan.adversarial.penalties import GENERATOR_PENALTIES, PENALTIES
+from jaxgan.algorithms import gan
+from jaxgan.core import experiment
+from jaxgan.core.optimizers import OPTIMIZERS, SCHEDULES
+from jaxgan.data import loader
 from jaxgan.data.sources import example_shape
-from jaxgan.losses import LOSSES
-from jaxgan.models.conditioning import DISCRIMINATOR_SIDES, GENERATOR_SIDES
-from jaxgan.optimizers import OPTIMIZERS, SCHEDULES
-from jaxgan.regularizers import GENERATOR_PENALTIES, PENALTIES
 
 CLASSES = 3
 PAIRS = [("none", "none")]
@@ -35,7 +36,7 @@ def experiments(draw):
     choice = {"data__channels": pick(1, 3)} if family != "points" else dict(POINTS)
     choice |= {
         "loss": draw(st.sampled_from(sorted(LOSSES))),
-        "updates": draw(st.sampled_from(sorted(steps.UPDATES))),
+        "updates": draw(st.sampled_from(sorted(gan.UPDATES))),
         "joined_batches": pick(False, True),
         "ema_warmup": pick(False, True),
         "ema_half_life": pick(0.0, 100.0),
@@ -104,15 +105,15 @@ def test_a_step_keeps_the_shape_of_the_state(choice):
     """Which a scan over steps and the reuse of the state's memory rely on."""
     config = tiny_config(**choice)
     assert list(experiment.conflicts(config)) == []
-    gan = experiment.build(config, labelled(config))
-    state = jax.eval_shape(lambda: experiment.initial_state(gan))
+    exp = experiment.build(config, labelled(config))
+    state = jax.eval_shape(lambda: experiment.initial_state(exp))
     shape, world = (config.discriminator_steps, config.batch_size), config.model.family == "points"
     images = jax.ShapeDtypeStruct((*shape, *example_shape(config.data)), np.float32 if world else np.uint8)
     labels = jax.ShapeDtypeStruct(shape, np.int32)
 
     def step(state, images, labels):
-        images = images if world else pipeline.to_float(images)
-        return steps.UPDATES[config.updates](gan, state, {"images": images, "labels": labels})
+        images = images if world else loader.to_float(images)
+        return gan.UPDATES[config.updates](exp, state, {"images": images, "labels": labels})
 
     new, metrics = jax.eval_shape(step, state, images, labels)
     assert jax.tree.structure(new) == jax.tree.structure(state)

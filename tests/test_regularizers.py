@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxgan import regularizers
-from jaxgan.regularizers import (
+from jaxgan.adversarial import penalties
+from jaxgan.adversarial.penalties import (
     BATCH_NORM_FORBIDDEN,
     GENERATOR_PENALTIES,
     PENALTIES,
@@ -65,7 +65,7 @@ def slopes(examples):
 
 def mix(name):
     """The points at which the penalty of that name in the table looks."""
-    return interpolate(REAL, FAKE, regularizers.keys_for(KEYS, name))
+    return interpolate(REAL, FAKE, penalties.keys_for(KEYS, name))
 
 
 def transform(examples, keys):
@@ -94,7 +94,7 @@ def context(critic=quadratic, part=slice(None), **changes):
 
 def shifts(name, examples):
     """The examples after `transform`, with the keys of that use."""
-    return transform(examples, regularizers.keys_for(KEYS, name))
+    return transform(examples, penalties.keys_for(KEYS, name))
 
 
 def squares(changed, examples):
@@ -102,7 +102,7 @@ def squares(changed, examples):
 
 
 def at_noise(name):
-    keys = regularizers.keys_for(KEYS, name)
+    keys = penalties.keys_for(KEYS, name)
     noise = np.asarray(jax.vmap(lambda key: jax.random.uniform(key, SHAPE[1:]))(keys), np.float64)
     return REAL + 0.5 * np.std(np.float64(REAL)) * noise
 
@@ -153,7 +153,7 @@ def test_an_example_has_its_value_in_any_company(name):
 
 def test_dragan_has_its_company_in_the_deviation_alone():
     deviation = jnp.std(REAL)
-    alone = dragan(quadratic, REAL[2:3], regularizers.keys_for(KEYS[2:3], "dragan"), deviation)
+    alone = dragan(quadratic, REAL[2:3], penalties.keys_for(KEYS[2:3], "dragan"), deviation)
     np.testing.assert_allclose(alone, EXPECTED["dragan"]()[2:3], rtol=2e-4)
 
 
@@ -245,7 +245,7 @@ def test_shares_are_uniform():
 
 def test_each_penalty_draws_its_own_numbers():
     uses = ["wgan_gp", "lipschitz", "zero_gp", "max_gradient", "dragan", "cr", "bcr real", "bcr fake"]
-    draws = jnp.concatenate([jax.vmap(jax.random.uniform)(regularizers.keys_for(KEYS, use)) for use in uses])
+    draws = jnp.concatenate([jax.vmap(jax.random.uniform)(penalties.keys_for(KEYS, use)) for use in uses])
     assert len(set(draws.tolist())) == 4 * len(uses)
 
 
@@ -290,7 +290,7 @@ def test_dragan_looks_up_to_half_a_deviation_above_each_number():
 
 def test_the_deviation_is_that_of_the_global_batch():
     average = lambda tree: jax.lax.pmean(tree, "devices")  # noqa: E731
-    deviation = lambda examples: regularizers.global_deviation(examples, average)  # noqa: E731
+    deviation = lambda examples: penalties.global_deviation(examples, average)  # noqa: E731
     examples = REAL + jnp.arange(4.0)[:, None, None, None]  # so that the devices' means differ
     both = jax.vmap(deviation, axis_name="devices")(examples.reshape(2, 2, *SHAPE[1:]))
     np.testing.assert_allclose(both, [np.std(np.float64(examples))] * 2, rtol=1e-6)

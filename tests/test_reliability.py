@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from programs import ROOT, grids, options, records, saved, saved_steps, started, train_tiny, wait_until
 
-from jaxgan import files, runs, steps
+from jaxgan.algorithms import gan
+from jaxgan.io import files, run_folder
 
 # Every kind of state: moving averages, singular vectors, schedules, what lazy penalties and LeCam remember.
 EVERYTHING = {
@@ -102,21 +103,21 @@ def test_a_full_disk_costs_files_and_not_the_run(small_disk, tmp_path, capfd):
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path, capsys):
-    with files.spared("curves.png"):
+    with files.warn_on_oserror("curves.png"):
         raise OSError(28, "No space left on device")
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "warning: curves.png could not be written (No space left on device): training goes on"
 
 
-def bad_at_six(gan, state, batch):
+def bad_at_six(exp, state, batch):
     """Step 6 of the first random stream meets real examples that are no numbers."""
     bad = (state.step == 5) & (state.seed == 0)
-    return steps.alternating_step(gan, state, batch | {"images": jnp.where(bad, jnp.nan, batch["images"])})
+    return gan.alternating_step(exp, state, batch | {"images": jnp.where(bad, jnp.nan, batch["images"])})
 
 
 @pytest.mark.parametrize("mode", ["stop", "skip", "rollback"])
 def test_what_happens_where_numbers_go_bad(tmp_path, capsys, monkeypatch, mode):
-    monkeypatch.setitem(steps.UPDATES, "alternating", bad_at_six)
+    monkeypatch.setitem(gan.UPDATES, "alternating", bad_at_six)
     workdir, again = tmp_path / "run", tmp_path / "again"
     assert train_tiny(workdir, f"--config.on_nonfinite={mode}") == (2 if mode == "stop" else 0)
     told = capsys.readouterr().err
@@ -132,12 +133,12 @@ def test_what_happens_where_numbers_go_bad(tmp_path, capsys, monkeypatch, mode):
 
 
 def test_rollbacks_that_do_not_help_come_to_an_end(tmp_path, capsys, monkeypatch):
-    good = steps.UPDATES["alternating"]
+    good = gan.UPDATES["alternating"]
 
-    def step(gan, state, batch):
-        return good(gan, state, batch | {"images": jnp.where(state.step == 5, jnp.nan, batch["images"])})
+    def step(exp, state, batch):
+        return good(exp, state, batch | {"images": jnp.where(state.step == 5, jnp.nan, batch["images"])})
 
-    monkeypatch.setitem(steps.UPDATES, "alternating", step)
+    monkeypatch.setitem(gan.UPDATES, "alternating", step)
     assert train_tiny(tmp_path / "run", "--config.on_nonfinite=rollback", "--config.nonfinite_limit=2") == 2
     *warnings, error = capsys.readouterr().err.splitlines()
     assert len(warnings) == 2
@@ -193,7 +194,7 @@ def test_the_commit_is_that_of_the_source():
     if not (ROOT / ".git").exists():
         pytest.skip("the source is not in Git here")
     head = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    assert runs.commit().removesuffix("-changed") == head
+    assert run_folder.commit().removesuffix("-changed") == head
 
 
 TOY = {"model__family": "points", "data__source": "world:ring", "sample_every": 10**6, "checkpoint_every": 10**6}

@@ -8,10 +8,11 @@ from experiments import DCGAN, POINTS, experiment, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxgan import experiment as experiments
-from jaxgan import keys, sampling
-from jaxgan.models.conditioning import code
-from jaxgan.state import Variables
+from jaxgan import sampling
+from jaxgan.adversarial.conditioning import code
+from jaxgan.core import experiment as experiments
+from jaxgan.core import rng
+from jaxgan.core.state import Variables
 
 LATENT = 4
 
@@ -21,7 +22,7 @@ def trained():
     """A generator whose images differ, and its variables."""
     tiny = experiment(**DCGAN)
     variables = tiny.state.networks["generator"].variables
-    return tiny.gan.networks["generator"], variables
+    return tiny.exp.networks["generator"], variables
 
 
 @pytest.mark.parametrize("count", [1, 5, 7, 64, 65])
@@ -66,46 +67,46 @@ def test_a_condition_is_the_label_or_a_code_or_nothing():
     labels = np.int32([2, 0, 1, 1])
     assert sampling.conditions(gan_of(), 0, 4, None) is None
     np.testing.assert_array_equal(sampling.conditions(gan_of(**CBN), 0, 4, labels), np.eye(CLASSES)[labels])
-    gan = gan_of(**INFOGAN, conditioning__categories=CLASSES)
-    found = sampling.conditions(gan, 5, 4, labels)
+    exp = gan_of(**INFOGAN, conditioning__categories=CLASSES)
+    found = sampling.conditions(exp, 5, 4, labels)
     assert found.shape == (4, CLASSES + 2)
     np.testing.assert_array_equal(found[:, :CLASSES], np.eye(CLASSES)[labels])
-    own = keys.example_keys(keys.use_key(5, 0, "sample codes"), jnp.arange(4))
+    own = rng.example_keys(rng.stream_key(5, 0, "sample codes"), jnp.arange(4))
     np.testing.assert_array_equal(found[2], code(own[2], CLASSES, 2, jnp.int32(1)))
 
 
 @pytest.mark.parametrize("categories", [0, CLASSES])
 def test_the_numbers_of_a_code_belong_to_the_seed_and_the_index(categories):
-    gan = gan_of(**INFOGAN, conditioning__categories=categories)
+    exp = gan_of(**INFOGAN, conditioning__categories=categories)
     labels = np.arange(8, dtype=np.int32) % CLASSES if categories else None
-    whole = np.asarray(sampling.conditions(gan, 3, 8, labels))[:, categories:]
+    whole = np.asarray(sampling.conditions(exp, 3, 8, labels))[:, categories:]
     assert whole.shape == (8, 2)
     assert len(np.unique(whole)) == whole.size
-    part = sampling.conditions(gan, 3, 5, labels if labels is None else 2 - labels[:5])
+    part = sampling.conditions(exp, 3, 5, labels if labels is None else 2 - labels[:5])
     np.testing.assert_array_equal(part[:, categories:], whole[:5])
-    assert not np.isin(sampling.conditions(gan, 4, 8, labels)[:, categories:], whole).any()
+    assert not np.isin(sampling.conditions(exp, 4, 8, labels)[:, categories:], whole).any()
 
 
 @pytest.fixture(scope="module")
 def told():
     """A generator that is told what to draw, its scales and shifts moved off their start, and its variables."""
-    gan = gan_of(**CBN)
-    generator, inputs = gan.networks["generator"], experiments.example_inputs(gan)["generator"]
+    exp = gan_of(**CBN)
+    generator, inputs = exp.networks["generator"], experiments.example_inputs(exp)["generator"]
     tree = dict(jax.jit(lambda key: generator.init(key, *inputs, True))(jax.random.key(0)))
     params = tree.pop("params")
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: leaf + rng.normal(size=leaf.shape).astype(np.float32), params)
-    return gan, generator, Variables(params, tree)
+    return exp, generator, Variables(params, tree)
 
 
 @pytest.mark.parametrize("count", [1, 5, 64, 65])
 def test_image_i_with_its_label_is_the_same_however_many_are_made(told, count):
-    gan, generator, variables = told
-    labels = sampling.mixed_labels(gan, 70)
+    exp, generator, variables = told
+    labels = sampling.mixed_labels(exp, 70)
 
     def images(count, labels):
         points = sampling.latents(0, count, LATENT)
-        return sampling.generate(generator, variables, points, sampling.conditions(gan, 0, count, labels))
+        return sampling.generate(generator, variables, points, sampling.conditions(exp, 0, count, labels))
 
     whole = images(70, labels)
     np.testing.assert_array_equal(images(count, labels[:count]), whole[:count])
@@ -116,7 +117,7 @@ def test_image_i_with_its_label_is_the_same_however_many_are_made(told, count):
 @pytest.mark.parametrize("count", [3, 65])
 def test_points_of_a_world_are_floats_that_nothing_clips(count):
     tiny = experiment(**POINTS)
-    network, variables = tiny.gan.networks["generator"], tiny.state.networks["generator"].variables
+    network, variables = tiny.exp.networks["generator"], tiny.state.networks["generator"].variables
     far = variables.replace(params=jax.tree.map(lambda leaf: 10 * leaf, variables.params))
     rows = sampling.latents(0, count, LATENT)
     made = sampling.generate(network, far, rows)

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxgan.data import pipeline, selection, sources
+from jaxgan.data import loader, selection, sources
+from jaxgan.data.gaussian_mixtures import MIXTURES
 from jaxgan.data.selection import Selection
 from jaxgan.data.sources import Arrays
-from jaxgan.data.worlds import WORLDS
 from jaxgan.errors import UserError
 
 law = settings(deadline=None, max_examples=60, derandomize=True)
@@ -173,8 +173,8 @@ def test_a_folder_reaches_the_device(channels, red, cache, tmp_path, monkeypatch
     fill(tmp_path / "data", "black/0.png", "black/1.jpg")
     fill(tmp_path / "data", "red/0.png", "red/1.bmp", "red/2.tif", colour="red")
     config = tiny_config(data__source=f"folder:{tmp_path / 'data'}", data__channels=channels, data__cache=cache)
-    examples = pipeline.open_examples(config)
-    feed = pipeline.feed(config, examples, room=2**20)
+    examples = loader.open_dataset(config)
+    feed = loader.make_loader(config, examples, room=2**20)
     assert (len(examples), examples.shape, examples.classes) == (5, (8, 8, channels), ("black", "red"))
     assert sorted(feed.data["labels"]) == [0, 0, 1, 1, 1]
     for image, label in zip(feed.data["images"], feed.data["labels"], strict=True):
@@ -209,7 +209,7 @@ def test_arrays_with_and_without_labels(tmp_path):
 def test_npy_files_are_mapped_not_read(tmp_path):
     source = save(tmp_path / "x.npy", images=IMAGES[..., None])
     assert isinstance(sources.array(source[6:]).splits["train"].images.array, np.memmap)
-    examples = pipeline.open_examples(tiny_config(data__source=source, data__split="train[2:]", data__size=4))
+    examples = loader.open_dataset(tiny_config(data__source=source, data__split="train[2:]", data__size=4))
     assert isinstance(examples.images, np.memmap)
     np.testing.assert_array_equal(examples.images, IMAGES[2:, ..., None])
 
@@ -324,20 +324,22 @@ def test_an_unknown_world_is_answered_with_the_nearest(place, advice, ask):
 def test_the_shape_of_an_example_is_told_by_the_source():
     shape = lambda source: sources.example_shape(tiny_config(data__source=source, data__channels=3).data)  # noqa: E731
     assert shape("digits") == shape("folder:ring") == (8, 8, 3)
-    assert {name: shape(f"world:{name}") for name in WORLDS} == {name: (world.dim,) for name, world in WORLDS.items()}
+    assert {name: shape(f"world:{name}") for name in MIXTURES} == {
+        name: (world.dim,) for name, world in MIXTURES.items()
+    }
     assert sources.world_of(tiny_config().data) is None
-    assert sources.world_of(tiny_config(data__source="world:grid").data) is WORLDS["grid"]
+    assert sources.world_of(tiny_config(data__source="world:grid").data) is MIXTURES["grid"]
 
 
 def test_a_world_is_a_source_of_points_labelled_by_mode():
     chosen = select("world:grid", "train[:20]")
-    assert (chosen.name, chosen.classes, len(chosen)) == ("world:grid", WORLDS["grid"].names, 20)
+    assert (chosen.name, chosen.classes, len(chosen)) == ("world:grid", MIXTURES["grid"].names, 20)
     assert chosen.in_arrays
     points = np.stack([item.image for item in read_all(chosen)])
     assert points.dtype == np.float32
-    centres = WORLDS["grid"].means[[item.label for item in read_all(chosen)]]
-    assert (np.abs(points - centres) < 6 * WORLDS["grid"].stddev).all()
-    assert len({select(f"world:{name}").content for name in WORLDS}) == len(WORLDS)
+    centres = MIXTURES["grid"].means[[item.label for item in read_all(chosen)]]
+    assert (np.abs(points - centres) < 6 * MIXTURES["grid"].stddev).all()
+    assert len({select(f"world:{name}").content for name in MIXTURES}) == len(MIXTURES)
 
 
 def test_the_modes_of_a_world_are_chosen_by_name():

@@ -24,8 +24,9 @@ from experiments import (
 )
 from jax.nn import softplus
 
-from jaxgan import keys, passes
-from jaxgan.augment import augment
+from jaxgan.adversarial import forward
+from jaxgan.adversarial.augment import augment
+from jaxgan.core import rng
 
 plain = functools.partial(experiment, recorded=True, classes=3, **POINTS)
 IMAGES = {"data__size": 8, "model__generator__width": 2, "model__discriminator__width": 2}
@@ -34,7 +35,7 @@ IMAGES |= {"model__generator__norm": "none", "model__discriminator__norm": "none
 
 def own_keys(use: str, count: int = 8, step: int = 0):
     """The keys of the examples for one use."""
-    return keys.example_keys(keys.use_key(0, step, use), jnp.arange(count))
+    return rng.example_keys(rng.stream_key(0, step, use), jnp.arange(count))
 
 
 def generated(tiny, use: str, params=None, latents=None):
@@ -137,8 +138,8 @@ def noise(count: int, step: int, kind: str = "real", use: str = "discriminator",
 
     @quick_jit
     def seen(state, examples):
-        drawn = passes.Draw(use, repeat, examples, None)
-        return passes.see(tiny.gan, state, examples, kind, drawn).examples
+        drawn = forward.Draw(use, repeat, examples, None)
+        return forward.see(tiny.exp, state, examples, kind, drawn).examples
 
     return np.asarray(seen(tiny.state.replace(step=jnp.int32(step)), jnp.zeros((count, 2))))
 
@@ -243,12 +244,12 @@ def test_augmented_images_and_consistencies():
 def test_the_layout_of_packs():
     tiny = plain(packing=2, conditioning__generator="concat", conditioning__discriminator="concat")
     images = jnp.arange(8 * 3 * 4 * 5.0).reshape(8, 3, 4, 5)
-    packs = passes.pack(tiny.gan, images)
+    packs = forward.pack(tiny.exp, images)
     assert packs.shape == (4, 3, 4, 10)
     np.testing.assert_array_equal(packs[..., :5], images[0::2])
     np.testing.assert_array_equal(packs[..., 5:], images[1::2])
-    np.testing.assert_array_equal(passes.pack(tiny.gan, images[:, 0, 0]), images[:, 0, 0].reshape(4, 10))
-    np.testing.assert_array_equal(passes.pack(plain().gan, images), images)
+    np.testing.assert_array_equal(forward.pack(tiny.exp, images[:, 0, 0]), images[:, 0, 0].reshape(4, 10))
+    np.testing.assert_array_equal(forward.pack(plain().exp, images), images)
 
 
 def test_packs_are_judged_together_with_all_their_labels():

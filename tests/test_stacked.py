@@ -6,7 +6,7 @@ from experiments import raises_user_error, tiny_config
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from jaxgan.data import cache, pipeline, sources
+from jaxgan.data import cache, loader, sources
 from jaxgan.errors import UserError
 from jaxgan.metrics import features, lenet, scores
 
@@ -21,8 +21,8 @@ def few(monkeypatch):
     monkeypatch.setattr(sources, "TEST_STACKS", COUNT // 3)
 
 
-def open_stacked(source: str = "stacked:digits", **settings) -> cache.Examples:
-    return pipeline.open_examples(tiny_config(data__source=source, data__size=8, data__channels=3, **settings))
+def open_stacked(source: str = "stacked:digits", **settings) -> cache.ArrayDataset:
+    return loader.open_dataset(tiny_config(data__source=source, data__size=8, data__channels=3, **settings))
 
 
 def test_each_channel_is_an_image_and_the_label_names_all_three():
@@ -80,7 +80,7 @@ def test_an_unknown_label_makes_the_whole_unknown():
 )
 def test_what_cannot_be_stacked_is_told(source, settings, told):
     with raises_user_error(UserError, match=told):
-        pipeline.open_examples(tiny_config(**{"data__source": source, "data__channels": 3} | settings))
+        loader.open_dataset(tiny_config(**{"data__source": source, "data__channels": 3} | settings))
 
 
 def test_the_classifier_reads_each_channel(monkeypatch):
@@ -106,6 +106,6 @@ def test_the_classifier_reads_each_channel(monkeypatch):
 
 
 def test_other_images_are_not_read_by_channel():
-    grey = cache.held(IMAGES[..., None], LABELS, tuple(map(str, range(10))))
+    grey = cache.from_arrays(IMAGES[..., None], LABELS, tuple(map(str, range(10))))
     with raises_user_error(UserError, match="features=stacked needs images of stacked:SOURCE"):
         features.extractor("stacked", grey)

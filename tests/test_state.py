@@ -8,8 +8,8 @@ import optax
 import pytest
 from experiments import assert_all_changed, assert_close, assert_same_bits, experiment, leaves, quick_jit, same
 
-from jaxgan import experiment as experiments
-from jaxgan.state import Variables, apply, create_state, update
+from jaxgan.core import experiment as experiments
+from jaxgan.core.state import Variables, apply, create_state, update
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ def test_no_two_arrays_share_their_memory(tiny):
 
 def test_the_seed_decides_every_random_array(tiny):
     def make(seed):
-        inputs = experiments.example_inputs(tiny.gan)
-        return quick_jit(lambda: create_state(seed, tiny.gan.networks, tiny.gan.optimizers, inputs))()
+        inputs = experiments.example_inputs(tiny.exp)
+        return quick_jit(lambda: create_state(seed, tiny.exp.networks, tiny.exp.optimizers, inputs))()
 
     one, again, other = make(0), make(0), make(2**32 - 1)
     assert_same_bits(one, again)
@@ -64,7 +64,7 @@ def test_two_networks_of_one_architecture_start_differently():
 
 def test_apply_without_training_treats_each_example_alone_and_keeps_the_stats(tiny):
     state, _ = tiny.run(2)
-    variables, network = state.networks["generator"].variables, tiny.gan.networks["generator"]
+    variables, network = state.networks["generator"].variables, tiny.exp.networks["generator"]
     latents = jax.random.normal(jax.random.key(0), (4, 4))
     out, stats = apply(network, variables, latents, None, train=False)
     assert_same_bits(stats, variables.stats)
@@ -73,7 +73,7 @@ def test_apply_without_training_treats_each_example_alone_and_keeps_the_stats(ti
 
 
 def test_apply_in_training_sees_the_whole_batch_and_moves_the_stats(tiny):
-    variables, network = tiny.state.networks["generator"].variables, tiny.gan.networks["generator"]
+    variables, network = tiny.state.networks["generator"].variables, tiny.exp.networks["generator"]
     latents = jax.random.normal(jax.random.key(0), (4, 4))
     out, stats = apply(network, variables, latents, None, train=True)
     assert_all_changed(stats, variables.stats)

@@ -26,9 +26,10 @@ from experiments import (
 )
 
 from benchmarks import flops
-from jaxgan import passes, steps
-from jaxgan.data import pipeline
-from jaxgan.data.cache import Examples
+from jaxgan.adversarial import forward
+from jaxgan.algorithms import gan
+from jaxgan.data import loader
+from jaxgan.data.cache import ArrayDataset
 
 FAMILIES = pytest.mark.parametrize("settings", [SMALL, DCGAN], ids=["points", "dcgan"])
 
@@ -64,10 +65,10 @@ def test_a_generator_step_leaves_the_discriminator_alone(settings):
 def test_no_gradient_reaches_the_other_network(step, other, metrics):
     """The losses of a step depend on the other network, yet their derivatives by its parameters are exactly zero."""
     tiny = recorded(penalties__r2=1.0, model__discriminator__norm="none")
-    take = getattr(steps, f"{step}_step")
+    take = getattr(gan, f"{step}_step")
 
     def outcome(params):
-        state, values = take(tiny.gan, with_params(tiny.state, other, params), tiny.one_batch())
+        state, values = take(tiny.exp, with_params(tiny.state, other, params), tiny.one_batch())
         recorded = sum(leaf.sum() for leaf in jax.tree.leaves(gradients(state, step)))
         return jnp.stack([values[name] for name in metrics] + [recorded])
 
@@ -133,12 +134,12 @@ def both_gradients(tiny: Experiment, real):
     def d_loss(params):
         fake = applied(tiny, "generator", generator, z)[0]
         real_logits, fake_logits, stats = logits_of(tiny, params, real, fake)
-        value = tiny.gan.loss.discriminator(real_logits, fake_logits).mean()
+        value = tiny.exp.loss.discriminator(real_logits, fake_logits).mean()
         return value, stats
 
     def g_loss(params):
         fake = applied(tiny, "generator", params, z)[0]
-        return tiny.gan.loss.generator(*logits_of(tiny, discriminator, real, fake)[:2]).mean()
+        return tiny.exp.loss.generator(*logits_of(tiny, discriminator, real, fake)[:2]).mean()
 
     d_gradients, stats = jax.grad(d_loss, has_aux=True)(discriminator)
     return {"discriminator": d_gradients, "generator": jax.grad(g_loss)(generator)}, stats
@@ -210,12 +211,12 @@ def scan(repeats: int):
     """An experiment, a feed for it, what makes batches of that, and the compiled scan over training steps."""
     tiny = experiment(recorded=True, discriminator_steps=repeats, **DCGAN | {"data__size": 8})
     images = np.random.default_rng(0).integers(0, 256, (20, 9, 9, 1), np.uint8)
-    examples = Examples(images, np.arange(20, dtype=np.int32), ())
-    feed = pipeline.ResidentFeed(examples, pipeline.Order(0, 8, repeats, 20))
+    examples = ArrayDataset(images, np.arange(20, dtype=np.int32), ())
+    feed = loader.DeviceLoader(examples, loader.BatchSampler(0, 8, repeats, 20))
     drawn = {"data__load_size": 9, "data__crop": "random", "data__flip": True}  # anew in each step
-    load = pipeline.loader(tiny_config(discriminator_steps=repeats, **drawn), feed)
-    take = functools.partial(steps.alternating_step, tiny.gan)
-    return tiny, feed, quick_jit(load), quick_jit(functools.partial(steps.train_steps, take, load))
+    load = loader.make_batch_fn(tiny_config(discriminator_steps=repeats, **drawn), feed)
+    take = functools.partial(gan.alternating_step, tiny.exp)
+    return tiny, feed, quick_jit(load), quick_jit(functools.partial(gan.train_steps, take, load))
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
@@ -223,10 +224,10 @@ def test_scanned_steps_are_single_steps(repeats):
     """Each on the batch that its own seed and step make of the data."""
     tiny, feed, load, run = scan(repeats)
     start = tiny.state.replace(seed=jnp.uint32(6), step=jnp.int32(3))
-    state, metrics = run(start, feed.data, feed.take(3, 2))
+    state, metrics = run(start, feed.data, feed.inputs_at(3, 2))
     expected = start
     for index, step in enumerate((3, 4)):
-        batch = load(feed.data, feed.take(step, 1)[0], jnp.uint32(6), jnp.int32(step))
+        batch = load(feed.data, feed.inputs_at(step, 1)[0], jnp.uint32(6), jnp.int32(step))
         expected, last = tiny.train_step(expected, batch)
         assert_close({name: values[index] for name, values in metrics.items()}, last)
     assert_close(state, expected, atol=1e-5)
@@ -236,9 +237,9 @@ def test_scanned_steps_are_single_steps(repeats):
 def test_the_cuts_between_dispatches_do_not_matter():
     """To the last bit, as long as it is the compiled scan that takes every step."""
     tiny, feed, _, run = scan(1)
-    whole, _ = run(tiny.state, feed.data, feed.take(0, 4))
-    first, _ = run(tiny.state, feed.data, feed.take(0, 2))
-    second, _ = run(first, feed.data, feed.take(2, 2))
+    whole, _ = run(tiny.state, feed.data, feed.inputs_at(0, 4))
+    first, _ = run(tiny.state, feed.data, feed.inputs_at(0, 2))
+    second, _ = run(first, feed.data, feed.inputs_at(2, 2))
     assert_same_bits(second, whole)
 
 
@@ -249,7 +250,7 @@ def test_many_steps_compile_once(settings):
     assert tiny.train_step._cache_size() == 1
 
 
-@pytest.mark.parametrize("updates", steps.UPDATES)
+@pytest.mark.parametrize("updates", gan.UPDATES)
 def test_penalties_add_their_weights_times_their_gradients(updates):
     weights = {"r1": 3.0, "r2": 2.0}
     norm = {"updates": updates, "model__discriminator__norm": "none"}
@@ -277,7 +278,7 @@ def test_penalties_add_their_weights_times_their_gradients(updates):
     assert metrics.keys() - plain_metrics.keys() == weights.keys()
 
 
-@pytest.mark.parametrize("updates", steps.UPDATES)
+@pytest.mark.parametrize("updates", gan.UPDATES)
 def test_the_counter_and_the_reported_rates(updates):
     tiny = recorded(updates=updates)
     state = tiny.state
@@ -288,7 +289,7 @@ def test_the_counter_and_the_reported_rates(updates):
         np.testing.assert_allclose(metrics["d_learning_rate"], 2e-4, rtol=1e-5)
 
 
-@pytest.mark.parametrize("updates", steps.UPDATES)
+@pytest.mark.parametrize("updates", gan.UPDATES)
 def test_the_reported_gradient_norms(updates):
     tiny = recorded(updates=updates)
     state, metrics = tiny.train_step(tiny.state, tiny.batch())
@@ -331,11 +332,11 @@ def test_a_generator_that_reuses_fakes_learns_from_those_of_the_last_update():
     generator, discriminator = (tiny.state.networks[name].variables.params for name in ("generator", "discriminator"))
 
     def gradient(use, repeat):
-        drawn = passes.draw(tiny.gan, tiny.state, batch, use, repeat)
+        drawn = forward.draw(tiny.exp, tiny.state, batch, use, repeat)
 
         def loss(params):
-            fake, stats = passes.generate(tiny.gan, tiny.state, params, drawn)
-            return tiny.gan.loss.generator(*logits_of(tiny, discriminator, batch["images"], fake)[:2]).mean(), stats
+            fake, stats = forward.generate(tiny.exp, tiny.state, params, drawn)
+            return tiny.exp.loss.generator(*logits_of(tiny, discriminator, batch["images"], fake)[:2]).mean(), stats
 
         return jax.grad(loss, has_aux=True)(generator)
 
@@ -361,10 +362,10 @@ def test_reused_fakes_save_one_forward_pass():
     def forward(state, batch):
         part = {name: array[1] for name, array in batch.items()}
         params = state.networks["generator"].variables.params
-        return passes.generate(tiny.gan, state, params, passes.draw(tiny.gan, state, part, "generator"))[0]
+        return forward.generate(tiny.exp, state, params, forward.draw(tiny.exp, state, part, "generator"))[0]
 
     reused, anew = (
-        flops.count(functools.partial(steps.alternating_step, at.gan), at.state, batch) for at in (tiny, other)
+        flops.count(functools.partial(gan.alternating_step, at.exp), at.state, batch) for at in (tiny, other)
     )
     assert anew - reused == flops.count(forward, tiny.state, batch)
 
@@ -377,13 +378,13 @@ DROPOUT = DCGAN | {"data__size": 8, "model__discriminator__dropout": 0.5, "model
 def test_real_and_fake_examples_each_use_repeat_and_step_have_masks_of_their_own():
     tiny = experiment(**DROPOUT)
     images = tiny.images()[0]
-    variables, seen = tiny.state.networks["discriminator"].variables, passes.Seen(images, None)
+    variables, seen = tiny.state.networks["discriminator"].variables, forward.Seen(images, None)
 
     @functools.partial(quick_jit, static_argnums=1)
     def logits(step, use, repeat):
-        drawn = passes.Draw(use, repeat, jnp.zeros((len(images), 4)), None)
+        drawn = forward.Draw(use, repeat, jnp.zeros((len(images), 4)), None)
         state = tiny.state.replace(step=step)
-        return [half.logits for half in passes.discriminate(tiny.gan, state, variables, seen, seen, drawn)[:2]]
+        return [half.logits for half in forward.discriminate(tiny.exp, state, variables, seen, seen, drawn)[:2]]
 
     draws = [(0, "discriminator", 0), (1, "discriminator", 0), (0, "discriminator", 1), (0, "generator", 0)]
     found = [logits(jnp.int32(step), use, repeat) for step, use, repeat in draws]

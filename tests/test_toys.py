@@ -16,10 +16,12 @@ from programs import ROOT, contents, grids, records, saved, train_tiny
 
 import sample
 import train
-from jaxgan import config as configuration
-from jaxgan import experiment, plots, steps
-from jaxgan.data import worlds
+from jaxgan.algorithms import gan
+from jaxgan.core import experiment
+from jaxgan.core import settings as configuration
+from jaxgan.data import gaussian_mixtures
 from jaxgan.metrics import mixtures
+from jaxgan.viz import mixture
 
 RING = {
     "data.source": "world:ring",
@@ -30,7 +32,7 @@ RING = {
     "sample_grid": 60,
 }
 SCORES = {"ring": ("modes", "high_quality", "reverse_kl"), "line": ("wasserstein",)}
-SIZES = {"ring": (plots.SIDE, plots.SIDE + plots.LEGEND), "line": (plots.WIDTH, plots.HEIGHT)}
+SIZES = {"ring": (mixture.SIDE, mixture.SIDE + mixture.LEGEND), "line": (mixture.WIDTH, mixture.HEIGHT)}
 
 
 def given(settings: dict) -> list[str]:
@@ -70,7 +72,7 @@ BOTH = pytest.mark.parametrize(("name", "run"), [("ring", "ring"), ("line", "lin
 @BOTH
 def test_scores_are_told_where_samples_are_drawn(name, run):
     config = configuration.load(run / "config.json")
-    world = worlds.WORLDS[config.data.source.partition(":")[2]]
+    world = gaussian_mixtures.MIXTURES[config.data.source.partition(":")[2]]
     names = {f"{score}{end}" for score in SCORES[name] for end in ("", "_perfect")}
     lines = records(run)
     assert len(lines) == config.steps // config.log_every
@@ -88,7 +90,7 @@ def test_scores_are_told_where_samples_are_drawn(name, run):
 @BOTH
 def test_scores_are_those_of_the_points_that_sample_draws(name, run, tmp_path):
     config = configuration.load(run / "config.json")
-    world, last = worlds.WORLDS[config.data.source.partition(":")[2]], records(run)[-1]
+    world, last = gaussian_mixtures.MIXTURES[config.data.source.partition(":")[2]], records(run)[-1]
     points = drawn(run, tmp_path, f"--num={config.sample_grid}")
     if name == "line":
         found = {"wasserstein": np.abs(np.sort(points[:, 0]) - world.quantiles(len(points))).mean()}
@@ -155,8 +157,8 @@ def test_sample_draws_points_and_a_picture_of_them(name, run, tmp_path, capsys):
     assert sample.main([f"--workdir={run}", f"--out={tmp_path / 'deep/x.png'}", "--num=70"]) == 0
     assert capsys.readouterr().out.endswith(f"70 points: {tmp_path / 'deep/x.png'}\n")
     source = configuration.load(run / "config.json").data.source
-    world, title = worlds.WORLDS[source.partition(":")[2]], f"{source}, 70 samples"
-    picture = plots.scatter(world, points, title) if name == "ring" else plots.densities(world, points, None, title)
+    world, title = gaussian_mixtures.MIXTURES[source.partition(":")[2]], f"{source}, 70 samples"
+    picture = mixture.scatter(world, points, title) if name == "ring" else mixture.densities(world, points, None, title)
     with Image.open(tmp_path / "deep/x.png") as image:
         assert image.size == SIZES[name]
         np.testing.assert_array_equal(np.asarray(image), picture)
@@ -174,17 +176,17 @@ def test_points_are_no_folder_of_pictures(ring, tmp_path, capsys):
 
 def test_a_generator_moves_to_the_target(line):
     """Half of the way at least, in a tenth of the shipped steps."""
-    world, last = worlds.WORLDS["gaussian1d"], records(line)[-1]
-    gan = experiment.build(configuration.load(line / "config.json"))
-    state = quick_jit(lambda: experiment.initial_state(gan))()
+    world, last = gaussian_mixtures.MIXTURES["gaussian1d"], records(line)[-1]
+    exp = experiment.build(configuration.load(line / "config.json"))
+    state = quick_jit(lambda: experiment.initial_state(exp))()
     latents = jnp.asarray(np.random.default_rng(0).normal(size=(2500, 1)), jnp.float32)
-    at_first, _ = steps.apply(gan.networks["generator"], state.ema["generator"], latents, None, train=False)
+    at_first, _ = gan.apply(exp.networks["generator"], state.ema["generator"], latents, None, train=False)
     before = float(mixtures.wasserstein(at_first[:, 0], world.quantiles(2500)))
     assert before > 0.5
     assert last["wasserstein"] < before / 2
 
 
-(CENTRE,), STDDEV = worlds.WORLDS["gaussian1d"].means[0], worlds.WORLDS["gaussian1d"].stddev
+(CENTRE,), STDDEV = gaussian_mixtures.MIXTURES["gaussian1d"].means[0], gaussian_mixtures.MIXTURES["gaussian1d"].stddev
 
 
 @functools.cache
@@ -206,12 +208,12 @@ def judge():
             "optimizer__discriminator__decay_steps": 1000,
         }
     )
-    gan = experiment.build(config)
-    real, _ = worlds.WORLDS["gaussian1d"].sample(1, 1000 * 256)
+    exp = experiment.build(config)
+    real, _ = gaussian_mixtures.MIXTURES["gaussian1d"].sample(1, 1000 * 256)
 
     @quick_jit
     def taught(scale, shift):
-        state = experiment.initial_state(gan)
+        state = experiment.initial_state(exp)
         body = {  # relu(z) - relu(-z) = z
             "Dense_0": {"kernel": jnp.asarray([[1.0, -1.0]]), "bias": jnp.zeros(2)},
             "Dense_1": {"kernel": scale * jnp.asarray([[1.0], [-1.0]]), "bias": shift[None]},
@@ -221,25 +223,25 @@ def judge():
         state = with_params(state, "generator", {"body": body})
 
         def step(state, points):
-            state, metrics = steps.alternating_step(gan, state, {"images": points[None]})
+            state, metrics = gan.alternating_step(exp, state, {"images": points[None]})
             return state, metrics["d_loss"]
 
         return jax.lax.scan(step, state, real.reshape(1000, 256, 1))
 
-    return gan, taught
+    return exp, taught
 
 
 def judged(scale: float, shift: float):
     """sigmoid(D(x)) along the line, beside both densities, after training against N(shift, scale^2)."""
-    gan, taught = judge()
+    exp, taught = judge()
     state, losses = taught(jnp.float32(scale), jnp.float32(shift))
     place = np.linspace(CENTRE - 6, CENTRE + 5, 1101)
     latents = jnp.asarray([[-1.0], [0.0], [2.0]])
-    made, _ = steps.apply(gan.networks["generator"], state.networks["generator"].variables, latents, None, train=True)
+    made, _ = gan.apply(exp.networks["generator"], state.networks["generator"].variables, latents, None, train=True)
     np.testing.assert_allclose(made[:, 0], [shift - scale, shift, shift + 2 * scale], rtol=1e-5)  # it never moved
     variables = state.networks["discriminator"].variables
     points = jnp.asarray(place, jnp.float32)[:, None]
-    judgement, _ = steps.apply(gan.networks["discriminator"], variables, points, None, train=False)
+    judgement, _ = gan.apply(exp.networks["discriminator"], variables, points, None, train=False)
 
     def normal(mean, stddev):
         return np.exp(-(((place - mean) / stddev) ** 2) / 2) / (stddev * np.sqrt(2 * np.pi))

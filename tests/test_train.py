@@ -34,9 +34,10 @@ from tensorboardX.proto import event_pb2
 from tiny import TINY
 
 import train
-from jaxgan import config as configuration
-from jaxgan import images, parallel, runs
+from jaxgan.core import devices
+from jaxgan.core import settings as configuration
 from jaxgan.data import order, sources
+from jaxgan.io import run_folder
 
 # Where one array is damaged, Orbax ends its event loop before TensorStore has read the others: they then complain.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
@@ -97,7 +98,7 @@ def test_what_a_run_tells_of_its_data(unbroken):
     shown = split.images[order.batch_indices(0, 0, TINY["sample_grid"], 1797)]
     with Image.open(unbroken / "real.png") as real, Image.open(unbroken / "samples/step_000000.png") as grid:
         assert real.size == grid.size
-        np.testing.assert_array_equal(np.asarray(real), images.grid(shown))
+        np.testing.assert_array_equal(np.asarray(real), grid.image_grid(shown))
 
 
 def test_metrics_are_the_log_steps_and_finite(unbroken):
@@ -205,10 +206,10 @@ def test_every_setting_that_touches_what_a_step_computes_is_refused(tmp_path, na
     old = configuration.flatten(config)[name]
     config.update_from_flattened_dict({name: other(old)})
     if name in HARMLESS:
-        assert runs.check_folder(tmp_path, config).keys() == {name}
+        assert run_folder.check_folder(tmp_path, config).keys() == {name}
     else:
         with pytest.raises(train.UserError, match=re.escape(f"({name} {old!r} -> {other(old)!r})")):
-            runs.check_folder(tmp_path, config)
+            run_folder.check_folder(tmp_path, config)
 
 
 # Signals
@@ -275,7 +276,7 @@ def test_whenever_the_signal_comes_every_step_that_ran_is_saved(tmp_path, monkey
         return mock.Mock(wraps=compiled, side_effect=call)
 
     monkeypatch.setattr(train, "StopRequest", Later)
-    monkeypatch.setattr(parallel, "compile_steps", counted)
+    monkeypatch.setattr(devices, "compile_steps", counted)
     assert train_tiny(tmp_path / "run") == train.INTERRUPTED
     assert f"step {sum(ran)} is saved" in capsys.readouterr().out
     every = TINY["checkpoint_every"]
@@ -396,7 +397,7 @@ def test_a_second_start_compiles_nothing(tmp_path):
 def test_steps_per_dispatch_divides_every_interval():
     config = configuration.default()
     config.log_every, config.sample_every, config.checkpoint_every = 12, 18, 30
-    most = parallel.default_steps_per_dispatch()
+    most = devices.default_steps_per_dispatch()
     assert train.dispatch_size(config) == max(size for size in (1, 2, 3, 6) if size <= most)
     for size in range(1, 40):
         config.steps_per_dispatch = size

@@ -36,13 +36,13 @@ def test_threads_give_the_values_in_the_order_of_the_arguments(start, count):
         return number**2
 
     squares = [number**2 for number in range(start, start + count)]
-    assert list(workers.in_order(slower_at_times, start, start + count)) == squares
+    assert list(workers.ordered_map(slower_at_times, start, start + count)) == squares
 
 
 def test_threads_work_ahead_but_not_without_end():
     seen = []
     most = 3 * workers.MOST_THREADS
-    numbers = workers.in_order(lambda number: seen.append(number) or number, 7, workers.ENDLESS, ahead=40)
+    numbers = workers.ordered_map(lambda number: seen.append(number) or number, 7, workers.ENDLESS, ahead=40)
     assert seen == []
     with contextlib.closing(numbers):
         assert next(numbers) == 7
@@ -62,7 +62,7 @@ def test_an_error_of_a_thread_comes_as_itself_in_its_place(error):
             raise error
         return number
 
-    numbers = workers.in_order(fails_at_5, 0, 20)
+    numbers = workers.ordered_map(fails_at_5, 0, 20)
     assert list(itertools.islice(numbers, 5)) == [0, 1, 2, 3, 4]
     with pytest.raises(type(error)) as raised:
         next(numbers)
@@ -72,7 +72,7 @@ def test_an_error_of_a_thread_comes_as_itself_in_its_place(error):
 
 def test_threads_leave_the_signals_of_the_program_alone():
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    numbers = workers.in_order(int, 0, 3)
+    numbers = workers.ordered_map(int, 0, 3)
     next(numbers)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     numbers.close()
@@ -90,7 +90,7 @@ def test_processes_do_the_same():
         return number**2, os.getpid(), signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    with contextlib.closing(workers.in_order(square, 0, workers.ENDLESS, processes=2)) as results:
+    with contextlib.closing(workers.ordered_map(square, 0, workers.ENDLESS, processes=2)) as results:
         first = list(itertools.islice(results, 5))
         squares, processes, blocked = zip(*first, strict=True)
         assert squares == (0, 1, 4, 9, 16)
@@ -105,7 +105,7 @@ def test_processes_do_the_same():
         assert str(raised.value) == "5 is wrong"
         assert multiprocessing.active_children() == []
 
-    powers = workers.in_order(functools.partial(pow, 3), 2, workers.ENDLESS, processes=1)
+    powers = workers.ordered_map(functools.partial(pow, 3), 2, workers.ENDLESS, processes=1)
     assert [next(powers), next(powers)] == [9, 27]
     (child,) = multiprocessing.active_children()
     powers.close()

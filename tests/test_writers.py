@@ -10,11 +10,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from jaxgan import writers
-from jaxgan.config import default
+from jaxgan.core.settings import default
 from jaxgan.errors import UserError
+from jaxgan.io import logging
 
-NAMES = [name for _, names in writers.PANELS for name in names]
+NAMES = [name for _, names in logging.PANELS for name in names]
 
 
 def record(step: int) -> dict[str, float]:
@@ -41,7 +41,7 @@ class Screen(io.StringIO):
 def test_lines_beyond_the_resumed_step_and_half_a_line_vanish(tmp_path, resumed, end):
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps({"step": step, "x": step / 3}) + "\n" for step in (10, 20, 30, 40)) + end)
-    file = writers.JsonLines(path, resumed)
+    file = logging.JsonLines(path, resumed)
     file.write(110, {"x": 110 / 3})
     file.close()
     steps = [step for step in (10, 20, 30, 40) if step <= resumed]
@@ -50,16 +50,16 @@ def test_lines_beyond_the_resumed_step_and_half_a_line_vanish(tmp_path, resumed,
 
 
 def test_every_line_is_on_disk_before_the_next_step(tmp_path):
-    file = writers.JsonLines(tmp_path / "metrics.jsonl", 0)
+    file = logging.JsonLines(tmp_path / "metrics.jsonl", 0)
     for step in (1, 2):
         file.write(step, {"x": 0.1})
-        assert [line["step"] for line in writers.read_records(tmp_path / "metrics.jsonl")] == list(range(1, step + 1))
+        assert [line["step"] for line in logging.read_records(tmp_path / "metrics.jsonl")] == list(range(1, step + 1))
     file.close()
 
 
 def test_without_a_terminal_one_line_per_log_step():
     screen = Screen(tty=False)
-    terminal = writers.Terminal(first_step=100, steps=1000, stream=screen)
+    terminal = logging.Terminal(first_step=100, steps=1000, stream=screen)
     for step in (200, 300):
         terminal.write(step, record(step))
     terminal.close()
@@ -76,13 +76,13 @@ def test_the_time_left_is_minutes_and_seconds(seconds, text):
     screen = Screen(tty=False)
     steps = 1000
     rate = 500 / seconds if seconds else 7.0
-    writers.Terminal(0, steps, screen).write(steps if not seconds else 500, record(1) | {"steps_per_second": rate})
+    logging.Terminal(0, steps, screen).write(steps if not seconds else 500, record(1) | {"steps_per_second": rate})
     assert screen.getvalue().endswith(f"  {text} left\n")
 
 
 def test_on_a_terminal_a_bar_stands_where_the_run_stands():
     screen = Screen(tty=True)
-    terminal = writers.Terminal(first_step=100, steps=1000, stream=screen)
+    terminal = logging.Terminal(first_step=100, steps=1000, stream=screen)
     for step in (200, 600):
         terminal.write(step, record(step))
     terminal.close()
@@ -94,14 +94,14 @@ def test_on_a_terminal_a_bar_stands_where_the_run_stands():
 
 
 def test_a_number_that_is_not_finite_is_written_as_null_and_shown_as_nan(tmp_path):
-    file = writers.JsonLines(tmp_path / "metrics.jsonl", 0)
+    file = logging.JsonLines(tmp_path / "metrics.jsonl", 0)
     file.write(1, {"x": None})
     with pytest.raises(ValueError, match="JSON"):
         file.write(2, {"x": np.nan})
     file.close()
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "x": null}\n'
     screen = Screen(tty=False)
-    writers.Terminal(0, 1000, screen).write(200, record(200) | {"g_loss": None})
+    logging.Terminal(0, 1000, screen).write(200, record(200) | {"g_loss": None})
     assert screen.getvalue().startswith("step 200/1000  d_loss 200.000  g_loss nan  4.0 steps/s")
 
 
@@ -109,12 +109,12 @@ def test_what_older_versions_wrote_is_mended(tmp_path):
     """They let NaN and Infinity into their scores."""
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1, "x": NaN, "y": -Infinity, "z": 2.0}\n')
-    writers.JsonLines(path, 1).close()
+    logging.JsonLines(path, 1).close()
     assert path.read_text() == '{"step": 1, "x": null, "y": null, "z": 2.0}\n'
 
 
 def test_tensorboard_is_told_numbers_alone(tmp_path):
-    board = writers.TensorBoard(tmp_path, 0)
+    board = logging.TensorBoard(tmp_path, 0)
     board.write(3, {"d_loss": 0.5, "unknown": None, "g_loss": 0.0})
     board.close()
     (path,) = tmp_path.iterdir()
@@ -133,12 +133,12 @@ def test_the_curves_are_the_records(tmp_path, monkeypatch, count):
     records = [record(step) for step in range(10, 10 * count + 1, 10)]
     records[-1]["g_loss"] = None  # a gap
     steps = [10 * index for index in range(1, count + 1)]
-    writers.save_curves(
+    logging.save_curves(
         tmp_path / "curves.png", [{"step": step, **line} for step, line in zip(steps, records, strict=True)]
     )
     (figure,) = drawn
-    assert [axes.get_title() for axes in figure.axes] == [title for title, _ in writers.PANELS]
-    for axes, (_, names) in zip(figure.axes, writers.PANELS, strict=True):
+    assert [axes.get_title() for axes in figure.axes] == [title for title, _ in logging.PANELS]
+    for axes, (_, names) in zip(figure.axes, logging.PANELS, strict=True):
         for line, name in zip(axes.get_lines(), names, strict=True):
             np.testing.assert_array_equal(line.get_xdata(), steps)
             np.testing.assert_array_equal(line.get_ydata(), np.array([values[name] for values in records], float))
@@ -156,7 +156,7 @@ def test_the_curves_are_the_records(tmp_path, monkeypatch, count):
 def log(workdir, **settings):
     config = default()
     config.update_from_flattened_dict({"steps": 100, "log_every": 10, "batch_size": 8} | settings)
-    return writers.Log(config, workdir, 0)
+    return logging.MetricLogger(config, workdir, 0)
 
 
 def metrics(first: int, count: int, **changed) -> dict:
@@ -172,7 +172,7 @@ def test_a_log_step_tells_of_its_own_step_however_many_come_together(tmp_path, d
         for first in range(0, 40, dispatch):
             run.write(first, metrics(first, dispatch))
             assert run.record["d_loss"] == first + dispatch
-    lines = writers.read_records(tmp_path / "metrics.jsonl")
+    lines = logging.read_records(tmp_path / "metrics.jsonl")
     assert [(line["step"], line["d_loss"]) for line in lines] == [(step, float(step)) for step in (10, 20, 30, 40)]
 
 
@@ -183,7 +183,7 @@ def test_scores_are_written_with_their_step_also_between_log_steps(tmp_path, cap
         run.write(4, metrics(4, 3), scores)
         run.write(7, metrics(7, 3))
         run.write(10, metrics(10, 10), {"modes": 8.0})
-    lines = writers.read_records(tmp_path / "metrics.jsonl")
+    lines = logging.read_records(tmp_path / "metrics.jsonl")
     assert [(line["step"], line["d_loss"]) for line in lines] == [(7, 7.0), (10, 10.0), (20, 20.0)]
     assert [line.get("modes") for line in lines] == [7.0, None, 8.0]
     assert [line.get("high_quality") for line in lines] == [0.25, None, None]
@@ -200,11 +200,11 @@ def test_scores_are_written_with_their_step_also_between_log_steps(tmp_path, cap
 def test_the_speed_is_that_since_the_last_record(tmp_path, monkeypatch):
     times = iter([0.0, 2.0, 3.0])
     with log(tmp_path, sample_every=7) as run:
-        monkeypatch.setattr(writers, "time", SimpleNamespace(perf_counter=lambda: next(times), time=lambda: 0.0))
+        monkeypatch.setattr(logging, "time", SimpleNamespace(perf_counter=lambda: next(times), time=lambda: 0.0))
         run.since = (0, next(times))
         run.write(0, metrics(0, 7), {"modes": 7.0})
         run.write(7, metrics(7, 3))
-    lines = writers.read_records(tmp_path / "metrics.jsonl")
+    lines = logging.read_records(tmp_path / "metrics.jsonl")
     assert [line["steps_per_second"] for line in lines] == [3.5, 3.0]
     assert [line["images_per_second"] for line in lines] == [28.0, 24.0]
 
@@ -214,7 +214,7 @@ def test_scores_do_not_hide_a_number_that_is_not_finite(tmp_path):
         bad = metrics(0, 3)["g_loss"].at[1].set(np.nan)
         with pytest.raises(UserError, match=r"^g_loss is nan at step 2: "):
             run.write(0, metrics(0, 3, g_loss=bad), {"modes": 7.0})
-    assert writers.read_records(tmp_path / "metrics.jsonl") == []
+    assert logging.read_records(tmp_path / "metrics.jsonl") == []
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -228,4 +228,4 @@ def test_the_first_number_that_is_not_finite_is_named_with_its_step(tmp_path, ba
         told = rf"^(d_real|g_loss) is {bad} at step {6 + place}: .*smaller learning rate"
         with pytest.raises(UserError, match=told if place == 4 else told.replace("|g_loss", "")):
             run.write(5, metrics(5, 5, d_real=early, **({} if place == 4 else {"g_loss": late})))
-    assert writers.read_records(tmp_path / "metrics.jsonl") == []
+    assert logging.read_records(tmp_path / "metrics.jsonl") == []

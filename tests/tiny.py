@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from jaxgan.config import default
+from jaxgan.core.settings import default
 
 TINY = {
     "steps": 12,

@@ -24,7 +24,7 @@ from jaxgan.data import workers
 from jaxgan.data.decode import BadImageError, Transform
 from jaxgan.data.selection import Selection
 from jaxgan.errors import UserError, warn
-from jaxgan.files import locked, replacing
+from jaxgan.io.files import atomic_write, file_lock
 
 CHUNK = 64  # images that are decoded at a time
 REVISION = 1  # of what decode.py makes of an image; after a change of that all is decoded anew
@@ -33,7 +33,7 @@ Decoded = tuple[list[np.ndarray], list[int], list[str]]  # images, their labels,
 
 
 @dataclasses.dataclass(frozen=True)
-class Examples:
+class ArrayDataset:
     """A decoded data set at random access.
 
     Attributes:
@@ -48,7 +48,7 @@ class Examples:
     labels: np.ndarray
     classes: tuple[str, ...]
     digest: str = ""
-    reopen: Callable[[], "Examples"] | None = None
+    reopen: Callable[[], "ArrayDataset"] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -62,11 +62,13 @@ class Examples:
         return {"images": self.images[indices], "labels": self.labels[indices]}
 
     def __reduce__(self) -> tuple:
-        return (self.reopen, ()) if self.reopen else (Examples, (self.images, self.labels, self.classes, self.digest))
+        return (
+            (self.reopen, ()) if self.reopen else (ArrayDataset, (self.images, self.labels, self.classes, self.digest))
+        )
 
 
 @dataclasses.dataclass(frozen=True)
-class Undecoded:
+class LazyDataset:
     """A data set that is decoded anew whenever it is read; otherwise like `Examples`."""
 
     selection: Selection
@@ -114,7 +116,7 @@ class Undecoded:
         """
         left = len(self)
         with (
-            contextlib.closing(workers.in_order(self.chunk, 0, -(-left // CHUNK))) as chunks,
+            contextlib.closing(workers.ordered_map(self.chunk, 0, -(-left // CHUNK))) as chunks,
             tqdm(total=left, desc="decoding", unit=" images", delay=1, leave=False, disable=None) as bar,
         ):
             for images, labels, bad in chunks:
@@ -144,7 +146,7 @@ def folder() -> Path:
     return Path(os.environ.get("JAXGAN_DATA_CACHE") or Path.home() / ".cache" / "jaxgan" / "data").expanduser()
 
 
-def load(place: Path) -> Examples:
+def load(place: Path) -> ArrayDataset:
     """A finished cache.
 
     Raises:
@@ -153,10 +155,10 @@ def load(place: Path) -> Examples:
     about = json.loads((place / "about.json").read_text())
     images = np.memmap(place / "images", np.uint8, "r", shape=tuple(about["shape"]))
     labels = np.memmap(place / "labels", np.int32, "r", shape=images.shape[:1])
-    return Examples(images, labels, tuple(about["classes"]), about["digest"], functools.partial(load, place))
+    return ArrayDataset(images, labels, tuple(about["classes"]), about["digest"], functools.partial(load, place))
 
 
-def cached(undecoded: Undecoded, skip_bad: bool) -> Examples:
+def cached(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:
     """The decoded data set, from the cache if it is there, and put there if not; one process at a time decodes.
 
     Raises:
@@ -167,7 +169,7 @@ def cached(undecoded: Undecoded, skip_bad: bool) -> Examples:
     place = folder() / hashlib.blake2b(json.dumps(described).encode(), digest_size=16).hexdigest()
     place.parent.mkdir(parents=True, exist_ok=True)
     if not place.exists():
-        with locked(place.with_suffix(".lock")):
+        with file_lock(place.with_suffix(".lock")):
             if not place.exists():  # which another process may have seen to
                 write(undecoded, skip_bad, place)
     try:
@@ -180,7 +182,7 @@ def cached(undecoded: Undecoded, skip_bad: bool) -> Examples:
     return examples
 
 
-def write(undecoded: Undecoded, skip_bad: bool, place: Path) -> None:
+def write(undecoded: LazyDataset, skip_bad: bool, place: Path) -> None:
     """Decodes a data set into a folder, all of it or nothing.
 
     The files are written, not mapped: on a full disk a write fails, where a mapped page would end the process.
@@ -223,7 +225,7 @@ def write(undecoded: Undecoded, skip_bad: bool, place: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def in_memory(undecoded: Undecoded, skip_bad: bool) -> Examples:
+def in_memory(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:
     """The decoded data set without a cache; errors as of `cached`, but for the disk."""
     images = np.empty((len(undecoded), *undecoded.shape), np.uint8)
     labels, bad = [], []
@@ -233,22 +235,22 @@ def in_memory(undecoded: Undecoded, skip_bad: bool) -> Examples:
         labels += targets
         bad += reasons
     report(bad, len(undecoded))
-    return held(images[: len(labels)], np.int32(labels), undecoded.classes)
+    return from_arrays(images[: len(labels)], np.int32(labels), undecoded.classes)
 
 
-def held(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Examples:
+def from_arrays(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> ArrayDataset:
     """Examples in memory, with their digest."""
     total = hashlib.blake2b(np.ascontiguousarray(images), digest_size=16)  # an .npy file may have any order
     total.update(np.ascontiguousarray(labels))
-    return Examples(images, labels, classes, total.hexdigest())
+    return ArrayDataset(images, labels, classes, total.hexdigest())
 
 
-def digested(examples: Examples) -> Examples:
+def with_digest(examples: ArrayDataset) -> ArrayDataset:
     """The same examples with a digest; if they have none, all of them are read for it."""
-    return examples if examples.digest else held(examples.images, examples.labels, examples.classes)
+    return examples if examples.digest else from_arrays(examples.images, examples.labels, examples.classes)
 
 
-def made_once(kind: str, described: object, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def cached_arrays(kind: str, described: object, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Arrays that take long to make, from an .npz file if it is there, and put there if not; one process makes them.
 
     Args:
@@ -263,10 +265,10 @@ def made_once(kind: str, described: object, make: Callable[[], dict[str, np.ndar
     path = folder() / kind / f"{name}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        with locked(path.with_suffix(".lock")):
+        with file_lock(path.with_suffix(".lock")):
             if not path.exists():
                 arrays = make()
-                with replacing(path) as partial, partial.open("wb") as file:
+                with atomic_write(path) as partial, partial.open("wb") as file:
                     np.savez(file, **arrays)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

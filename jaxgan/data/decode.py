@@ -14,17 +14,23 @@ from jaxgan.errors import UserError
 Stored = str | bytes | np.ndarray | tuple["Stored", ...]
 MODES = {1: "L", 3: "RGB"}  # of pictures with so many channels
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
-LASTING = (None, errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ELOOP)  # what is wrong with a file, tomorrow as well
+PERMANENT_ERRNOS = (
+    None,
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EISDIR,
+    errno.ELOOP,
+)  # what is wrong with a file, tomorrow as well
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS  # 89 million: a small file can claim far more than memory holds
 
 
-def heed_warnings() -> None:
+def configure_warnings() -> None:
     """Of Pillow's warnings one counts as an error; others, about parts of a file that are no pixels, say nothing."""
     warnings.simplefilter("error", Image.DecompressionBombWarning)  # it only warns up to twice as many
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-heed_warnings()
+configure_warnings()
 
 
 class BadImageError(UserError):
@@ -68,7 +74,7 @@ class Transform:
             reason = f"it claims to have more than {MOST_PIXELS:,} pixels"
         # Of a damaged file Pillow's decoders raise whatever they stumble over.
         except Exception as error:
-            if getattr(error, "errno", None) not in LASTING:
+            if getattr(error, "errno", None) not in PERMANENT_ERRNOS:
                 raise  # a disk or a network that fails, which is not the image's fault
             reason = f"it cannot be decoded: {str(error) or type(error).__name__}"
         raise BadImageError(f"{name} is a bad image ({reason})")

@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 
 import jaxgan
 from jaxgan.errors import UserError, choose, exit_code
-from jaxgan.files import locked
+from jaxgan.io.files import file_lock
 
 absl.logging.set_verbosity(absl.logging.ERROR)  # TFDS warns of every data set that is not prepared yet
 
@@ -72,7 +72,7 @@ def prepared_builder(place: str) -> tfds.core.DatasetBuilder:
         return builder
     # Ctrl-C ends it at once: TFDS would wait for its downloads.
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL)"
-    code += "; from jaxgan.data import prepare; prepare.answer(sys.argv[1])"
+    code += "; from jaxgan.data import prepare; prepare.child_main(sys.argv[1])"
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2")
     package = str(Path(jaxgan.__file__).parents[1])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
@@ -97,7 +97,7 @@ def prepare(place: str) -> None:
     # TFDS's folder for all of them.
     manual = downloads / "manual" / builder.name
     settings = tfds.download.DownloadConfig(manual_dir=manual if manual.is_dir() else None)
-    with locked(downloads / f"{builder.name}.lock"), _impatient() as unreachable:
+    with file_lock(downloads / f"{builder.name}.lock"), fail_fast_downloads() as unreachable:
         if find_builder(place).is_prepared():  # by the process that had the lock before
             return
         try:
@@ -116,7 +116,7 @@ def prepare(place: str) -> None:
             ) from error
 
 
-def answer(place: str) -> None:
+def child_main(place: str) -> None:
     """What `prepared_builder` runs in another process: if something goes wrong it prints what, and exits with 2."""
 
     def end_with_parent() -> None:
@@ -133,7 +133,7 @@ def answer(place: str) -> None:
 
 
 @contextlib.contextmanager
-def _impatient():
+def fail_fast_downloads():
     """Lets downloads fail at once where a server is out of reach; yields the list of such servers.
 
     TFDS itself would ask ten times over minutes, and has no setting for that.

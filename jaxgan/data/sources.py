@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxgan.data import worlds
+from jaxgan.data import gaussian_mixtures
 from jaxgan.data.decode import Stored
 from jaxgan.errors import UserError, choose
 
@@ -318,8 +318,8 @@ def stacked(place: str) -> Source:
 
 def world(place: str) -> Source:
     """Points of a toy world whose density is known; their labels are the modes that they come from."""
-    chosen = worlds.WORLDS[choose("config.data.source world", place, worlds.WORLDS)]
-    points, labels = chosen.sample(worlds.TRAIN_SEED, worlds.TRAIN_EXAMPLES)
+    chosen = gaussian_mixtures.MIXTURES[choose("config.data.source world", place, gaussian_mixtures.MIXTURES)]
+    points, labels = chosen.sample(gaussian_mixtures.TRAIN_SEED, gaussian_mixtures.TRAIN_EXAMPLES)
     return Source({"train": Arrays(points, labels)}, chosen.names, f"world:{place}")
 
 
@@ -339,10 +339,14 @@ def example_shape(data: ConfigDict) -> tuple[int, ...]:
     return (found.dim,) if found else (data.size, data.size, data.channels)
 
 
-def world_of(data: ConfigDict) -> worlds.World | None:
+def world_of(data: ConfigDict) -> gaussian_mixtures.GaussianMixture | None:
     """The world that `config.data` names, if it names one."""
     kind, _, place = data.source.partition(":")
-    return worlds.WORLDS[choose("config.data.source world", place, worlds.WORLDS)] if kind == "world" else None
+    return (
+        gaussian_mixtures.MIXTURES[choose("config.data.source world", place, gaussian_mixtures.MIXTURES)]
+        if kind == "world"
+        else None
+    )
 
 
 def fingerprint(root: Path, paths: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(
+def ordered_map(
     function: Callable[[int], Result], start: int, stop: int, processes: int = 0, ahead: int = 4
 ) -> Iterator[Result]:
     """function(start), function(start + 1), ... up to `stop`, each computed before it is asked for.

@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
-from jaxgan import parallel
+from jaxgan.core import devices
 from jaxgan.data import cache
-from jaxgan.data.cache import Examples
-from jaxgan.data.pipeline import to_float
+from jaxgan.data.cache import ArrayDataset
+from jaxgan.data.loader import to_float
 from jaxgan.data.sources import STACK
 from jaxgan.errors import UserError, choose
-from jaxgan.files import replacing
+from jaxgan.io.files import atomic_write
 from jaxgan.metrics import inception, inception_weights, lenet, moments
 from jaxgan.metrics.moments import Moments, Statistics
 
@@ -69,7 +69,7 @@ class Extractor(NamedTuple):
 
     def __call__(self, images: UInt8[np.ndarray, "n height width channel"]) -> Features:
         """Features of images, batch by batch, by all of this process's devices."""
-        apply, params = parallel.over_local_devices(self.apply, (None, 0), 0), parallel.on_local_devices(self.params)
+        apply, params = devices.local_shard_map(self.apply, (None, 0), 0), devices.replicate_locally(self.params)
         parts = [jax.device_get(apply(params, batch)) for batch, _ in self._batches(images)]
         values, logits = zip(*parts, strict=True)
         values = np.concatenate(values)[: len(images)]
@@ -77,8 +77,8 @@ class Extractor(NamedTuple):
 
     def statistics(self, images: UInt8[np.ndarray, "n height width channel"]) -> Statistics:
         """Mean and covariance of the features, which are nowhere held: sums stay on the devices."""
-        add, params = parallel.over_local_devices(_adding(self.apply), (None, None, 0, 0), None), self.params
-        params, total = parallel.on_local_devices(params), None
+        add, params = devices.local_shard_map(_adding(self.apply), (None, None, 0, 0), None), self.params
+        params, total = devices.replicate_locally(params), None
         for batch, known in self._batches(images):
             if total is None:
                 total = moments.empty(jax.eval_shape(self.apply, params, batch)[0].shape[1])
@@ -100,7 +100,7 @@ def _adding(apply: Callable) -> Callable:
 
     def add(params: PyTree, total: Moments, images: Images, mask: Bool[Array, " batch"]) -> Moments:
         own = moments.of_batch(apply(params, images)[0], mask)
-        return moments.merge(total, moments.merge_over(own, parallel.AXIS) if jax.local_device_count() > 1 else own)
+        return moments.merge(total, moments.merge_over(own, devices.AXIS) if jax.local_device_count() > 1 else own)
 
     return add
 
@@ -112,7 +112,7 @@ def _pixels(params: tuple, images: Images) -> tuple[Array, None]:
     return small.reshape(len(images), -1), None
 
 
-def pixels(examples: Examples, weights: Path | None) -> Extractor:
+def pixels(examples: ArrayDataset, weights: Path | None) -> Extractor:
     """Images made small: what colours are where. Shapes hardly count."""
     del examples, weights
     return Extractor("pixels", f"{SIDE}x{SIDE}", "linear, antialiased", _pixels)
@@ -135,14 +135,14 @@ def _random(params: PyTree, images: Images) -> tuple[Array, None]:
     return RandomConvolutions().apply(params, to_float(images)), None
 
 
-def random(examples: Examples, weights: Path | None) -> Extractor:
+def random(examples: ArrayDataset, weights: Path | None) -> Extractor:
     """A fixed network that nobody trained: it needs neither labels nor weights, and sees textures."""
     del weights
     params = jax.jit(RandomConvolutions().init)(jax.random.key(0), jnp.zeros((1, *examples.shape)))
     return Extractor("random", lenet.digest(params), "none", _random, params)
 
 
-def of_lenet(examples: Examples, weights: Path | None) -> Extractor:
+def lenet_extractor(examples: ArrayDataset, weights: Path | None) -> Extractor:
     """A classifier of the examples' own labels."""
     del weights
     network, params, digest = lenet.trained(examples)
@@ -150,7 +150,7 @@ def of_lenet(examples: Examples, weights: Path | None) -> Extractor:
     return Extractor("lenet", digest, "none", apply, params)
 
 
-def stacked(examples: Examples, weights: Path | None) -> Extractor:
+def stacked(examples: ArrayDataset, weights: Path | None) -> Extractor:
     """A classifier that reads each channel of Stacked MNIST or its like: the channels' features side by side.
 
     Its decisions are among all combinations; their logits are the channels' log-probabilities, added.
@@ -162,7 +162,7 @@ def stacked(examples: Examples, weights: Path | None) -> Extractor:
             f"features=stacked needs images of stacked:SOURCE, of {STACK} channels and n**{STACK} classes, not of "
             f"{examples.shape[2]} and {len(examples.classes)}"
         )
-    first = cache.held(
+    first = cache.from_arrays(
         np.ascontiguousarray(examples.images[..., :1]),
         examples.labels // count ** (STACK - 1),
         tuple(map(str, range(count))),
@@ -186,7 +186,7 @@ def _inception(params: PyTree, images: Images) -> tuple[Array, Array]:
     return taps["2048"], taps["logits_unbiased"]
 
 
-def of_inception(examples: Examples, weights: Path | None) -> Extractor:
+def inception_extractor(examples: ArrayDataset, weights: Path | None) -> Extractor:
     """The network of FID, from a file of the user's own."""
     if examples.shape[-1] not in (1, 3):
         raise UserError(f"features=inception takes images of 1 or 3 channels, and not of {examples.shape[-1]}")
@@ -200,10 +200,16 @@ def of_inception(examples: Examples, weights: Path | None) -> Extractor:
     return Extractor(name, found.sha256, "TensorFlow 1's bilinear to 299x299", _inception, found.params, batch)
 
 
-EXTRACTORS = {"lenet": of_lenet, "stacked": stacked, "inception": of_inception, "pixels": pixels, "random": random}
+EXTRACTORS = {
+    "lenet": lenet_extractor,
+    "stacked": stacked,
+    "inception": inception_extractor,
+    "pixels": pixels,
+    "random": random,
+}
 
 
-def extractor(name: str, examples: Examples, weights: Path | None = None) -> Extractor:
+def extractor(name: str, examples: ArrayDataset, weights: Path | None = None) -> Extractor:
     """The extractor of that name.
 
     Args:
@@ -214,12 +220,12 @@ def extractor(name: str, examples: Examples, weights: Path | None = None) -> Ext
     return EXTRACTORS[choose("extractor", name, EXTRACTORS)](examples, weights)
 
 
-def rows_of(examples: Examples, count: int) -> Int[np.ndarray, " n"]:
+def rows_of(examples: ArrayDataset, count: int) -> Int[np.ndarray, " n"]:
     """Which `count` of the examples stand for all of them: always the same choice, in their order."""
     return np.sort(np.random.default_rng(0).permutation(len(examples))[:count])
 
 
-def of_examples(extract: Extractor, examples: Examples, count: int) -> tuple[Features, Int[np.ndarray, " n"]]:
+def features_of(extract: Extractor, examples: ArrayDataset, count: int) -> tuple[Features, Int[np.ndarray, " n"]]:
     """Features and labels of `count` examples; from the cache, and put there if need be."""
     rows = rows_of(examples, count)
 
@@ -227,18 +233,18 @@ def of_examples(extract: Extractor, examples: Examples, count: int) -> tuple[Fea
         found = extract(examples.images[rows])._asdict()
         return {name: array for name, array in found.items() if array is not None}
 
-    arrays = cache.made_once("features", [REVISION, extract.name, extract.digest, examples.digest, len(rows)], make)
+    arrays = cache.cached_arrays("features", [REVISION, extract.name, extract.digest, examples.digest, len(rows)], make)
     return Features(arrays["values"], arrays.get("logits")), examples.labels[rows]
 
 
-def statistics_of(extract: Extractor, examples: Examples) -> Statistics:
+def statistics_of(extract: Extractor, examples: ArrayDataset) -> Statistics:
     """Mean and covariance of the features of all examples; from the cache, and put there if need be."""
     described = [REVISION, extract.name, extract.digest, examples.digest]
-    arrays = cache.made_once("statistics", described, lambda: extract.statistics(examples.images)._asdict())
+    arrays = cache.cached_arrays("statistics", described, lambda: extract.statistics(examples.images)._asdict())
     return Statistics(int(arrays["count"]), arrays["mean"], arrays["covariance"])
 
 
-class Kept(NamedTuple):
+class SavedFeatures(NamedTuple):
     """Features in a file, with what tells whether other ones may be compared with them.
 
     Attributes:
@@ -253,20 +259,20 @@ class Kept(NamedTuple):
     labels: Int[np.ndarray, " n"] | None
 
 
-def save(path: Path, kept: Kept) -> None:
+def save(path: Path, kept: SavedFeatures) -> None:
     """Writes an .npz file, all of it or nothing."""
     arrays = {"features": kept.features.values, "logits": kept.features.logits, "labels": kept.labels}
     arrays |= {"extractor": np.str_(kept.extractor), "digest": np.str_(kept.digest)}
-    with replacing(path) as partial, partial.open("wb") as file:
+    with atomic_write(path) as partial, partial.open("wb") as file:
         np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
 
 
-def holds_features(path: Path) -> bool:
+def is_features_file(path: Path) -> bool:
     """Whether `save` wrote that file, by its names alone."""
     return zipfile.is_zipfile(path) and "extractor.npy" in zipfile.ZipFile(path).namelist()
 
 
-def load(path: Path) -> Kept:
+def load(path: Path) -> SavedFeatures:
     """What `save` wrote.
 
     Raises:
@@ -279,7 +285,7 @@ def load(path: Path) -> Kept:
         rows = {len(array) for array in (values, logits, labels) if array is not None}
         if values.ndim != 2 or len(rows) > 1:
             raise ValueError(f"features of shape {values.shape}, and {sorted(rows)} rows")
-        return Kept(str(found["extractor"]), str(found["digest"]), Features(values, logits), labels)
+        return SavedFeatures(str(found["extractor"]), str(found["digest"]), Features(values, logits), labels)
     # Of a damaged file NumPy and the modules under it raise whatever they stumble over.
     except Exception as error:
         raise UserError(f"{path} is damaged ({error}): make it again with --save_features") from error

@@ -56,7 +56,9 @@ def load(path: Path) -> Weights:
     """
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    arrays = cache.made_once("inception", [digest, REVISION], lambda: converted(torch_weights.read(path), str(path)))
+    arrays = cache.cached_arrays(
+        "inception", [digest, REVISION], lambda: converted(torch_weights.read(path), str(path))
+    )
     if {name: array.shape for name, array in arrays.items()} != shapes():
         raise UserError(
             f"{cache.folder()}/inception is damaged (it holds other arrays): remove it, and it is made again"

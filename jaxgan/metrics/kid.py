@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxgan import parallel
+from jaxgan.core import devices
 from jaxgan.errors import UserError
 from jaxgan.metrics.intervals import CONFIDENCE, Estimate, curved
 from jaxgan.metrics.moments import Features, checked_pair
@@ -92,7 +92,7 @@ def _sums(
     base = 1 + centre @ centre / width
     sides = [((side - centre) / np.sqrt(width), (side - centre) @ centre / width) for side in (rows, columns)]
     of_rows, of_columns = ([np.float32(part) for part in side] for side in sides)
-    found = parallel.by_rows(_row_sums, of_rows, *of_columns, np.asarray(base, np.float32))
+    found = devices.map_rows(_row_sums, of_rows, *of_columns, np.asarray(base, np.float32))
     sums, squares = np.asarray(found, np.float64)
     if alone:
         (centred, lean), _ = sides

@@ -19,12 +19,12 @@ import optax
 from flax import traverse_util
 from jaxtyping import Array, Float, PyTree
 
-from jaxgan import keys
+from jaxgan.core import rng
 from jaxgan.data import cache
-from jaxgan.data.cache import Examples
-from jaxgan.data.pipeline import random_crop, to_float
+from jaxgan.data.cache import ArrayDataset
+from jaxgan.data.loader import random_crop, to_float
 from jaxgan.errors import UserError
-from jaxgan.models import layers
+from jaxgan.models.ops import layers
 
 REVISION = 1  # of the network and its training; after a change of these every classifier is trained anew
 BATCH, STEPS, LEARNING_RATE, SEED = 128, 2500, 1e-3, 0
@@ -44,11 +44,11 @@ class LeNet(nn.Module):
     @nn.compact
     def __call__(self, images: Float[Array, "batch height width channel"]) -> tuple[Array, Array]:
         batch_last = jax.default_backend() == "cpu" and images.shape[1] % 4 == 0  # where that is faster
-        hidden = layers.turned(images, batch_last)
+        hidden = layers.to_layout(images, batch_last)
         with jax.default_matmul_precision("highest"):
             for width in WIDTHS:
                 hidden = nn.relu(layers.Conv(width, batch_last=batch_last)(hidden))
-            hidden = layers.turned(layers.flattened(hidden, batch_last), batch_last)
+            hidden = layers.to_layout(layers.to_flat(hidden, batch_last), batch_last)
             features = nn.relu(nn.Dense(FEATURES)(hidden))
             return features, nn.Dense(self.classes)(features)
 
@@ -66,7 +66,7 @@ class Classifier(NamedTuple):
     digest: str
 
 
-def trained(examples: Examples, seed: int = SEED) -> Classifier:
+def trained(examples: ArrayDataset, seed: int = SEED) -> Classifier:
     """A classifier of these examples, from the cache if it is there, and put there if not.
 
     Raises:
@@ -82,12 +82,12 @@ def trained(examples: Examples, seed: int = SEED) -> Classifier:
     described = [REVISION, examples.digest, examples.classes, seed]
     if (examples.labels < 0).any():
         described.append("unknown labels left out")  # which revision 1 did not do at first
-    arrays = cache.made_once("lenet", described, train)
+    arrays = cache.cached_arrays("lenet", described, train)
     params = traverse_util.unflatten_dict(arrays, sep="/")
     return Classifier(network, params, digest(params))
 
 
-def can_learn(examples: Examples) -> bool:
+def can_learn(examples: ArrayDataset) -> bool:
     """Whether there are examples of two classes at least."""
     return len(np.unique(examples.labels[examples.labels >= 0])) > 1 and len(examples.classes) > 1
 
@@ -100,7 +100,7 @@ def digest(params: PyTree) -> str:
     return total.hexdigest()
 
 
-def fit(network: LeNet, examples: Examples, seed: int) -> PyTree:
+def fit(network: LeNet, examples: ArrayDataset, seed: int) -> PyTree:
     """The network's parameters after training on the examples with labels, each moved a little whenever it is drawn."""
     images, labels, known = np.asarray(examples.images), examples.labels, np.flatnonzero(examples.labels >= 0)
     optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, STEPS))
@@ -114,10 +114,10 @@ def fit(network: LeNet, examples: Examples, seed: int) -> PyTree:
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state: tuple, count: Array, images: Array, labels: Array) -> tuple:
         params, moments = state
-        drawn, moved = (keys.use_key(seed, count, use) for use in ("examples", "shift"))
+        drawn, moved = (rng.stream_key(seed, count, use) for use in ("examples", "shift"))
         rows = jnp.asarray(known)[jax.random.randint(drawn, (BATCH,), 0, len(known))]
         padded = jnp.pad(images[rows], pad, mode="edge")
-        batch = to_float(random_crop(padded, keys.example_keys(moved, jnp.arange(BATCH)), images.shape[1]))
+        batch = to_float(random_crop(padded, rng.example_keys(moved, jnp.arange(BATCH)), images.shape[1]))
         updates, moments = optimizer.update(jax.grad(loss)(params, batch, labels[rows]), moments)
         return optax.apply_updates(params, updates), moments
 

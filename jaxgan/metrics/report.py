@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxgan.files import replacing
+from jaxgan.io.files import atomic_write
 from jaxgan.metrics.scores import Score
 
 MOST_ROWS = 20  # of a confusion matrix on the screen
@@ -35,7 +35,7 @@ def aligned(rows: list[tuple[str, ...]]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in zip(*columns, strict=True))
 
 
-def told_number(number: float | None) -> str:
+def format_number(number: float | None) -> str:
     """Four digits of it, or nothing."""
     return "" if number is None else f"{number:.4g}"
 
@@ -44,16 +44,18 @@ def table(found: dict[str, Score], floor: dict[str, Score]) -> str:
     """Scores as text."""
     rows = [("score", "value", "95% interval", "raw", "real images", "raw", "perfect sampler")]
     for name, (estimate, raw, perfect) in found.items():
-        value, low, high = map(told_number, estimate)
-        beside = (told_number(floor[name].estimate.value), told_number(floor[name].raw)) if name in floor else ("", "")
-        rows.append((name, value, f"{low} to {high}", told_number(raw), *beside, told_number(perfect)))
+        value, low, high = map(format_number, estimate)
+        beside = (
+            (format_number(floor[name].estimate.value), format_number(floor[name].raw)) if name in floor else ("", "")
+        )
+        rows.append((name, value, f"{low} to {high}", format_number(raw), *beside, format_number(perfect)))
     return aligned(rows)
 
 
 def class_table(found: dict[str, dict[str, Score]]) -> str:
     """A row of values for each class."""
     heads = list(next(iter(found.values())))
-    rows = [(name, *(told_number(own[head].estimate.value) for head in heads)) for name, own in found.items()]
+    rows = [(name, *(format_number(own[head].estimate.value) for head in heads)) for name, own in found.items()]
     return aligned([("class", *heads), *rows])
 
 
@@ -89,6 +91,6 @@ def report(out: Path, about: dict[str, object], results: dict[str, Result], name
                 print(f"\n{name}: classes as they should be, in rows, and as decided, in columns")
                 print(confusion_table(result.confusion, names))
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as partial:
+    with atomic_write(out) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n")
     print(out)

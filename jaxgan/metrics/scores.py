@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxgan.data.worlds import World
+from jaxgan.data.gaussian_mixtures import GaussianMixture
 from jaxgan.errors import UserError
-from jaxgan.metrics import classes, frechet, inception_score, kid, manifold, mixtures
+from jaxgan.metrics import classes, frechet, inception_score, kid, mixtures, prdc
 from jaxgan.metrics.features import Features
 from jaxgan.metrics.intervals import Estimate, wilson
 from jaxgan.metrics.moments import Statistics
@@ -69,10 +69,10 @@ def kernel_distance(fakes: Features, reals: Features) -> Score:
 
 def manifold_scores(fakes: Features, reals: Features) -> dict[str, Score]:
     """Those by nearest neighbours."""
-    found = manifold.manifold_scores(fakes.values, reals.values)._asdict()
-    perfect = {"density": 1.0, "coverage": manifold.perfect_coverage(len(fakes.values), len(reals.values))}
+    found = prdc.manifold_scores(fakes.values, reals.values)._asdict()
+    perfect = {"density": 1.0, "coverage": prdc.perfect_coverage(len(fakes.values), len(reals.values))}
     shares = {kind: Score(estimate, perfect=perfect.get(kind)) for kind, estimate in found.items()}
-    return shares | {"authenticity": Score(manifold.authenticity(fakes.values, reals.values))}
+    return shares | {"authenticity": Score(prdc.authenticity(fakes.values, reals.values))}
 
 
 def score(fakes: Samples, reals: Samples, name: str, whole: Statistics | None = None) -> dict[str, Score]:
@@ -100,7 +100,7 @@ def score(fakes: Samples, reals: Samples, name: str, whole: Statistics | None = 
     return {PUBLISHED.get(kind, kind): value for kind, value in named.items()}
 
 
-def of_halves(reals: Samples, name: str) -> dict[str, Score]:
+def real_vs_real(reals: Samples, name: str) -> dict[str, Score]:
     """What real images score: one half of them beside the other one.
 
     Raises:
@@ -121,7 +121,7 @@ def by_class(decided: Labels, asked: Labels | None, count: int) -> dict[str, Sco
     return found
 
 
-def of_world(world: World, samples: Float[np.ndarray, "n dim"]) -> dict[str, Score]:
+def of_world(world: GaussianMixture, samples: Float[np.ndarray, "n dim"]) -> dict[str, Score]:
     """The exact scores of samples of a toy world, by the names of `mixtures`.
 
     Raises:

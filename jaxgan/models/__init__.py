@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxgan.config import default
+from jaxgan.adversarial import conditioning
+from jaxgan.core.settings import default
 from jaxgan.errors import UserError, choose
-from jaxgan.models import conditioning, dcgan, layers, mlp, points, tutorial
+from jaxgan.models import dcgan, mlp, tf_dcgan, toy_mlp
+from jaxgan.models.ops import layers
 
 
 class Family(NamedTuple):
@@ -30,9 +32,9 @@ class Family(NamedTuple):
 
 MODELS = {
     "dcgan": Family(dcgan.Generator, dcgan.Discriminator, dcgan.advice),
-    "tutorial": Family(tutorial.Generator, tutorial.Discriminator, tutorial.advice),
+    "tutorial": Family(tf_dcgan.Generator, tf_dcgan.Discriminator, tf_dcgan.advice),
     "mlp": Family(mlp.Generator, mlp.Discriminator, mlp.advice),
-    "points": Family(points.Generator, points.Discriminator, points.advice),
+    "points": Family(toy_mlp.Generator, toy_mlp.Discriminator, toy_mlp.advice),
 }
 
 TABLES = {"norm": layers.NORMS, "downsampling": layers.DOWNSAMPLINGS}  # of a network's settings that are names

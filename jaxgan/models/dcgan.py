@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxgan.models import layers
+from jaxgan.models.ops import layers
 
 MOST_WIDTHS = 8  # channels stop growing at 8 widths, as in the paper's 64x64 networks
 
@@ -74,20 +74,20 @@ class Generator(nn.Module):
         base, deepest = self.size // 2**count, features(self.width, count - 1)
 
         def through(layer: nn.Module, hidden: Array) -> Array:
-            return layers.normalised(layer, hidden, self.spectral_norm, train)
+            return layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
 
         def activate(hidden: Array) -> Array:
             return nn.relu(layers.NORMS[self.norm](hidden, modulation, train, self.axis_name, **layout))
 
-        hidden = layers.turned(latents.astype(self.dtype), self.batch_last)
+        hidden = layers.to_layout(latents.astype(self.dtype), self.batch_last)
         for width in self.dense:
             hidden = activate(through(layers.Dense(width, **options), hidden))
         hidden = through(layers.Dense(base * base * deepest, **options), hidden)
-        hidden = activate(layers.squared(hidden, base, self.batch_last))
+        hidden = activate(layers.to_spatial(hidden, base, self.batch_last))
         for stage in reversed(range(count - 1)):
             hidden = activate(through(layers.ConvTranspose(features(self.width, stage), **options), hidden))
         images = through(layers.ConvTranspose(self.channels, kernel_init=kernel_init, **layout), hidden)
-        return nn.tanh(layers.turned(images, self.batch_last).astype(jnp.float32))
+        return nn.tanh(layers.to_layout(images, self.batch_last).astype(jnp.float32))
 
 
 class Discriminator(nn.Module):
@@ -127,14 +127,14 @@ class Discriminator(nn.Module):
         kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
 
         def through(layer: nn.Module, hidden: Array) -> Array:
-            return layers.normalised(layer, hidden, self.spectral_norm, train)
+            return layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
 
         layout = {"batch_last": self.batch_last}
 
         def activate(hidden: Array, norm: str) -> Array:
             return nn.leaky_relu(layers.NORMS[norm](hidden, None, train, self.axis_name, **layout), self.leak)
 
-        hidden = layers.turned(images.astype(self.dtype), self.batch_last)
+        hidden = layers.to_layout(images.astype(self.dtype), self.batch_last)
         for stage in range(stages(images.shape[1])):
             norm = self.norm if stage else "none"
             options = {"use_bias": norm == "none", "kernel_init": kernel_init, **layout}
@@ -143,10 +143,10 @@ class Discriminator(nn.Module):
             if train and self.dropout and not self.is_initializing():
                 hidden = layers.dropout(hidden, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
         if self.minibatch_stddev:
-            spread = layers.minibatch_stddev(layers.turned(hidden, self.batch_last), self.minibatch_stddev)
-            hidden = layers.turned(spread, self.batch_last)
-        hidden = layers.flattened(hidden, self.batch_last)
+            spread = layers.minibatch_stddev(layers.to_layout(hidden, self.batch_last), self.minibatch_stddev)
+            hidden = layers.to_layout(spread, self.batch_last)
+        hidden = layers.to_flat(hidden, self.batch_last)
         for width in self.dense:
             layer = layers.Dense(width, use_bias=self.norm == "none", kernel_init=kernel_init, **layout)
             hidden = activate(through(layer, hidden), self.norm)
-        return layers.turned(hidden, self.batch_last).astype(jnp.float32)
+        return layers.to_layout(hidden, self.batch_last).astype(jnp.float32)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxgan.models import layers
+from jaxgan.models.ops import layers
 
 
 def advice(shape: tuple[int, ...]) -> str | None:
@@ -45,7 +45,7 @@ class Generator(nn.Module):
         def dense(features: int, inputs: Array, use_bias: bool) -> Array:
             kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
             layer = layers.Dense(features, use_bias=use_bias, kernel_init=kernel_init, dtype=self.dtype)
-            return layers.normalised(layer, inputs, self.spectral_norm, train)
+            return layers.maybe_spectral_norm(layer, inputs, self.spectral_norm, train)
 
         hidden = latents
         for factor in (1, 2, 4, 8):
@@ -89,6 +89,6 @@ class Discriminator(nn.Module):
             kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
             options = {"use_bias": self.norm == "none", "kernel_init": kernel_init, "dtype": self.dtype}
             layer = layers.Dense(self.width * factor, **options)
-            hidden = layers.normalised(layer, hidden, self.spectral_norm, train)
+            hidden = layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
             hidden = nn.leaky_relu(layers.NORMS[self.norm](hidden, None, train, self.axis_name), self.leak)
         return hidden

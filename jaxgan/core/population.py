@@ -1,0 +1,82 @@
+"""Many members of one experiment in one program: the same step for each, with its own seed and settings, by `vmap`."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+from ml_collections import ConfigDict
+
+from jaxgan.core import devices
+from jaxgan.core import settings as configuration
+from jaxgan.core.experiment import GAN, initial_state
+from jaxgan.core.state import TrainState
+from jaxgan.errors import UserError
+
+
+def create(exp: GAN) -> TrainState:
+    """The state of an experiment at step 0.
+
+    Of a population every array has a leading dimension of its members. Only the step is one number for all of them, so
+    that what happens every k steps is decided once and not by each member.
+    """
+    count = exp.config.population
+    if count == 1:
+        return initial_state(exp)
+    seeds = jnp.arange(count, dtype=jnp.uint32) + jnp.uint32(exp.config.seed)
+    sweep = {name: jnp.asarray(values, jnp.float32) for name, values in configuration.sweep(exp.config).items()}
+    return _one_step(jax.vmap(lambda seed, own: initial_state(exp, seed, own))(seeds, sweep))
+
+
+def vmap_members(step: Callable[[TrainState, PyTree], tuple[TrainState, dict[str, Array]]]) -> Callable:
+    """One member's (state, inputs) -> (state, metrics) for all of them.
+
+    The inputs gain a leading dimension of members. Of each metric there is the mean, and under `NAME_se` its standard
+    error: the deviation between members divided by the root of their number.
+    """
+
+    def steps(state: TrainState, inputs: PyTree) -> tuple[TrainState, dict[str, Array]]:
+        def one(member: TrainState, own: PyTree) -> tuple[TrainState, dict[str, Array]]:
+            return step(member.replace(step=state.step), own)
+
+        members, metrics = jax.vmap(one)(state.replace(step=None), inputs)
+        return _one_step(members), mean_stderr(metrics)
+
+    return steps
+
+
+def _one_step(members: TrainState) -> TrainState:
+    return members.replace(step=members.step[0])
+
+
+def mean_stderr(metrics: dict[str, Float[Array, " members"]]) -> dict[str, Float[Array, ""]]:
+    """The mean over members and its standard error."""
+    errors = {f"{name}_se": values.std(ddof=1) / len(values) ** 0.5 for name, values in metrics.items()}
+    return {name: values.mean() for name, values in metrics.items()} | errors
+
+
+def members(exp: GAN, state: TrainState) -> list[TrainState]:
+    """The state of each member, as if it had been trained alone; of one run, itself."""
+    if exp.config.population == 1:
+        return [state]
+
+    def member(index: int) -> TrainState:
+        return jax.tree.map(lambda array: array[index], state.replace(step=None)).replace(step=state.step)
+
+    return [member(index) for index in range(exp.config.population)]
+
+
+def check_memory(config: ConfigDict, needed: int) -> None:
+    """Raises a `UserError` that says how many members fit on a device, if so many bytes for all are too many."""
+    available = devices.device_memory()
+    if config.population > 1 and needed > available:
+        fit = available * config.population // needed
+        raise UserError(
+            f"config.population={config.population} needs {needed / 2**30:,.3g} GiB, and the device has "
+            f"{available / 2**30:.3g} GiB of memory: at most {fit} would fit"
+        )
+
+
+def seeds(config: ConfigDict) -> Sequence[int]:
+    """Each member's seed."""
+    return range(config.seed, config.seed + config.population)

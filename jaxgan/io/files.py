@@ -1,0 +1,48 @@
+"""Files that are whole or absent, and locks that die with their process."""
+
+import contextlib
+import fcntl
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxgan.errors import warn
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yields a path beside `path` to write to; it becomes `path` at the end of the block, or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def warn_on_oserror(what: str) -> Iterator[None]:
+    """Tells of a file system that refuses, such as a full disk, and goes on: a run is worth more than one file."""
+    try:
+        yield
+    except OSError as error:
+        warn(f"{what} could not be written ({error.strerror or error}): training goes on")
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Holds the lock of a file, which is made if need be, and yields whether it does.
+
+    While another process holds it, it says so and waits; or does not wait, and yields False.
+    """
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                yield False
+                return
+            print(f"waiting for another process, which holds {path}", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield True

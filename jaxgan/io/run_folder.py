@@ -1,0 +1,218 @@
+"""The run folder: whose experiment and data it holds, who may write to it, what each start ran on, what it trained."""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxgan import __version__
+from jaxgan.core import experiment, population
+from jaxgan.core import settings as configuration
+from jaxgan.core.experiment import GAN
+from jaxgan.core.state import Variables
+from jaxgan.data.cache import ArrayDataset, LazyDataset
+from jaxgan.errors import UserError, choose
+from jaxgan.io.checkpoint import Checkpoints
+from jaxgan.io.files import atomic_write, file_lock
+
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = ()) -> dict[str, tuple]:
+    """The settings that changed since the run in `workdir` was last started: name -> (old, new).
+
+    Args:
+        workdir: new, empty, or a run folder.
+        config: what is asked for now.
+        allowed: names of settings that may change although steps depend on them.
+
+    Raises:
+        UserError: the folder holds something else, or another experiment.
+    """
+    changes = {}
+    if (workdir / "config.json").exists():
+        changes = configuration.differences(configuration.load(workdir / "config.json"), config)
+        drift = {name: pair for name, pair in changes.items() if name not in configuration.HARMLESS}
+        listed = [f"{name} {old!r} -> {new!r}" for name, (old, new) in drift.items() if name not in allowed]
+        if listed:
+            raise UserError(
+                f"{workdir} holds another experiment ({'; '.join(listed)}): choose a new --workdir, or go on with "
+                f"--allow_drift={','.join(drift)}"
+            )
+    elif workdir.exists() and not workdir.is_dir():
+        raise UserError(f"{workdir} is a file: --workdir should be a folder")
+    elif workdir.exists() and any(path.name != LOCK for path in workdir.iterdir()):
+        raise UserError(f"{workdir} is not empty and holds no run (no config.json): choose a new --workdir")
+    there = next(folder for folder in (workdir, *workdir.absolute().parents) if folder.exists())
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{there} cannot be written: choose another --workdir")
+    return changes
+
+
+def allowed_drift(names: str, config: ConfigDict) -> tuple[str, ...]:
+    """The settings that `--allow_drift=a,b` names; a `UserError` if there is no such setting."""
+    known = configuration.flatten(config)
+    return tuple(choose("setting in --allow_drift", name.strip(), known) for name in names.split(",") if name.strip())
+
+
+LOCK = "lock"
+
+
+def check_unlocked(workdir: Path) -> None:
+    """Raises a `UserError` if another run is in the folder."""
+    if (workdir / LOCK).exists():
+        with lock_workdir(workdir):
+            pass
+
+
+@contextlib.contextmanager
+def lock_workdir(workdir: Path) -> Iterator[None]:
+    """Keeps other runs out of the folder, until this process ends in whatever way.
+
+    Raises:
+        UserError: another run is in it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with file_lock(workdir / LOCK, wait=False) as mine:
+        if not mine:
+            raise UserError(f"another process trains in {workdir}: wait for it, stop it, or choose another --workdir")
+        yield
+
+
+def describe_data(examples: ArrayDataset | LazyDataset) -> dict[str, object]:
+    """What a run folder remembers of its data set: the names of its labels, and what tells it from another one."""
+    return {"examples": len(examples), "classes": list(examples.classes), "digest": examples.digest}
+
+
+def save_data(workdir: Path, examples: ArrayDataset | LazyDataset) -> None:
+    """Writes that down."""
+    with atomic_write(workdir / "data.json") as partial:
+        partial.write_text(json.dumps(describe_data(examples)) + "\n")
+
+
+def check_data(workdir: Path, examples: ArrayDataset | LazyDataset) -> None:
+    """Raises a `UserError` if the run in `workdir` began with other examples, so far as that is known."""
+    path = workdir / "data.json"
+    if not path.exists() or not any((workdir / "checkpoints").glob("*")):  # or nothing was trained yet
+        return
+    now = describe_data(examples)
+    try:
+        text = json.loads(path.read_text())
+        before = {name: text[name] for name in now}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}): restore it, or remove it to go on unchecked") from error
+    if not (before["digest"] and now["digest"]):  # where images are decoded anew, nobody knows it
+        before["digest"] = now["digest"]
+    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
+    if changed:
+        raise UserError(f"{workdir} was trained on other data ({'; '.join(changed)}): choose a new --workdir")
+
+
+def newest_checkpoint(workdir: Path) -> int:
+    """The step of the newest checkpoint; 0 where there is none, and a run begins anew."""
+    return max((int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()), default=0)
+
+
+def record_launch(workdir: Path, step: int, changes: dict[str, tuple]) -> None:
+    """Adds a line to `starts.jsonl`: when a run was started, from which step, by what, on what, with which changes."""
+    devices = jax.devices()
+    line = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "step": step,
+        "python": platform.python_version(),
+        "jaxgan": __version__,
+        "commit": commit(),
+        **{name: importlib.metadata.version(name) for name in LIBRARIES},
+        "device": devices[0].device_kind,
+        "devices": len(devices),
+        "processes": jax.process_count(),
+        "changes": changes,
+    }
+    path = workdir / "starts.jsonl"
+    before = path.read_text(errors="replace") if path.exists() else ""
+    with atomic_write(path) as partial:
+        partial.write_text(f"{before}{json.dumps(line)}\n")
+
+
+def commit() -> str | None:
+    """The commit of this package's source, "-changed" after it if files differ from it; None if it is not in Git."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=-changed"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):  # no Git here: a run does not need it
+        return None
+
+
+class Trained(NamedTuple):
+    """A generator that was trained.
+
+    Attributes:
+        exp: its experiment.
+        variables: its own, or their moving average.
+        classes: the names of its data set's classes.
+        step: after which it was saved.
+    """
+
+    exp: GAN
+    variables: Variables
+    classes: list[str]
+    step: int
+
+
+def restore(workdir: Path, step: int | None = None, raw: bool = False, member: int = 0) -> Trained:
+    """The generator in a run folder.
+
+    Args:
+        workdir: the folder.
+        step: of an older checkpoint than the newest.
+        raw: its own variables in the place of their moving average.
+        member: which one of a population.
+
+    Raises:
+        UserError: the folder holds no run, or no such checkpoint or member.
+    """
+    if not (workdir / "config.json").is_file():
+        raise UserError(f"{workdir} holds no run (no config.json): --workdir should be a folder that train.py made")
+    config = configuration.load(workdir / "config.json")
+    configuration.validate(config)
+    if not 0 <= member < config.population:
+        raise UserError(f"--member={member} should be from 0 to {config.population - 1}: {workdir} has as many members")
+    classes = read_classes(workdir)
+    exp = experiment.build(config, len(classes))
+    template = jax.eval_shape(lambda: population.create(exp))
+    if not (workdir / "checkpoints").is_dir():
+        raise UserError(f"{workdir} has no checkpoint yet: train it first")
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        restored = checkpoints.restore(template, step)
+    if restored is None:
+        raise UserError(f"{workdir} has no checkpoint yet: train it first")
+    if jax.tree.map(np.shape, restored[1]) != jax.tree.map(np.shape, template):  # each of which is whole
+        raise UserError(f"{workdir}: config.json or data.json is not that of its checkpoints: restore it")
+    state = population.members(exp, restored[1])[member]
+    variables = state.networks["generator"].variables if raw else state.ema["generator"]
+    return Trained(exp, variables, classes, restored[0])
+
+
+def read_classes(workdir: Path) -> list[str]:
+    """The names of the classes that a run was trained on; empty if it knows none."""
+    path = workdir / "data.json"
+    try:
+        classes = json.loads(path.read_text())["classes"] if path.exists() else []
+        if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+            raise TypeError("classes should be a list of names")
+        return classes
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}): restore it, or start train.py again") from error

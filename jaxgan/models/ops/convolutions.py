@@ -1,0 +1,477 @@
+"""Convolutions in two layouts: the stock ones, and products of matrices that a CPU multiplies near its peak.
+
+The stock ones take [batch, rows, columns, features]. XLA's CPU code for their gradients by the kernel is up to 30 times
+slower than need be, and its matrix products are fast only where the contracted axis is the left side's last one. So
+for a CPU all features are laid out batch last, [features, rows, columns, batch]. Then each of the three products that
+training needs (the convolution, its gradient by the images, its gradient by the kernel) is a product with a matrix that
+is made from the images by copies and sums of long runs of memory.
+
+Those three are linear in each argument, and the derivatives of each are the other two. That is what their `custom_vjp`s
+say, so derivatives of any order are as fast. Kernels are [size, size, in, out] in both layouts, and the products add
+in float32 whatever the images' type is.
+
+A convolution with a stride is one of stride 1 on blocks of stride x stride pixels, by a kernel of few taps. Many
+features of 2, 3 or 5 taps go by Winograd's algorithm: a tile of 2 x 2 outputs of 2 x 2 taps takes 9 products in the
+place of 16. Its sums cost digits, of which half-precision numbers have few: an error of .4%, where .2% is rounding.
+Tiles of 4 x 4 outputs cost more, and pay for 5 taps only, which are multiplied in float32.
+
+Kernels of 5 x 5 on small images go by Fourier's transform: 7 x 7 outputs take 121 products, where the definition has
+1,225 and tiles of 4 x 4 have 256. It keeps lengths, so it costs no digits in float32, and half-precision numbers err by
+.4% again. The matrices of both are in `bilinear`. All other convolutions go by windows, laid side by side.
+
+XLA's CPU code is slow where loops that it fuses change the order of numbers. So arrays are stored on the way, by
+barriers. They only last if the program is compiled as `parallel.compile_steps` does it; the results are the same. And
+it runs independent products beside each other, but many small matrices of one product on one thread. So a tile's points
+are arrays by themselves, and frequencies come in groups.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jaxgan.models.ops.fast_conv_matrices import Bilinear, fourier, tile
+
+Features = Float[Array, "_ _ _ _"]  # [batch, rows, columns, features], or batch last
+Kernel = Float[Array, "size size in out"]
+Grid = list[list[Array]]  # of a tile's points, or of the pixels or taps that they are made of
+
+TAPS = (2, 3, 5)  # where tiles pay
+FEW = 16  # features, below which sums over many pixels take longer than they save
+SMALL = 16  # rows of an image up to which Fourier's transform pays, whose matrix takes all pixels to all frequencies
+GROUPS = 4  # of frequencies: XLA multiplies many small matrices on one thread, but several such lots beside each other
+
+
+def stock_conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
+    """A convolution of [batch, rows, columns, in]: out of n rows come (n + sum(padding) - size) // stride + 1."""
+    kernel = kernel.astype(images.dtype)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(images, kernel, (stride, stride), (padding, padding), dimension_numbers=numbers)
+
+
+def stock_conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
+    """A transposed convolution of [batch, rows, columns, in] that multiplies rows and columns by the stride."""
+    kernel = kernel.astype(images.dtype)
+    return lax.conv_transpose(images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+class Shape(NamedTuple):
+    """What a convolution of square images is besides its numbers.
+
+    Attributes:
+        size, stride, padding: of the window.
+        rows: of the images, which have as many columns.
+        features: in or out, whichever are fewer.
+        batch: of the images.
+        half: whether the images are half-precision numbers.
+    """
+
+    size: int
+    stride: int
+    padding: tuple[int, int]
+    rows: int
+    features: int
+    batch: int
+    half: bool
+
+    @property
+    def count(self) -> int:
+        """Rows that come out."""
+        return (self.rows + sum(self.padding) - self.size) // self.stride + 1
+
+    @property
+    def taps(self) -> int:
+        """Blocks that a window spans in a row."""
+        return -(-self.size // self.stride)
+
+    @property
+    def fourier_pays(self) -> bool:
+        """Whether Fourier's transform does: blocks of pixels make kernels large, which a batch has to outweigh."""
+        small = self.size == 5 and self.count * self.stride <= SMALL and self.features >= FEW
+        return small and (self.stride == 1 or self.batch >= 2 * self.features)
+
+    @property
+    def tiled(self) -> int:
+        """Outputs in a row of a tile of Winograd's, 0 where it does not pay; few outputs would leave tiles empty."""
+        if self.features < FEW or self.taps not in TAPS:
+            return 0
+        return 4 if self.taps > 3 and self.count > 4 else 2
+
+    @property
+    def points_dtype(self) -> DTypeLike:
+        """Of what Winograd's algorithm multiplies."""
+        return jnp.bfloat16 if self.half and self.taps <= 3 else jnp.float32
+
+    @property
+    def tile(self) -> Bilinear:
+        """Winograd's matrices."""
+        return tile(self.tiled, self.taps)
+
+    @property
+    def fourier(self) -> Bilinear:
+        """Fourier's matrices."""
+        return fourier(self.size, self.stride, self.padding[0], self.rows, self.count)
+
+
+def conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
+    """`stock_conv`, batch last."""
+    return _conv(images, kernel, _shape(images, kernel, stride, padding, images.shape[1]))
+
+
+def conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
+    """`stock_conv_transpose`, batch last."""
+    size = len(kernel)
+    # "SAME" puts `before` zeros in front of the dilated images.
+    before = size - 1 if stride > size - 1 else (size + stride - 1) // 2
+    padding = (size - 1 - before, max(before + 1 - stride, 0))
+    shape = _shape(images, kernel, stride, padding, images.shape[1] * stride)
+    turned = lax.optimization_barrier(kernel[::-1, ::-1])  # or the gradient's axes are swapped in loops, which is slow
+    return _spread(images, turned.swapaxes(2, 3), shape)
+
+
+def _shape(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int], rows: int) -> Shape:
+    half = images.dtype != jnp.float32
+    return Shape(len(kernel), stride, padding, rows, min(kernel.shape[2:]), images.shape[3], half)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
+    return _algorithm(shape).conv(images, kernel.astype(images.dtype), shape).astype(images.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+    """The gradient of `_conv` by its images, of its outputs' gradient."""
+    return _algorithm(shape).spread(outputs, kernel.astype(outputs.dtype), shape)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
+    """The gradient of `_conv` by its kernel, of the images and its outputs' gradient; float32 in any case."""
+    return _algorithm(shape).correlate(images, outputs.astype(images.dtype), shape)
+
+
+def _saving(function: Callable) -> Callable:
+    return lambda one, other, shape: (function(one, other, shape), (one, other))
+
+
+_conv.defvjp(
+    _saving(_conv),
+    lambda shape, saved, outputs: (_spread(outputs, saved[1], shape), _correlate(saved[0], outputs, shape)),
+)
+_spread.defvjp(
+    _saving(_spread),
+    lambda shape, saved, images: (_conv(images, saved[1], shape), _correlate(images, saved[0], shape)),
+)
+_correlate.defvjp(
+    _saving(_correlate),
+    lambda shape, saved, kernel: (_spread(saved[1], kernel, shape), _conv(saved[0], kernel, shape)),
+)
+
+
+# By windows, laid side by side
+
+
+def _windows_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
+    taps = kernel.transpose(3, 0, 1, 2).reshape(kernel.shape[3], -1)
+    return _product(lax.optimization_barrier(taps), _windows(images, shape))
+
+
+def _windows_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+    """Few features are added up where windows overlap. Many come from windows of the outputs.
+
+    A pixel of the padded images meets only every `stride`-th tap of the kernel, and the pixels of one phase (row and
+    column modulo the stride) all meet the same ones. So each phase is a small convolution of stride 1. All of them see
+    the same windows, and their results are computed side by side as features.
+    """
+    inputs = kernel.shape[2]
+    if inputs < FEW:
+        taps = _product(kernel.reshape(-1, kernel.shape[3]), outputs)
+        images = jax.ShapeDtypeStruct((inputs, shape.rows, shape.rows, outputs.shape[3]), taps.dtype)
+        (images,) = jax.linear_transpose(lambda images: _windows(images, shape), images)(taps)
+        return images.astype(outputs.dtype)
+    first, last = (pixel // shape.stride for pixel in (shape.padding[0], shape.padding[0] + shape.rows - 1))
+    padding = (shape.taps - 1 - first, last - shape.count + 1)
+    seen = shape._replace(size=shape.taps, stride=1, padding=padding, rows=shape.count)
+    phases = _kernel_blocks(kernel, shape)[::-1, ::-1].transpose(2, 0, 1, 3).reshape(shape.stride**2 * inputs, -1)
+    pixels = _product(lax.optimization_barrier(phases), _windows(outputs, seen)).astype(outputs.dtype)
+    return _pixels(pixels, shape, first)
+
+
+def _windows_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
+    seen = _windows(images, shape)
+    return _products(seen, outputs).reshape(shape.size, shape.size, len(images), len(outputs))
+
+
+def _windows(images: Features, shape: Shape) -> Features:
+    """What a convolution sees, tap by tap: [size * size * features, rows, columns, batch]."""
+    size, stride, count = shape.size, shape.stride, shape.count
+    bits, restore = _as_bits(images)
+    blocks = _blocks(bits, shape, count + shape.taps - 1)
+    # Without the barrier XLA takes strided slices of the images after all, which are slow.
+    blocks = lax.optimization_barrier(blocks).reshape(stride, stride, len(images), *blocks.shape[1:])
+    taps = [
+        blocks[i % stride, j % stride, :, i // stride : i // stride + count, j // stride : j // stride + count]
+        for i in range(size)
+        for j in range(size)
+    ]
+    return restore(jnp.concatenate(taps))
+
+
+def _as_bits(array: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """Half-precision numbers as integers, and the way back: XLA's CPU code would move them about as float32."""
+    if array.dtype == jnp.float32:
+        return array, lambda moved: moved
+    return lax.bitcast_convert_type(array, jnp.uint16), lambda moved: lax.bitcast_convert_type(moved, array.dtype)
+
+
+# By Winograd's algorithm
+
+
+def _winograd_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
+    points = jax.tree.map(_product, _kernel_points(kernel, shape, turned=True), _image_points(images, shape))
+    return _outputs(points, shape, images.dtype)
+
+
+def _winograd_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+    points = jax.tree.map(_product, _kernel_points(kernel, shape), _output_points(outputs, shape))
+    return _images(points, shape, outputs.dtype)
+
+
+def _winograd_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
+    points = jax.tree.map(_products, _image_points(images, shape), _output_points(outputs, shape))
+    return _kernel(points, shape, len(images))
+
+
+def _kernel_points(kernel: Kernel, shape: Shape, turned: bool = False) -> Grid:
+    """Each [blocked, out], or [out, blocked] if `turned`."""
+    blocks = _kernel_blocks(kernel.astype(jnp.float32), shape)
+    points = _on_both_axes(shape.tile.kernel, [list(row) for row in blocks])
+    return _stored([[point.T if turned else point for point in row] for row in points], shape.points_dtype)
+
+
+def _kernel(points: Grid, shape: Shape, inputs: int) -> Kernel:
+    """The transpose of `_kernel_points`."""
+    taps, stride, size = shape.taps, shape.stride, shape.size
+    blocks = jnp.stack(jax.tree.leaves(_on_both_axes(shape.tile.kernel.T, points)))
+    blocks = blocks.reshape(taps, taps, stride, stride, inputs, -1).transpose(0, 2, 1, 3, 4, 5)
+    return blocks.reshape(taps * stride, taps * stride, inputs, -1)[:size, :size]
+
+
+def _image_points(images: Features, shape: Shape) -> Grid:
+    """Each [blocked, tiles, tiles, batch]."""
+    step = shape.tiled
+    length = -(-shape.count // step) * step
+    bits, restore = _as_bits(images)
+    blocks = restore(lax.optimization_barrier(_blocks(bits, shape, length + shape.taps - 1))).astype(jnp.float32)
+    starts = [slice(i, i + length, step) for i in range(len(shape.tile.images))]
+    parts = [[blocks[:, rows, columns] for columns in starts] for rows in starts]
+    return _stored(_on_both_axes(shape.tile.images, parts), shape.points_dtype)
+
+
+def _images(points: Grid, shape: Shape, dtype: DTypeLike) -> Features:
+    """The transpose of `_image_points`."""
+    columns = [_overlapped(column, shape, 1) for column in zip(*points, strict=True)]
+    rows = [_overlapped(row, shape, 2) for row in zip(*_stored(columns), strict=True)]
+    return lax.optimization_barrier(_pixels(_interleaved(rows, dtype), shape, 0))
+
+
+def _overlapped(points: Sequence[Array], shape: Shape, axis: int) -> list[Array]:
+    """Tiles overlap, and what they say of a block is added up: every tile's own blocks, and those of one more tile."""
+    step = shape.tiled
+    most = (len(points) - 1) // step  # tiles on that a tile reaches
+    own: list[Array] = []
+    for i, part in enumerate(_on_one_axis(shape.tile.images.T, points)):
+        around = [(0, 0)] * part.ndim
+        around[axis] = (i // step, most - i // step)
+        placed = jnp.pad(part, around)
+        if i < step:
+            own.append(placed)
+        else:
+            own[i % step] += placed
+    return own
+
+
+def _output_points(outputs: Features, shape: Shape) -> Grid:
+    """Each [out, tiles, tiles, batch]."""
+    step, more = shape.tiled, (0, -shape.count % shape.tiled)
+    outputs = jnp.pad(outputs.astype(jnp.float32), ((0, 0), more, more, (0, 0)))
+    parts = [[outputs[:, i::step, j::step] for j in range(step)] for i in range(step)]
+    return _stored(_on_both_axes(shape.tile.outputs.T, parts), shape.points_dtype)
+
+
+def _outputs(points: Grid, shape: Shape, dtype: DTypeLike) -> Features:
+    """The transpose of `_output_points`."""
+    outputs = _interleaved(_on_both_axes(shape.tile.outputs, points), dtype)
+    return lax.optimization_barrier(outputs[:, : shape.count, : shape.count])
+
+
+def _on_both_axes(matrix: np.ndarray, parts: Sequence[Sequence[Array]]) -> Grid:
+    """A matrix times the columns and the rows of a grid of arrays."""
+    columns = [_on_one_axis(matrix, column) for column in zip(*parts, strict=True)]
+    return [_on_one_axis(matrix, row) for row in zip(*columns, strict=True)]
+
+
+def _on_one_axis(matrix: np.ndarray, parts: Sequence[Array]) -> list[Array]:
+    """A matrix, of which many numbers are 0, 1 or -1, times a few arrays."""
+    return [_sum(row, parts) for row in matrix]
+
+
+def _sum(coefficients: np.ndarray, parts: Sequence[Array]) -> Array:
+    (first, part), *others = [
+        (number, part) for number, part in zip(coefficients.tolist(), parts, strict=True) if number
+    ]
+    total = part if first == 1 else first * part
+    for number, part in others:
+        total = total + part if number == 1 else total - part if number == -1 else total + number * part
+    return total
+
+
+def _stored(grid: Grid, dtype: DTypeLike = jnp.float32) -> Grid:
+    """Each array by itself, so that what needs one does not wait for the others."""
+    return jax.tree.map(lambda part: lax.optimization_barrier(part.astype(dtype)), grid)
+
+
+def _interleaved(grid: Grid, dtype: DTypeLike) -> Features:
+    """The array of which grid[i][j] has every len(grid)-th row from row i on and every such column from column j on."""
+    step, (features, rows, columns, batch) = len(grid), grid[0][0].shape
+    bits, restores = zip(*(_as_bits(part.astype(dtype)) for part in jax.tree.leaves(grid)), strict=True)
+    parts = jnp.stack(bits).reshape(step, step, features, rows, columns, batch).transpose(2, 3, 0, 4, 1, 5)
+    return restores[0](parts.reshape(features, rows * step, columns * step, batch))
+
+
+# By Fourier's transform
+
+
+def _fourier_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
+    points = map(_product, _kernel_frequencies(kernel, shape, turned=True), _image_frequencies(images, shape))
+    outputs = _joined(shape.fourier.outputs.T, points, images.dtype)
+    bits, restore = _as_bits(outputs.reshape(shape.count, shape.count, -1, shape.batch))
+    return restore(lax.optimization_barrier(bits.transpose(2, 0, 1, 3)))
+
+
+def _fourier_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+    points = map(_product, _kernel_frequencies(kernel, shape), _output_frequencies(outputs, shape))
+    blocks = _joined(shape.fourier.images, points, outputs.dtype)
+    count = -(-shape.rows // shape.stride)
+    blocks = blocks.reshape(count, count, -1, shape.batch).transpose(2, 0, 1, 3)
+    return lax.optimization_barrier(_pixels(blocks, shape._replace(padding=(0, 0)), 0))
+
+
+def _fourier_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
+    multiplied = functools.partial(_products, axes=2)
+    points = map(multiplied, _image_frequencies(images, shape), _output_frequencies(outputs, shape))
+    kernel = _joined(shape.fourier.kernel, points, jnp.float32)
+    return kernel.reshape(shape.size, shape.size, len(images), len(outputs))
+
+
+def _kernel_frequencies(kernel: Kernel, shape: Shape, turned: bool = False) -> list[Float[Array, "points _ _"]]:
+    """Each [points, blocked, out], or [points, out, blocked] if `turned`."""
+    places, (inputs, outputs) = shape.stride**2, kernel.shape[2:]
+    if not turned:
+        parts = _transformed(shape.fourier.kernel, kernel, kernel.dtype)
+        return [part.reshape(-1, places * inputs, outputs) for part in parts]
+
+    def rearranged(part: Array) -> Array:
+        bits, restore = _as_bits(part.reshape(-1, places, outputs, inputs))
+        return restore(bits.swapaxes(1, 2).reshape(-1, outputs, places * inputs))
+
+    return [rearranged(part) for part in _transformed(shape.fourier.kernel, kernel.swapaxes(2, 3), kernel.dtype)]
+
+
+def _image_frequencies(images: Features, shape: Shape) -> list[Float[Array, "points blocked batch"]]:
+    bits, restore = _as_bits(lax.optimization_barrier(images))
+    blocks = _blocks(bits, shape._replace(padding=(0, 0)), -(-shape.rows // shape.stride))
+    parts = _transformed(shape.fourier.images, restore(blocks.transpose(1, 2, 0, 3)), images.dtype)
+    return [part.reshape(-1, len(blocks), shape.batch) for part in parts]
+
+
+def _output_frequencies(outputs: Features, shape: Shape) -> list[Float[Array, "points out batch"]]:
+    bits, restore = _as_bits(lax.optimization_barrier(outputs))
+    parts = _transformed(shape.fourier.outputs.T, restore(bits.transpose(1, 2, 0, 3)), outputs.dtype)
+    return [part.reshape(-1, len(outputs), shape.batch) for part in parts]
+
+
+def _transformed(matrix: np.ndarray, parts: Array, dtype: DTypeLike) -> list[Float[Array, "points _"]]:
+    """A matrix of the points, in groups, times the first axes of the parts; they are stored, and so is each result."""
+    parts = lax.optimization_barrier(parts.reshape(matrix.shape[-1], -1))
+    groups = [jnp.asarray(group.reshape(-1, len(parts)), dtype) for group in np.array_split(matrix, GROUPS)]
+    return [lax.optimization_barrier(_dot(group, parts).astype(dtype)) for group in groups]
+
+
+def _joined(matrix: np.ndarray, points: Iterable[Array], dtype: DTypeLike) -> Float[Array, "parts _"]:
+    """The transpose of `_transformed`."""
+    matrix = jnp.asarray(matrix.reshape(-1, matrix.shape[-1]).T, dtype)
+    joined = jnp.concatenate([part.reshape(-1, part.shape[-2] * part.shape[-1]) for part in points]).astype(dtype)
+    stored = lax.optimization_barrier(joined.reshape(matrix.shape[1], -1))
+    return lax.optimization_barrier(_dot(matrix, stored).astype(dtype))
+
+
+# What they share
+
+
+def _algorithm(shape: Shape) -> SimpleNamespace:
+    return FOURIER if shape.fourier_pays else WINOGRAD if shape.tiled else WINDOWS
+
+
+def _traced_once(**functions: Callable) -> SimpleNamespace:
+    """For all layers of one shape, both batches and both updates."""
+    return SimpleNamespace(**{name: jax.jit(function, static_argnums=2) for name, function in functions.items()})
+
+
+WINDOWS = _traced_once(conv=_windows_conv, spread=_windows_spread, correlate=_windows_correlate)
+FOURIER = _traced_once(conv=_fourier_conv, spread=_fourier_spread, correlate=_fourier_correlate)
+WINOGRAD = _traced_once(conv=_winograd_conv, spread=_winograd_spread, correlate=_winograd_correlate)
+
+
+def _blocks(images: Array, shape: Shape, count: int) -> Array:
+    """The first blocks of padded images, [stride * stride * features, count, count, batch]."""
+    features, rows, _, batch = images.shape
+    before, stride = shape.padding[0], shape.stride
+    more = (before, count * stride - rows - before, 0)  # below zero, where a last row is seen by nobody
+    images = lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), more, more, (0, 0, 0)))
+    blocks = images.reshape(features, count, stride, count, stride, batch)
+    return blocks.transpose(2, 4, 0, 1, 3, 5).reshape(stride**2 * features, count, count, batch)
+
+
+def _pixels(blocks: Array, shape: Shape, first: int) -> Array:
+    """The images whose padded blocks these are, from block number `first` of each row and column on."""
+    bits, restore = _as_bits(blocks)
+    stride, (_, count, _, batch) = shape.stride, blocks.shape
+    pixels = bits.reshape(stride, stride, -1, count, count, batch).transpose(2, 3, 0, 4, 1, 5)
+    pixels = pixels.reshape(-1, count * stride, count * stride, batch)
+    kept = slice(shape.padding[0] - first * stride, shape.padding[0] - first * stride + shape.rows)
+    return restore(pixels[:, kept, kept])
+
+
+def _kernel_blocks(kernel: Kernel, shape: Shape) -> Float[Array, "taps taps blocked out"]:
+    """The kernel that blocks see, with zeros where a window ends within a block."""
+    taps, stride, (size, _, inputs, features) = shape.taps, shape.stride, kernel.shape
+    grow = (0, taps * stride - size)
+    kernel = jnp.pad(kernel, (grow, grow, (0, 0), (0, 0))).reshape(taps, stride, taps, stride, inputs, features)
+    return kernel.transpose(0, 2, 1, 3, 4, 5).reshape(taps, taps, stride**2 * inputs, features)
+
+
+def _dot(left: Array, right: Array, many: int = 0) -> Float[Array, "..."]:
+    """Products of matrices, along as many first axes as are told; added in float32."""
+    axes = tuple(range(many))
+    return lax.dot_general(left, right, (((many + 1,), (many,)), (axes, axes)), preferred_element_type=jnp.float32)
+
+
+def _product(left: Array, right: Array) -> Float[Array, "..."]:
+    """A matrix times an array along that one's first axis, or many such products."""
+    return _dot(left, lax.optimization_barrier(right), left.ndim - 2)
+
+
+def _products(one: Array, other: Array, axes: int = 1) -> Float[Array, "..."]:
+    """The sums of the products of two arrays over all but their first axes, of which only the last ones differ."""
+    one, other = (array.reshape(*array.shape[:axes], -1) for array in lax.optimization_barrier((one, other)))
+    many = tuple(range(axes - 1))
+    return lax.dot_general(one, other, (((axes,), (axes,)), (many, many)), preferred_element_type=jnp.float32)

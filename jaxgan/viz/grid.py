@@ -1,0 +1,86 @@
+"""Pictures: grids, PNG, GIF."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from jaxgan.errors import warn
+from jaxgan.io.files import atomic_write
+
+CELL = 48  # pixels; smaller images are enlarged by a whole factor to at least that, so that a person can see them
+MOST_FRAMES = 120
+FONT = 16  # pixels, the size of names
+
+
+def as_rgb(images: np.ndarray) -> np.ndarray:
+    """uint8 [..., C] as a PNG can hold it, [..., 3]: colour stays, of any other C the first channel shows."""
+    return images if images.shape[-1] == 3 else np.repeat(images[..., :1], 3, axis=-1)
+
+
+def image_grid(images: np.ndarray, columns: int | None = None, names: Sequence[str] = ()) -> np.ndarray:
+    """Images laid out row by row with a thin frame between them.
+
+    Args:
+        images: uint8 [N, H, W, C].
+        columns: images in a row; as many as rows if not given.
+        names: of the rows, written in front of them.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    count, height, width, _ = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = -(-count // columns)
+    factor = -(-CELL // height)
+    enlarged = as_rgb(images).repeat(factor, axis=1).repeat(factor, axis=2)
+    height, width = height * factor, width * factor
+    canvas = np.full((rows * (height + 2) + 2, columns * (width + 2) + 2, 3), 255, np.uint8)
+    for index, image in enumerate(enlarged):
+        top, left = 2 + index // columns * (height + 2), 2 + index % columns * (width + 2)
+        canvas[top : top + height, left : left + width] = image
+    return np.concatenate([_names(names, canvas.shape[0], height + 2), canvas], axis=1) if names else canvas
+
+
+def _names(names: Sequence[str], height: int, pitch: int) -> np.ndarray:
+    """A white strip with a name in the middle of each row: uint8 [height, width of the longest, 3]."""
+    font = ImageFont.load_default(size=FONT)
+    names = [" ".join(name.split()) for name in names]  # it can draw one line
+    strip = Image.new("RGB", (math.ceil(max(map(font.getlength, names))) + FONT, height), "white")
+    for row, name in enumerate(names):
+        place = strip.width - FONT // 2, 2 + row * pitch + pitch // 2
+        ImageDraw.Draw(strip).text(place, name, "black", font, anchor="rm")
+    return np.asarray(strip)
+
+
+def save_png(path: Path, image: np.ndarray) -> None:
+    """Writes one picture, uint8 [H, W, 3]; all of it or nothing."""
+    with atomic_write(path) as partial:
+        Image.fromarray(image).save(partial, format="PNG")
+
+
+def _frame(path: Path) -> Image.Image | None:
+    try:
+        with Image.open(path) as image:
+            return image.convert("P", palette=Image.Palette.ADAPTIVE)
+    # Of a damaged file Pillow's decoders raise whatever they stumble over.
+    except Exception as error:
+        warn(f"{path} is damaged, and is left out of the animation ({str(error) or type(error).__name__})")
+        return None
+
+
+def save_gif(path: Path, frames: list[Path], seconds: float = 8.0) -> None:
+    """An animation of pictures that lie in files; of many, an even choice that keeps the first and the last.
+
+    Damaged ones are left out with a warning; if none is left, nothing is written.
+    """
+    chosen = sorted(set(np.linspace(0, len(frames) - 1, min(len(frames), MOST_FRAMES)).round().astype(int)))
+    pictures = [picture for index in chosen if (picture := _frame(frames[index]))]
+    if not pictures:
+        return
+    each = max(40, int(1000 * seconds / len(pictures)))
+    durations = [each] * (len(pictures) - 1) + [1500]
+    with atomic_write(path) as partial:
+        pictures[0].save(partial, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
