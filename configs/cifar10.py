@@ -7,7 +7,7 @@ Expect:   not trained to the end yet by those who wrote it
 
 from ml_collections import ConfigDict
 
-from configs import folder
+from jaxgan.configs import folder
 
 
 def get_config() -> ConfigDict:
@@ -18,8 +18,8 @@ def get_config() -> ConfigDict:
     config.data.crop = "centre"  # 50,000 images are enough without crops
 
     config.latent_dim = 128
-    config.model.generator.width = 64
-    config.model.discriminator.width = 64
+    config.model.generator.base_channels = 64
+    config.model.discriminator.base_channels = 64
     config.penalties.r1 = 1.0
     config.penalties.r2 = 1.0
     config.ema_decay = 0.999

@@ -8,25 +8,30 @@ Expect:   of 1,000 samples a classifier of real digits is sure of about 85% (of 
 
 from ml_collections import ConfigDict
 
-from jaxgan.core.settings import default
+from jaxgan.config import default
 
 
 def get_config() -> ConfigDict:
-    config = default()
-    config.data.source = "digits"
+    config = default(
+        {
+            "data.source": "digits",
+            "model.initializer": "he",
+            "loss": "relativistic",
+            "optimizer.generator.schedule": "cosine",
+            "optimizer.discriminator.schedule": "cosine",
+        }
+    )
     config.data.size = 16
     config.data.channels = 1
 
     config.latent_dim = 16
     # Convolutions alone were at 58% after two minutes: what tells digits apart is global, and dense layers see it all.
-    config.model.initializer = "he"
-    config.model.generator.width = 16
-    config.model.generator.dense = (64, 128, 256, 512)
-    config.model.discriminator.width = 16
-    config.model.discriminator.dense = (256, 128)
+    config.model.generator.base_channels = 16
+    config.model.generator.hidden_dims = (64, 128, 256, 512)
+    config.model.discriminator.base_channels = 16
+    config.model.discriminator.hidden_dims = (256, 128)
     config.model.discriminator.norm = "none"
 
-    config.loss = "relativistic"
     config.penalties.r1 = 1.0
     config.penalties.r2 = 1.0
     config.ema_decay = 0.995
@@ -37,9 +42,8 @@ def get_config() -> ConfigDict:
         network.learning_rate = 2e-3
         network.b1 = 0.0
         network.b2 = 0.99
-        network.schedule = "cosine"
         network.decay_steps = config.steps
-        network.final_share = 0.02  # so that a larger --config.steps has something to learn with
+        network.final_fraction = 0.02  # so that a larger --config.steps has something to learn with
     config.log_every = 100
     config.sample_every = 250
     config.checkpoint_every = 2000

@@ -8,7 +8,7 @@ Expect:   of 1,000 samples a classifier of real digits names 99% as asked, and i
 
 from ml_collections import ConfigDict
 
-from configs import digits
+from jaxgan.configs import digits
 
 
 def get_config() -> ConfigDict:

@@ -7,7 +7,7 @@ Expect:   not trained to the end yet by those who wrote it
 
 from ml_collections import ConfigDict
 
-from configs import mnist
+from jaxgan.configs import mnist
 
 
 def get_config() -> ConfigDict:

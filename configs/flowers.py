@@ -8,7 +8,7 @@ Expect:   not trained to the end yet by those who wrote it; half its width and h
 
 from ml_collections import ConfigDict
 
-from configs import folder
+from jaxgan.configs import folder
 
 
 def get_config() -> ConfigDict:

@@ -8,7 +8,7 @@ Expect:   not trained to the end yet by those who wrote it
 
 from ml_collections import ConfigDict
 
-from configs import flowers
+from jaxgan.configs import flowers
 
 
 def get_config() -> ConfigDict:

@@ -9,12 +9,19 @@ Expect:   runs/mine/real.png shows what is trained on: look at it first. A few t
 
 from ml_collections import ConfigDict
 
-from jaxgan.core.settings import default
+from jaxgan.config import default
 
 
 def get_config() -> ConfigDict:
-    config = default()
-    config.data.source = "folder:images"
+    config = default(
+        {
+            "data.source": "folder:images",
+            "model.initializer": "he",
+            "loss": "relativistic",
+            "optimizer.generator.schedule": "cosine",
+            "optimizer.discriminator.schedule": "cosine",
+        }
+    )
     config.data.size = 64  # 4 or 7 times a power of two: 32, 56, 64, 112, 128, ...
     config.data.channels = 3  # 1 for grey
     # Random crops and mirror images: of few photographs a discriminator soon knows each by heart.
@@ -25,13 +32,11 @@ def get_config() -> ConfigDict:
     config.data.on_bad_image = "error"  # "skip" trains without what cannot be read
 
     config.latent_dim = 64
-    config.model.initializer = "he"
-    config.model.generator.width = 32
-    config.model.generator.dense = (512,)
-    config.model.discriminator.width = 32
+    config.model.generator.base_channels = 32
+    config.model.generator.hidden_dims = (512,)
+    config.model.discriminator.base_channels = 32
     config.model.discriminator.norm = "none"
 
-    config.loss = "relativistic"
     config.penalties.r1 = 2.0  # more if the samples get worse again after a while
     config.penalties.r2 = 2.0
     config.ema_decay = 0.998
@@ -42,9 +47,8 @@ def get_config() -> ConfigDict:
         network.learning_rate = 4e-4
         network.b1 = 0.0
         network.b2 = 0.99
-        network.schedule = "cosine"
         network.decay_steps = config.steps
-        network.final_share = 0.05
+        network.final_fraction = 0.05
     config.log_every = 100
     config.sample_every = 1000
     config.checkpoint_every = 1000

@@ -9,17 +9,23 @@ Expect:   a Wasserstein distance of .014 (.05 onto the mixture), where a perfect
 
 from ml_collections import ConfigDict
 
-from jaxgan.core.settings import default
+from jaxgan.config import default
 
 
 def get_config() -> ConfigDict:
-    config = default()
-    config.data.source = "world:gaussian1d"
+    config = default(
+        {
+            "data.source": "world:gaussian1d",
+            "model.family": "toy_mlp",
+            "model.initializer": "he",
+            "loss": "non_saturating",  # with which sigmoid(D) is the probability of being real
+            "optimizer.generator.schedule": "cosine",
+            "optimizer.discriminator.schedule": "cosine",
+        }
+    )
     config.latent_dim = 1
     config.batch_size = 256
 
-    config.model.family = "points"
-    config.model.initializer = "he"
     config.model.generator.width = 32
     config.model.generator.depth = 2
     config.model.generator.norm = "none"
@@ -27,7 +33,6 @@ def get_config() -> ConfigDict:
     config.model.discriminator.depth = 2
     config.model.discriminator.norm = "none"
 
-    config.loss = "non_saturating"  # with which sigmoid(D) is the probability of being real
     config.penalties.r1 = 0.003  # a stronger one would forbid the slopes of p / (p + q)
     config.penalties.r2 = 0.003
     config.ema_decay = 0.998
@@ -37,7 +42,6 @@ def get_config() -> ConfigDict:
     for network in config.optimizer.values():
         network.b1 = 0.0
         network.b2 = 0.99
-        network.schedule = "cosine"
         network.decay_steps = config.steps
     config.optimizer.generator.learning_rate = 2e-3
     config.optimizer.discriminator.learning_rate = 5e-3  # which soon answers whatever the generator does

@@ -8,7 +8,7 @@ Expect:   all 25 modes in each of ten seeds, 96% of high quality (a perfect samp
 
 from ml_collections import ConfigDict
 
-from configs import ring
+from jaxgan.configs import ring
 
 
 def get_config() -> ConfigDict:

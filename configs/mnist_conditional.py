@@ -9,7 +9,7 @@ Expect:   99.1% drawn as asked, by a classifier that is right about as many real
 
 from ml_collections import ConfigDict
 
-from configs import mnist
+from jaxgan.configs import mnist
 
 
 def get_config() -> ConfigDict:

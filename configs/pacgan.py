@@ -1,6 +1,6 @@
 """The ring of 8 Gaussians as in PacGAN's experiments: its networks, its optimizer and its 400 epochs.
 
-Command:  python train.py --config=configs/pacgan.py --workdir=runs/exp
+Command:  python train.py --config=configs/pacgan.py --workdir=runs/gan
           with --config.packing=2 --config.batch_size=200 for PacGAN2, 100 packs of two
           with --config.data.source=world:grid for the grid of 25
 Time:     for an accelerator: 400,000 steps of 1.5 GFLOP
@@ -14,17 +14,21 @@ References:
 
 from ml_collections import ConfigDict
 
-from jaxgan.core.settings import default
+from jaxgan.config import default
 
 
 def get_config() -> ConfigDict:
-    config = default()
-    config.data.source = "world:ring"
+    config = default(
+        {
+            "data.source": "world:ring",
+            "model.family": "toy_mlp",
+            "model.initializer": "xavier",
+            "loss": "non_saturating",
+        }
+    )
     config.latent_dim = 2
     config.batch_size = 100
 
-    config.model.family = "points"
-    config.model.initializer = "xavier"
     config.model.generator.width = 400
     config.model.generator.depth = 4
     config.model.discriminator.width = 200
@@ -32,7 +36,6 @@ def get_config() -> ConfigDict:
     config.model.discriminator.maxout = 5
     config.model.discriminator.norm = "none"
 
-    config.loss = "non_saturating"
     config.ema_decay = 0.0  # the paper draws from the generator itself
     for network in config.optimizer.values():
         network.learning_rate = 1e-4

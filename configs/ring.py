@@ -8,17 +8,23 @@ Expect:   all 8 modes in each of ten seeds, 97.5% of high quality (a perfect sam
 
 from ml_collections import ConfigDict
 
-from jaxgan.core.settings import default
+from jaxgan.config import default
 
 
 def get_config() -> ConfigDict:
-    config = default()
-    config.data.source = "world:ring"
+    config = default(
+        {
+            "data.source": "world:ring",
+            "model.family": "toy_mlp",
+            "model.initializer": "xavier",
+            "loss": "relativistic",
+            "optimizer.generator.schedule": "cosine",
+            "optimizer.discriminator.schedule": "cosine",
+        }
+    )
     config.latent_dim = 2
     config.batch_size = 128
 
-    config.model.family = "points"
-    config.model.initializer = "xavier"
     config.model.generator.width = 64
     config.model.generator.depth = 3
     config.model.generator.norm = "none"
@@ -26,7 +32,6 @@ def get_config() -> ConfigDict:
     config.model.discriminator.depth = 3
     config.model.discriminator.norm = "none"
 
-    config.loss = "relativistic"
     config.penalties.r1 = 0.05  # points lie much nearer to each other than images do: less than usual
     config.penalties.r2 = 0.05
     config.ema_decay = 0.999
@@ -36,7 +41,6 @@ def get_config() -> ConfigDict:
         network.learning_rate = 5e-3  # a small one never makes a generator that leaps from mode to mode
         network.b1 = 0.0
         network.b2 = 0.99
-        network.schedule = "cosine"
         network.decay_steps = config.steps
     config.log_every = 500
     config.sample_every = 500

@@ -15,7 +15,7 @@ References:
 
 from ml_collections import ConfigDict
 
-from configs import mnist
+from jaxgan.configs import mnist
 
 
 def get_config() -> ConfigDict:

@@ -11,24 +11,27 @@ References:
 
 from ml_collections import ConfigDict
 
-from jaxgan.core.settings import default
+from jaxgan.config import default
 
 
 def get_config() -> ConfigDict:
-    config = default()
-    config.data.source = "tfds:mnist"
+    config = default(
+        {
+            "data.source": "tfds:mnist",
+            "model.family": "tf_dcgan",
+            "model.initializer": "xavier",
+            "update_rule": "simultaneous",
+        }
+    )
     config.data.size = 28
     config.data.channels = 1
     config.data.upscale = False
     config.batch_size = 256
 
-    config.model.family = "tutorial"
-    config.model.initializer = "xavier"
     config.model.discriminator.norm = "none"
-    config.model.discriminator.leak = 0.3
+    config.model.discriminator.negative_slope = 0.3
     config.model.discriminator.dropout = 0.3
 
-    config.updates = "simultaneous"
     config.ema_decay = 0.0  # the tutorial draws from the generator itself
     for network in config.optimizer.values():
         network.learning_rate = 1e-4

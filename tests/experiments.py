@@ -10,12 +10,10 @@ import optax
 import pytest
 from ml_collections import ConfigDict
 
+from jaxgan.adversarial.forward import data_field
 from jaxgan.algorithms import gan
-from jaxgan.core import experiment as experiments
-from jaxgan.core import rng
-from jaxgan.core.settings import default
-from jaxgan.core.state import Variables
-from jaxgan.data.sources import example_shape
+from jaxgan.config import build, default, example_batch
+from jaxgan.core import latents, optimizers, population, rng
 
 # Multilayer perceptrons with BatchNorm in both networks: they compile fast and have every kind of array.
 TINY = {
@@ -28,13 +26,12 @@ TINY = {
     "data.size": 8,
     "model.family": "mlp",
     "model.initializer": "he",
-    "model.generator.width": 4,
-    "model.discriminator.width": 4,
 }
+WIDTHS = {"mlp": "width", "toy_mlp": "width", "dcgan": "base_channels", "tf_dcgan": "base_channels"}
 # The smallest networks, whose steps compile the fastest: one hidden layer, points in place of images.
 POINTS = {
     "data__source": "world:ring",
-    "model__family": "points",
+    "model__family": "toy_mlp",
     "model__generator__depth": 1,
     "model__generator__norm": "none",
     "model__discriminator__depth": 1,
@@ -57,37 +54,42 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 
 def tiny_config(**settings) -> ConfigDict:
     """The defaults made tiny, with some settings changed; `data__size` stands for `data.size`."""
-    config = default()
-    config.update_from_flattened_dict(TINY | {name.replace("__", "."): value for name, value in settings.items()})
-    return config
+    changes = {name.replace("__", "."): value for name, value in settings.items()}
+    found = TINY | changes
+    width = WIDTHS[found["model.family"]]
+    found = {f"model.{network}.{width}": 4 for network in ("generator", "discriminator")} | found
+    if found.get("data.source", "").startswith("world:") and "data.size" not in changes:
+        del found["data.size"]
+    return default(found)
 
 
 class Experiment:
     """An experiment with its compiled steps, its initial state and made-up real examples of so many classes."""
 
     def __init__(self, config: ConfigDict, recorded: bool = False, classes: int = 0):
-        self.config, self.exp, self.classes = config, experiments.build(config, classes), classes
+        self.config, self.exp, self.classes = config, build(config, classes), classes
         if recorded:
-            self.exp = dataclasses.replace(self.exp, optimizers=dict.fromkeys(self.exp.networks, RECORDER))
-        self.state = quick_jit(lambda: experiments.initial_state(self.exp))()
+            optimizers.OPTIMIZERS["recorder"] = lambda hparam, eps_root: RECORDER
+            own = config.copy_and_resolve_references()
+            for player in own.optimizer.values():
+                player.name = "recorder"
+            self.exp = dataclasses.replace(self.exp, config=own)
+        self.state = quick_jit(lambda: population.init_state(self.exp))()
         self.discriminator_step = quick_jit(functools.partial(gan.discriminator_step, self.exp), static_argnums=2)
         self.generator_step = quick_jit(functools.partial(gan.generator_step, self.exp))
-        self.train_step = quick_jit(functools.partial(gan.UPDATES[config.updates], self.exp))
+        self.train_step = quick_jit(functools.partial(self.exp.algorithm.step, self.exp))
 
     def images(self, step: int = 0) -> jax.Array:
-        """The real examples of a step: [discriminator_steps, batch, size, size, channels]."""
-        shape = (self.config.discriminator_steps, self.config.batch_size, *example_shape(self.config.data))
-        return jnp.asarray(np.random.default_rng(step).uniform(-1, 1, shape), jnp.float32)
+        """The real examples of a step: [discriminator_steps, batch, *shape]."""
+        return self.batch(step)[data_field(self.exp)]
 
     def batch(self, step: int = 0) -> dict[str, jax.Array]:
-        """The images of a step and labels for them: what a training step takes."""
-        images = self.images(step)
-        labels = np.random.default_rng(step).integers(0, max(self.classes, 1), images.shape[:2])
-        return {"images": images, "labels": jnp.asarray(labels, jnp.int32)}
+        """The examples of a step and labels for them: what a training step takes."""
+        return example_batch(self.exp, step)
 
-    def one_batch(self, step: int = 0, repeat: int = 0) -> dict[str, jax.Array]:
+    def one_batch(self, step: int = 0, index: int = 0) -> dict[str, jax.Array]:
         """One of them: what a single update takes."""
-        return {name: array[repeat] for name, array in self.batch(step).items()}
+        return {name: array[index] for name, array in self.batch(step).items()}
 
     def run(self, count: int, state=None):
         """The state after some training steps, and the last one's metrics."""
@@ -111,33 +113,32 @@ EXPERIMENTS: dict[tuple, Experiment] = {}
 
 def gradients(state, network: str):
     """The last gradients of a network in a state of an experiment with RECORDER."""
-    return state.networks[network].opt_state
+    (kept, *_) = jax.tree.leaves(state.opt_states[network][network], is_leaf=lambda node: isinstance(node, dict))
+    return kept
 
 
 def params_of(tiny: Experiment, network: str, state=None):
     """A network's parameters, at first unless a state is given."""
-    return (state or tiny.state).networks[network].variables.params
+    return (state or tiny.state).networks[network].params
 
 
 def with_params(state, network: str, params):
     """The state with other parameters of a network."""
-    old = state.networks[network]
-    new = old.replace(variables=Variables(params, old.variables.stats))
-    return state.replace(networks=state.networks | {network: new})
+    return state.replace(networks=state.networks | {network: state.networks[network].replace(params=params)})
 
 
 def applied(tiny: Experiment, network: str, params, inputs, condition=None, stats=None):
     """A network in training, written with flax alone: its output and new stats."""
-    old = tiny.state.networks[network].variables.stats if stats is None else stats
+    old = tiny.state.networks[network].model_state if stats is None else stats
     apply = tiny.exp.networks[network].apply
     out, new = apply({"params": params, **old}, inputs, condition, train=True, mutable=list(old))
     return out, dict(new)
 
 
-def latents_of(tiny: Experiment, use: str, step: int = 0):
-    """The latents that belong to a use in a step of the experiment with the seed 0."""
-    key = rng.stream_key(0, step, use)
-    return rng.sample_latents(key, jnp.arange(tiny.config.batch_size), tiny.config.latent_dim)
+def latents_of(tiny: Experiment, stream: str, step: int = 0):
+    """The latents that belong to a stream in a step of the experiment with the seed 0."""
+    key = rng.stream_key(0, step, stream)
+    return latents.sample_latents(key, jnp.arange(tiny.config.batch_size), tiny.config.latent_dim)
 
 
 def leaves(tree) -> dict[str, np.ndarray]:

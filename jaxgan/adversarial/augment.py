@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from jaxgan.core.settings import Range, Setting, Settings, split_names
+
 Image = Float[Array, "height width channel"]
 Images = Float[Array, "batch height width channel"]
 ImageKey = Key[Array, ""]
@@ -92,6 +94,12 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "cutout": cutout,
     "flip": flip,
 }
+AUGMENTATIONS["color"] = AUGMENTATIONS["colour"]
+
+AUGMENTATION_NAMES = Range(
+    lambda names: all(name in AUGMENTATIONS for name in split_names(names)), f"names out of {', '.join(AUGMENTATIONS)}"
+)
+SETTINGS: Settings = {"augment": Setting((), "augmentations of all that the discriminator sees", AUGMENTATION_NAMES)}
 
 
 def augment(images: Images, example_keys: Key[Array, " batch"], names: tuple[str, ...]) -> Images:

@@ -1,80 +1,170 @@
-"""Where labels and codes enter the networks: a side for each, chosen apart.
+"""Conditional GANs: how labels and latent codes enter the generator, and how the discriminator uses them.
 
 A *condition* is what belongs to each example besides its pixels: its label as a one-hot vector, or the latent code that
-a fake was made of. The networks of a family know nothing of it; the two modules here stand around them.
+a fake was made of. The networks of a family know nothing of it; the two modules here wrap them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
+from ml_collections import ConfigDict
 
+from jaxgan.core.settings import NOT_NEGATIVE, Choice, Setting, Settings
+from jaxgan.errors import UserError
 from jaxgan.models.ops import layers
 
 Condition = Float[Array, "batch condition"] | None
 
 
-class Judgement(NamedTuple):
-    """What a discriminator says of a batch.
+class DiscriminatorOutput(NamedTuple):
+    """What a discriminator makes of a batch.
 
     Attributes:
         logits: [batch]; positive for real.
         features: [batch, features]; the last layer but one.
-        recovered: [batch, condition]; a guess of each example's condition, or None where none is made.
+        aux_logits: [batch, condition]; a prediction of each example's condition, or None where none is made.
     """
 
     logits: Float[Array, " batch"]
     features: Float[Array, "batch features"]
-    recovered: Float[Array, "batch condition"] | None
+    aux_logits: Float[Array, "batch condition"] | None
 
 
-class GeneratorSide(NamedTuple):
+class GeneratorConditioning(NamedTuple):
     """One way in for the condition.
 
     Attributes:
-        joins: whether it is joined to the latents.
-        modulates: whether it sets the scales and shifts of the normalisations.
+        concatenates: whether it is concatenated with the latents.
+        modulates_norm: whether it sets the scales and shifts of the normalisations.
+        settings: that it reads.
     """
 
-    joins: bool = False
-    modulates: bool = False
+    concatenates: bool = False
+    modulates_norm: bool = False
+    settings: Settings = {}  # noqa: RUF012
 
 
-class DiscriminatorSide(NamedTuple):
+class DiscriminatorConditioning(NamedTuple):
     """One way to judge whether an example fits its condition.
 
     Attributes:
-        joins: whether the condition is joined to the examples.
+        concatenates: whether the condition is concatenated with the examples.
         projects: whether its product with the features is part of the logit.
-        recovers: "labels" or "codes", where the discriminator guesses it instead of being told.
+        predicts: "labels" or "codes", where the discriminator predicts it instead of being given it.
+        settings: that it reads.
     """
 
-    joins: bool = False
+    concatenates: bool = False
     projects: bool = False
-    recovers: str = ""
+    predicts: str = ""
+    settings: Settings = {}  # noqa: RUF012
 
+
+EMBEDDING = {
+    "embedding": Setting(
+        0, "features that a condition is embedded in before it is concatenated; 0: one-hot", NOT_NEGATIVE
+    )
+}
+WEIGHT = {"weight": Setting(1.0, "of the loss of the predicted condition", NOT_NEGATIVE, sweepable=True)}
+CODES = {
+    "categories": Setting(10, "of the latent code; 0: none", NOT_NEGATIVE),
+    "continuous": Setting(2, "numbers of the latent code besides", NOT_NEGATIVE),
+}
 
 # concat: Mirza and Osindero, Conditional Generative Adversarial Nets, 2014. https://arxiv.org/abs/1411.1784
 # cbn: de Vries et al., Modulating early visual processing by language, 2017. https://arxiv.org/abs/1707.00683
-GENERATOR_SIDES = {
-    "none": GeneratorSide(),
-    "concat": GeneratorSide(joins=True),
-    "cbn": GeneratorSide(modulates=True),
+GENERATOR_CONDITIONING = {
+    "none": GeneratorConditioning(),
+    "concat": GeneratorConditioning(concatenates=True, settings=EMBEDDING),
+    "cbn": GeneratorConditioning(modulates_norm=True),
 }
 
 # projection: Miyato and Koyama, cGANs with Projection Discriminator, 2018. https://arxiv.org/abs/1802.05637
 # acgan: Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, 2017. https://arxiv.org/abs/1610.09585
 # infogan: Chen et al., InfoGAN, 2016. https://arxiv.org/abs/1606.03657
-DISCRIMINATOR_SIDES = {
-    "none": DiscriminatorSide(),
-    "concat": DiscriminatorSide(joins=True),
-    "projection": DiscriminatorSide(projects=True),
-    "acgan": DiscriminatorSide(recovers="labels"),
-    "infogan": DiscriminatorSide(recovers="codes"),
+DISCRIMINATOR_CONDITIONING = {
+    "none": DiscriminatorConditioning(),
+    "concat": DiscriminatorConditioning(concatenates=True, settings=EMBEDDING),
+    "projection": DiscriminatorConditioning(projects=True),
+    "acgan": DiscriminatorConditioning(predicts="labels", settings=WEIGHT),
+    "infogan": DiscriminatorConditioning(predicts="codes", settings=WEIGHT | CODES),
 }
+
+SETTINGS: Settings = {
+    "conditioning": {
+        "generator": Choice(
+            "none",
+            "how the generator gets labels or a latent code",
+            lambda: {name: entry.settings for name, entry in GENERATOR_CONDITIONING.items()},
+        ),
+        "discriminator": Choice(
+            "none",
+            "how the discriminator uses them",
+            lambda: {name: entry.settings for name, entry in DISCRIMINATOR_CONDITIONING.items()},
+        ),
+    }
+}
+
+
+def check(config: ConfigDict) -> Iterator[str]:
+    """Why the two sides do not go together."""
+    sides = config.conditioning
+    entry = DISCRIMINATOR_CONDITIONING[sides.discriminator]
+    if sides.generator != "none" and sides.discriminator == "none":
+        able = ", ".join(name for name in DISCRIMINATOR_CONDITIONING if name != "none")
+        yield (
+            f"config.conditioning.generator={sides.generator} needs a discriminator that uses the label: choose "
+            f"config.conditioning.discriminator from {able}"
+        )
+    if sides.generator == "none" and sides.discriminator != "none":
+        able = ", ".join(name for name in GENERATOR_CONDITIONING if name != "none")
+        yield (
+            f"config.conditioning.discriminator={sides.discriminator} needs a conditional generator: choose "
+            f"config.conditioning.generator from {able}"
+        )
+    norm = config.model.generator.get("norm")
+    if GENERATOR_CONDITIONING[sides.generator].modulates_norm and norm != "batch":
+        yield (
+            f"config.conditioning.generator={sides.generator} sets the scales and shifts of BatchNorm: "
+            f"config.model.generator.norm={norm} must be batch"
+        )
+    if entry.predicts == "codes" and not sides.categories + sides.continuous:
+        yield (
+            f"config.conditioning.discriminator={sides.discriminator} has nothing to predict: "
+            "config.conditioning.categories or config.conditioning.continuous must be above 0"
+        )
+
+
+def uses_codes(config: ConfigDict) -> bool:
+    """Whether the condition is a latent code, and no label."""
+    return DISCRIMINATOR_CONDITIONING[config.conditioning.discriminator].predicts == "codes"
+
+
+def label_classes(config: ConfigDict, classes: int) -> int:
+    """The labels that the networks know of a data set's classes; 0 if they know none.
+
+    Raises:
+        UserError: labels are needed, and the data set has none.
+    """
+    if config.conditioning.generator == "none" or uses_codes(config):
+        return 0
+    if not classes:
+        raise UserError(
+            f"config.conditioning.generator={config.conditioning.generator} needs labels, and config.data.source="
+            f"{config.data.source} has none: choose another source, or none for both sides of config.conditioning"
+        )
+    return classes
+
+
+def condition_size(config: ConfigDict, classes: int) -> int:
+    """Numbers of a condition; 0 if the generator is unconditional."""
+    if uses_codes(config):
+        return config.conditioning.categories + config.conditioning.continuous
+    return label_classes(config, classes)
 
 
 class Generator(nn.Module):
@@ -82,49 +172,59 @@ class Generator(nn.Module):
 
     Attributes:
         body: called with (latents, modulation, train), makes examples; the modulation is for its normalisations.
-        side: a name of `GENERATOR_SIDES`.
-        embedding: features that conditions are turned into before they are joined; 0 leaves them as they are.
+        conditioning: a name of `GENERATOR_CONDITIONING`.
+        embedding: features that conditions are embedded in before they are concatenated; 0 leaves them as they are.
     """
 
     body: nn.Module
-    side: str = "none"
+    conditioning: str = "none"
     embedding: int = 0
 
     @nn.compact
     def __call__(self, latents: Float[Array, "batch latent"], condition: Condition, train: bool) -> Array:
-        side = GENERATOR_SIDES[self.side]
-        if side.joins:
-            latents = jnp.concatenate([latents, embedded(condition, self.embedding)], axis=-1)
-        return self.body(latents, condition if side.modulates else None, train)
+        side = GENERATOR_CONDITIONING[self.conditioning]
+        if side.concatenates:
+            latents = jnp.concatenate([latents, embed(condition, self.embedding)], axis=-1)
+        return self.body(latents, condition if side.modulates_norm else None, train)
 
 
 class Discriminator(nn.Module):
-    """A family's discriminator with its judgement of examples and conditions.
+    """A family's discriminator with a logit for each example, which may depend on its condition.
 
     Attributes:
         body: called with (examples, train), makes features.
-        side: a name of `DISCRIMINATOR_SIDES`.
+        conditioning: a name of `DISCRIMINATOR_CONDITIONING`.
         embedding: as in `Generator`.
-        recovered: numbers that a discriminator which recovers conditions guesses.
+        predicted: numbers of a condition that is predicted.
         spectral_norm: whether the weights here are divided by their largest singular value.
         kernel_init: their initialiser.
     """
 
     body: nn.Module
-    side: str = "none"
+    conditioning: str = "none"
     embedding: int = 0
-    recovered: int = 0
+    predicted: int = 0
     spectral_norm: bool = False
     kernel_init: Callable = nn.initializers.lecun_normal()
 
+    @property
+    def positively_homogeneous(self) -> bool:
+        """Whether a logit depends on its own example alone, and is multiplied as example and biases are.
+
+        A condition that is concatenated with examples, or predicted as part of the loss, is neither example nor bias.
+        """
+        side = DISCRIMINATOR_CONDITIONING[self.conditioning]
+        plain = not (side.concatenates or side.predicts or self.spectral_norm)
+        return plain and getattr(self.body, "positively_homogeneous", False)
+
     @nn.compact
-    def __call__(self, examples: Array, condition: Condition, train: bool) -> Judgement:
-        side = DISCRIMINATOR_SIDES[self.side]
-        if side.joins:
-            told = embedded(condition, self.embedding)
-            told = told.reshape(len(told), *[1] * (examples.ndim - 2), -1)  # the same at every pixel
-            told = jnp.broadcast_to(told, (*examples.shape[:-1], told.shape[-1]))
-            examples = jnp.concatenate([examples, told], axis=-1)
+    def __call__(self, examples: Array, condition: Condition, train: bool) -> DiscriminatorOutput:
+        side = DISCRIMINATOR_CONDITIONING[self.conditioning]
+        if side.concatenates:
+            embedded = embed(condition, self.embedding)
+            embedded = embedded.reshape(len(embedded), *[1] * (examples.ndim - 2), -1)  # the same at every pixel
+            embedded = jnp.broadcast_to(embedded, (*examples.shape[:-1], embedded.shape[-1]))
+            examples = jnp.concatenate([examples, embedded], axis=-1)
         features = self.body(examples, train)
 
         def dense(outputs: int, inputs: Array, **options) -> Array:
@@ -134,17 +234,17 @@ class Discriminator(nn.Module):
         logits = dense(1, features)[:, 0]
         if side.projects:
             logits += (dense(features.shape[-1], condition, use_bias=False) * features).sum(-1)
-        return Judgement(logits, features, dense(self.recovered, features) if side.recovers else None)
+        return DiscriminatorOutput(logits, features, dense(self.predicted, features) if side.predicts else None)
 
 
-def embedded(condition: Condition, features: int) -> Array:
-    """The condition as it is joined to something else."""
+def embed(condition: Condition, features: int) -> Array:
+    """The condition as it is concatenated with something else."""
     if not features:
         return condition
     return nn.Dense(features, use_bias=False, kernel_init=nn.initializers.normal(1.0), name="embedding")(condition)
 
 
-def code(
+def latent_code(
     key: Key[Array, ""], categories: int, continuous: int, category: Int[Array, ""] | None = None
 ) -> Float[Array, " condition"]:
     """A latent code: a one-hot category, drawn unless it is given, and so many numbers from U(-1, 1)."""

@@ -1,9 +1,9 @@
-"""The forward passes of a training step: what fakes are made of, what the discriminator sees, and what it says of it.
+"""The forward passes of an adversarial step: latents, fakes, what the discriminator is given, and its output.
 
 A fake has the label of the real example in its place.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -12,111 +12,130 @@ from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
 from jaxgan.adversarial.augment import augment
-from jaxgan.adversarial.conditioning import DISCRIMINATOR_SIDES, Condition, Judgement, code
+from jaxgan.adversarial.conditioning import (
+    DISCRIMINATOR_CONDITIONING,
+    Condition,
+    DiscriminatorOutput,
+    condition_size,
+    label_classes,
+    latent_code,
+)
+from jaxgan.core import latents as core_latents
 from jaxgan.core import rng
-from jaxgan.core import settings as configuration
-from jaxgan.core.experiment import GAN
+from jaxgan.core.experiment import Experiment, hparam
+from jaxgan.core.settings import split_names
 from jaxgan.core.state import TrainState, Variables, apply
+from jaxgan.core.types import Batch
 
-Batch = Mapping[str, Array]
 Examples = Float[Array, "batch *shape"]
 
 
-class Draw(NamedTuple):
+class LatentBatch(NamedTuple):
     """What the fakes of one batch are made of, and what else is drawn for its examples.
 
     Attributes:
-        use, repeat: what it was drawn for, and how often before in the same step.
+        stream, index: of random numbers: what they are for, and how often the step drew for it before.
         latents: [batch, latent_dim].
         condition: of the examples, real and fake; None where there is none.
     """
 
-    use: str
-    repeat: int | Array
+    stream: str
+    index: int | Array
     latents: Float[Array, "batch latent"]
     condition: Condition
 
 
-class Made(NamedTuple):
+class FakeBatch(NamedTuple):
     """Fakes of one batch, and the way back to the generator.
 
     Attributes:
-        drawn: what they were made of.
+        latents: what they were made of.
         fake: [batch, ...].
-        stats: the generator's new ones.
-        pull: gradient by the fakes -> gradient by the generator's parameters.
+        model_state: the generator's new one.
+        vjp: gradient by the fakes -> gradient by the generator's parameters.
     """
 
-    drawn: Draw
+    latents: LatentBatch
     fake: Array
-    stats: PyTree
-    pull: Callable[[Array], tuple[PyTree]]
+    model_state: PyTree
+    vjp: Callable[[Array], tuple[PyTree]]
 
 
-class Seen(NamedTuple):
-    """What the discriminator is shown: examples as it sees them, and their condition if it is told."""
+class DiscriminatorInput(NamedTuple):
+    """What the discriminator is given: examples, and their condition if it uses one."""
 
     examples: Examples
     condition: Condition
 
 
-def draw(exp: GAN, state: TrainState, batch: Batch, use: str, repeat: int | Array = 0) -> Draw:
-    """The latents and conditions that belong to this step, use and batch."""
-    count, sides = len(batch["images"]), exp.config.conditioning
-    key, examples = rng.stream_key(state.seed, state.step, f"{use} latents", repeat), exp.global_examples(count)
-    latents, condition = rng.sample_latents(key, examples, exp.config.latent_dim), None
-    if exp.classes:
-        condition = jax.nn.one_hot(batch["labels"], exp.classes)
-    elif exp.condition_size:
-        own = exp.example_keys(state, count, f"{use} codes", repeat)
-        condition = jax.vmap(lambda key: code(key, sides.categories, sides.continuous))(own)
-    return Draw(use, repeat, latents, condition)
+def data_field(exp: Experiment) -> str:
+    """The field of a batch that the generator learns to make."""
+    (name,) = (field.name for field in exp.fields if field.kind != "labels")
+    return name
 
 
-def generate(exp: GAN, state: TrainState, params: PyTree, drawn: Draw, nearby: bool = False) -> tuple[Examples, PyTree]:
-    """Fakes, and the generator's new stats.
+def sample_latents(
+    exp: Experiment, state: TrainState, batch: Batch, stream: str, index: int | Array = 0
+) -> LatentBatch:
+    """The latents and conditions that belong to this step, stream and batch."""
+    count, sides = len(batch[data_field(exp)]), exp.config.conditioning
+    key, examples = rng.stream_key(state.seed, state.step, f"{stream} latents", index), exp.global_indices(count)
+    latents, condition = core_latents.sample_latents(key, examples, exp.config.latent_dim), None
+    classes = label_classes(exp.config, exp.classes)
+    if classes:
+        condition = jax.nn.one_hot(batch["labels"], classes)
+    elif condition_size(exp.config, exp.classes):
+        own = exp.example_keys(state, count, f"{stream} codes", index)
+        condition = jax.vmap(lambda key: latent_code(key, sides.categories, sides.continuous))(own)
+    return LatentBatch(stream, index, latents, condition)
 
-    With latent optimisation the latents first take a step towards what the discriminator judges more real; gradients
+
+def generate(
+    exp: Experiment, state: TrainState, params: PyTree, batch: LatentBatch, perturb: bool = False
+) -> tuple[Examples, PyTree]:
+    """Fakes, and the generator's new model state.
+
+    With latent optimisation the latents first take a step towards what the discriminator finds more real; gradients
     pass through that step.
 
     Args:
         exp, state: the experiment and its state.
         params: the generator's.
-        drawn: what the fakes are made of.
-        nearby: whether the latents are moved a little at random.
+        batch: what the fakes are made of.
+        perturb: whether the latents are moved a little at random.
 
     References:
         Wu et al., LOGAN: Latent Optimisation for Generative Adversarial Networks, 2019 (natural gradient).
         https://arxiv.org/abs/1912.00953
     """
-    latents, network = drawn.latents, exp.networks["generator"]
-    variables = Variables(params, state.networks["generator"].variables.stats)
-    if nearby:
-        own = exp.example_keys(state, len(latents), f"{drawn.use} nearby", drawn.repeat)
-        latents += exp.setting(state, "penalty_settings.nearby") * rng.normal(own, latents.shape[1:])
-    if exp.active("latent_optimisation.rate"):
-        critic = lax.stop_gradient(state.networks["discriminator"].variables)
+    latents, network = batch.latents, exp.networks["generator"]
+    variables = Variables(params, state.networks["generator"].model_state)
+    if perturb:
+        own = exp.example_keys(state, len(latents), f"{batch.stream} nearby", batch.index)
+        latents += hparam(exp, state, "penalty_settings.perturbation_stddev") * rng.normal(own, latents.shape[1:])
+    if exp.is_enabled("latent_optimisation.rate"):
+        critic = lax.stop_gradient(state.networks["discriminator"])
 
         def logits(latents: Array) -> Array:
-            fake, _ = apply(network, variables, latents, drawn.condition, train=True)
-            seen = Seen(pack(exp, fake), told(exp, drawn.condition))
-            _, key = dropout_keys(exp, state, drawn)
-            return apply(exp.networks["discriminator"], critic, *seen, train=True, key=key)[0].logits.sum()
+            fake, _ = apply(network, variables, latents, batch.condition, train=True)
+            given = DiscriminatorInput(pack(exp, fake), discriminator_condition(exp, batch.condition))
+            _, key = dropout_keys(exp, state, batch)
+            return apply(exp.networks["discriminator"], critic, *given, train=True, key=key)[0].logits.sum()
 
         slope = jax.grad(logits)(latents)
-        rate, damping = (exp.setting(state, f"latent_optimisation.{name}") for name in ("rate", "damping"))
+        rate, damping = (hparam(exp, state, f"latent_optimisation.{name}") for name in ("rate", "damping"))
         latents += rate * slope / (damping + (slope**2).sum(axis=-1, keepdims=True))
-    return apply(network, variables, latents, drawn.condition, train=True)
+    return apply(network, variables, latents, batch.condition, train=True)
 
 
-def make(exp: GAN, state: TrainState, drawn: Draw) -> Made:
+def generate_with_vjp(exp: Experiment, state: TrainState, batch: LatentBatch) -> FakeBatch:
     """The fakes of one batch, ready to be learned from."""
-    params = state.networks["generator"].variables.params
-    fake, pull, stats = jax.vjp(lambda params: generate(exp, state, params, drawn), params, has_aux=True)
-    return Made(drawn, fake, stats, pull)
+    params = state.networks["generator"].params
+    fake, vjp, model_state = jax.vjp(lambda params: generate(exp, state, params, batch), params, has_aux=True)
+    return FakeBatch(batch, fake, model_state, vjp)
 
 
-def pack(exp: GAN, array: Float[Array, "batch *shape"]) -> Float[Array, "packs *packed"]:
+def pack(exp: Experiment, array: Float[Array, "batch *shape"]) -> Float[Array, "packs *packed"]:
     """Examples that follow each other joined along their last axis: [batch, ..., c] to [batch / m, ..., m c].
 
     References:
@@ -128,20 +147,22 @@ def pack(exp: GAN, array: Float[Array, "batch *shape"]) -> Float[Array, "packs *
     return packs.reshape(*packs.shape[:-2], -1)
 
 
-def told(exp: GAN, condition: Condition) -> Float[Array, "packs packed"] | None:
-    """What the discriminator is told of conditions: all of them, or nothing."""
-    side = DISCRIMINATOR_SIDES[exp.config.conditioning.discriminator]
-    return pack(exp, condition) if side.joins or side.projects else None
+def discriminator_condition(exp: Experiment, condition: Condition) -> Float[Array, "packs packed"] | None:
+    """The conditions that the discriminator is given: all of them, or nothing."""
+    side = DISCRIMINATOR_CONDITIONING[exp.config.conditioning.discriminator]
+    return pack(exp, condition) if side.concatenates or side.projects else None
 
 
-def see(exp: GAN, state: TrainState, examples: Examples, kind: str, drawn: Draw) -> Seen:
-    """Examples as the discriminator sees them: augmented, with noise on them, packed.
+def preprocess(
+    exp: Experiment, state: TrainState, examples: Examples, kind: str, batch: LatentBatch
+) -> DiscriminatorInput:
+    """Examples as the discriminator is given them: augmented, with noise on them, packed.
 
     Args:
         exp, state: the experiment and its state.
         examples: real or fake.
-        kind: which of the two, since each draws its own numbers.
-        drawn: whose examples they are.
+        kind: which of the two, since each has its own random numbers.
+        batch: whose examples they are.
 
     References:
         Sonderby et al., Amortised MAP Inference for Image Super-resolution, 2017 (instance noise).
@@ -149,45 +170,50 @@ def see(exp: GAN, state: TrainState, examples: Examples, kind: str, drawn: Draw)
     """
 
     def own(what: str) -> Array:
-        return exp.example_keys(state, len(examples), f"{drawn.use} {kind} {what}", drawn.repeat)
+        return exp.example_keys(state, len(examples), f"{batch.stream} {kind} {what}", batch.index)
 
-    names = configuration.listed(exp.config.augment)
+    names = split_names(exp.config.augment)
     if names:
         examples = augment(examples, own("augment"), names)
-    if exp.active("instance_noise.stddev"):
+    if exp.is_enabled("instance_noise.stddev"):
         left = jnp.maximum(1 - state.step / exp.config.instance_noise.decay_steps, 0)
-        stddev = exp.setting(state, "instance_noise.stddev") * left
+        stddev = hparam(exp, state, "instance_noise.stddev") * left
         examples += stddev * rng.normal(own("noise"), examples.shape[1:])
-    return Seen(pack(exp, examples), told(exp, drawn.condition))
+    return DiscriminatorInput(pack(exp, examples), discriminator_condition(exp, batch.condition))
 
 
-def dropout_keys(exp: GAN, state: TrainState, drawn: Draw) -> Key[Array, "2"]:
-    """What the discriminator's dropout draws from: for real examples, and for fakes."""
-    return jax.random.split(rng.stream_key(state.seed, state.step, f"{drawn.use} dropout", drawn.repeat))
+def dropout_keys(exp: Experiment, state: TrainState, batch: LatentBatch) -> Key[Array, "2"]:
+    """The keys of the discriminator's dropout: for real examples, and for fakes."""
+    return jax.random.split(rng.stream_key(state.seed, state.step, f"{batch.stream} dropout", batch.index))
 
 
 def discriminate(
-    exp: GAN, state: TrainState, variables: Variables, real: Seen, fake: Seen, drawn: Draw
-) -> tuple[Judgement, Judgement, PyTree]:
-    """The judgement of both batches by a discriminator of those variables, and its new stats."""
-    network, (real_key, fake_key) = exp.networks["discriminator"], dropout_keys(exp, state, drawn)
-    if exp.config.joined_batches:
-        group = exp.config.model.discriminator.minibatch_stddev or 1
-        both = jax.tree.map(lambda *pair: _interleaved(*pair, group), real, fake)
-        judgement, stats = apply(network, variables, *both, train=True, key=real_key)
-        first, second = (jax.tree.map(lambda x, half=half: _half(x, half, group), judgement) for half in (0, 1))
-        return first, second, stats
-    first, stats = apply(network, variables, *real, train=True, key=real_key)
-    second, stats = apply(network, Variables(variables.params, stats), *fake, train=True, key=fake_key)
-    return first, second, stats
+    exp: Experiment,
+    state: TrainState,
+    variables: Variables,
+    real: DiscriminatorInput,
+    fake: DiscriminatorInput,
+    batch: LatentBatch,
+) -> tuple[DiscriminatorOutput, DiscriminatorOutput, PyTree]:
+    """A discriminator's output for both batches, and its new model state."""
+    network, (real_key, fake_key) = exp.networks["discriminator"], dropout_keys(exp, state, batch)
+    if exp.config.concat_real_fake:
+        group = exp.config.model.discriminator.get("minibatch_stddev") or 1
+        both = jax.tree.map(lambda *pair: _interleave(*pair, group), real, fake)
+        d_out, model_state = apply(network, variables, *both, train=True, key=real_key)
+        first, second = (jax.tree.map(lambda x, half=half: _half(x, half, group), d_out) for half in (0, 1))
+        return first, second, model_state
+    first, model_state = apply(network, variables, *real, train=True, key=real_key)
+    second, model_state = apply(network, Variables(variables.params, model_state), *fake, train=True, key=fake_key)
+    return first, second, model_state
 
 
-def _interleaved(real: Array, fake: Array, group: int) -> Array:
+def _interleave(real: Array, fake: Array, group: int) -> Array:
     """Both batches in one, group by group in turns, so that an example's place depends on no number of devices."""
     both = jnp.stack([array.reshape(-1, group, *array.shape[1:]) for array in (real, fake)], axis=1)
     return both.reshape(-1, *real.shape[1:])
 
 
 def _half(both: Array, half: int, group: int) -> Array:
-    """The real (0) or fake (1) part of what `_interleaved` made, or of what became of it."""
+    """The real (0) or fake (1) part of what `_interleave` made, or of what became of it."""
     return both.reshape(-1, 2, group, *both.shape[1:])[:, half].reshape(-1, *both.shape[1:])

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Float
 
+from jaxgan.core.settings import FRACTION, INTERVAL, NOT_NEGATIVE, Choice, Setting, Settings
+
 Values = Float[Array, " batch"]
 Scalar = Float[Array, ""] | float
 Targets = Values | float
@@ -290,4 +292,37 @@ LOSSES = {
     "relativistic_average_hinge": Loss(
         relativistic_average_hinge_discriminator, relativistic_average_hinge_generator, takes_means=True
     ),
+}
+# Short names, as papers and other libraries have them.
+LOSSES |= {
+    short: LOSSES[name]
+    for short, name in {
+        "lsgan": "least_squares",
+        "wgan": "wasserstein",
+        "rpgan": "relativistic",
+        "ragan": "relativistic_average",
+        "ralsgan": "relativistic_average_least_squares",
+        "rahinge": "relativistic_average_hinge",
+    }.items()
+}
+
+TARGETS: Settings = {
+    "targets": {
+        "real": Setting((1.0, 1.0), "range that real examples' targets are drawn from; (0.8, 1.0) smooths", INTERVAL),
+        "fake": Setting((0.0, 0.0), "range that fakes' targets are drawn from", INTERVAL),
+        "flip": Setting(0.0, "share of the examples whose real and fake targets are exchanged", FRACTION),
+    }
+}
+
+
+def brought(loss: Loss) -> Settings:
+    """The settings that a loss has."""
+    margin = Setting(loss.margin, "how far beyond the decision a logit should be", NOT_NEGATIVE, sweepable=True)
+    return (TARGETS if loss.takes_targets else {}) | ({"margin": margin} if loss.takes_margin else {})
+
+
+SETTINGS: Settings = {
+    "loss": Choice(
+        "non_saturating", "the adversarial pair", lambda: {name: brought(loss) for name, loss in LOSSES.items()}
+    )
 }

@@ -6,24 +6,25 @@ Weights, means over the batch, and how often a penalty is applied belong to the 
 """
 
 import zlib
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
+from ml_collections import ConfigDict
+
+from jaxgan.adversarial.augment import AUGMENTATION_NAMES
+from jaxgan.core.experiment import Experiment, hparam
+from jaxgan.core.settings import FRACTION, NOT_NEGATIVE, POSITIVE, Setting, Settings
+from jaxgan.core.state import TrainState
+from jaxgan.core.types import Field
 
 Examples = Float[Array, "batch *shape"]
 Values = Float[Array, " batch"]
 Scalar = Float[Array, ""]
 Keys = Key[Array, " batch"]
 Critic = Callable[[Examples], Values]
-
-# These bind each logit's gradient with respect to its own example, in a batch of mixtures of real and fake. BatchNorm
-# makes a logit depend on the whole batch: that gradient is no longer the slope of a function of one example, and the
-# batch is none that the critic is asked to judge. So layer normalisation, or none, belongs in such a critic:
-# Gulrajani et al., Improved Training of Wasserstein GANs, 2017, section 4. https://arxiv.org/abs/1704.00028
-BATCH_NORM_FORBIDDEN = ("wgan_gp", "lipschitz", "zero_gp", "max_gradient")
 
 
 def squared_gradient_norm(critic: Critic, examples: Examples) -> Values:
@@ -79,7 +80,7 @@ def wgan_gp(critic: Critic, real: Examples, fake: Examples, keys: Keys) -> Value
     return (gradient_norm(critic, interpolate(real, fake, keys)) - 1) ** 2
 
 
-def lipschitz(critic: Critic, real: Examples, fake: Examples, keys: Keys) -> Values:
+def wgan_lp(critic: Critic, real: Examples, fake: Examples, keys: Keys) -> Values:
     """max(0, |grad D| - 1)^2 at `interpolate`d examples: slopes of at most 1, called WGAN-LP.
 
     References:
@@ -115,13 +116,13 @@ def dragan(critic: Critic, real: Examples, keys: Keys, deviation: Scalar) -> Val
     return (gradient_norm(critic, real + 0.5 * deviation * noise) - 1) ** 2
 
 
-def max_gradient(
+def max_gp(
     critic: Critic,
     real: Examples,
     fake: Examples,
     keys: Keys,
-    average: Callable[[Scalar], Scalar] = lambda value: value,
-    largest: Callable[[Scalar], Scalar] = lambda value: value,
+    pmean: Callable[[Scalar], Scalar] = lambda value: value,
+    pmax: Callable[[Scalar], Scalar] = lambda value: value,
 ) -> Values:
     """(max |grad D|)^2 over `interpolate`d examples, called MaxGP, as values whose mean over the global batch it is.
 
@@ -131,8 +132,8 @@ def max_gradient(
         critic: examples -> logits.
         real, fake: examples.
         keys: one for each pair.
-        average: the mean over devices, if the batch is spread over several.
-        largest: the maximum over devices. It gets no gradient to pass on.
+        pmean: the mean over devices, if the batch is spread over several.
+        pmax: the maximum over devices. It gets no gradient to pass on.
 
     References:
         Zhou et al., Lipschitz Generative Adversarial Nets, 2019. https://arxiv.org/abs/1902.05687
@@ -140,8 +141,8 @@ def max_gradient(
     squared = squared_gradient_norm(critic, interpolate(real, fake, keys))
     fixed = jax.lax.stop_gradient(squared)
     # A compiler may compute a number twice and round it differently, so that the largest need not equal itself.
-    steepest = (fixed >= (1 - 1e-5) * largest(fixed.max())).astype(squared.dtype)
-    return steepest * squared / average(steepest.mean())
+    steepest = (fixed >= (1 - 1e-5) * pmax(fixed.max())).astype(squared.dtype)
+    return steepest * squared / pmean(steepest.mean())
 
 
 def lecam(real_logits: Values, fake_logits: Values, real_anchor: Scalar, fake_anchor: Scalar) -> Values:
@@ -208,85 +209,270 @@ def orthogonality(params: PyTree) -> Scalar:
     return total
 
 
-class Context(NamedTuple):
+class PenaltyInputs(NamedTuple):
     """Everything that a penalty on the discriminator may look at.
 
     Attributes:
-        critic: examples -> logits.
-        real, fake: examples; no gradient reaches the generator.
+        critic: what the discriminator is given -> logits: a gradient by its input is one at the network's own inputs.
+        augmented_critic: (raw examples, "real" or "fake") -> logits, through this step's augmentation of that kind.
+        real, fake: what the discriminator is given; no gradient reaches the generator.
+        raw_real, raw_fake: the same examples before they were augmented and packed.
         real_logits, fake_logits: theirs, [batch].
-        keys: [batch], one for each example. Every penalty derives its own from them, so that no two share draws.
+        keys: [batch], one for each example. Every penalty derives its own from them, so that no two share numbers.
         transform: (examples, keys) -> examples, a random augmentation.
-        nearby: () -> fakes of slightly moved latents.
+        perturbed: () -> fakes of slightly moved latents, as the discriminator is given them.
         params: the discriminator's.
-        memory: moving averages from past steps, by name: "lecam_real" and "lecam_fake", of the logits.
-        average: tree -> its mean over devices.
-        largest: scalar -> its maximum over devices.
+        extra: the arrays that this penalty carries from step to step, by name.
+        hparam: name -> value of a setting of the penalties.
+        pmean, pmax: the mean and the maximum over devices.
     """
 
     critic: Critic
+    augmented_critic: Callable[[Examples, str], Values]
     real: Examples
     fake: Examples
+    raw_real: Examples
+    raw_fake: Examples
     real_logits: Values
     fake_logits: Values
     keys: Keys
     transform: Callable[[Examples, Keys], Examples]
-    nearby: Callable[[], Examples]
+    perturbed: Callable[[], Examples]
     params: PyTree
-    memory: Mapping[str, Scalar]
-    average: Callable[[PyTree], PyTree]
-    largest: Callable[[Scalar], Scalar]
+    extra: Mapping[str, Array]
+    hparam: Callable[[str], Any]
+    pmean: Callable[[PyTree], PyTree]
+    pmax: Callable[[Scalar], Scalar]
 
 
-class GeneratorContext(NamedTuple):
+class GeneratorPenaltyInputs(NamedTuple):
     """Everything that a penalty on the generator may look at.
 
     Attributes:
         fake: G(z).
-        nearby: () -> G(z + dz), fakes of slightly moved latents.
+        perturbed: () -> G(z + dz), fakes of slightly moved latents.
         params: the generator's.
+        extra, hparam, pmean: as in `PenaltyInputs`.
     """
 
     fake: Examples
-    nearby: Callable[[], Examples]
+    perturbed: Callable[[], Examples]
     params: PyTree
+    extra: Mapping[str, Array]
+    hparam: Callable[[str], Any]
+    pmean: Callable[[PyTree], PyTree]
 
 
-def keys_for(keys: Keys, use: str) -> Keys:
-    """Other keys for each use of the same ones."""
-    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, zlib.crc32(use.encode()))
+class Penalty(NamedTuple):
+    """A penalty on a network.
+
+    Attributes:
+        value: inputs -> values [batch], or a scalar where it is not the examples that are penalised.
+        help: one line.
+        settings: of its own, in `config.penalty_settings`.
+        extra: arrays that it carries from step to step, and their initial values.
+        update: (inputs, mean value, whether the penalty was due) -> their new values, by the same names; called in
+            every step. The mean over devices is kept.
+        needs_independent_logits: whether it binds the gradient of each logit by its own example at mixtures of real and
+            fake. With BatchNorm a logit depends on the whole batch: the gradient is no longer the slope of a function of
+            one example. Gulrajani et al., Improved Training of Wasserstein GANs, 2017, section 4.
+        images_only: whether it augments images.
+    """
+
+    value: Callable[[Any], Values | Scalar]
+    help: str
+    settings: Settings = {}  # noqa: RUF012
+    extra: Mapping[str, float] = {}
+    update: Callable[[Any, Scalar, Any], Mapping[str, Scalar]] = lambda inputs, value, due: {}
+    needs_independent_logits: bool = False
+    images_only: bool = False
 
 
-def global_deviation(examples: Examples, average: Callable[[PyTree], PyTree]) -> Scalar:
+def fold_in_name(keys: Keys, name: str) -> Keys:
+    """Other keys for each name, from the same ones."""
+    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, zlib.crc32(name.encode()))
+
+
+def global_deviation(examples: Examples, pmean: Callable[[PyTree], PyTree]) -> Scalar:
     """The standard deviation of all numbers in the global batch."""
-    centre = average(examples.mean())
-    return jnp.sqrt(average(((examples - centre) ** 2).mean()))
+    centre = pmean(examples.mean())
+    return jnp.sqrt(pmean(((examples - centre) ** 2).mean()))
 
 
-def transformed(context: Context, examples: Examples, use: str) -> Values:
-    """The `consistency` of examples under the context's augmentation."""
-    return consistency(context.critic, examples, context.transform(examples, keys_for(context.keys, use)))
+def transform_consistency(inputs: PenaltyInputs, examples: Examples, name: str) -> Values:
+    """The `consistency` of examples under the augmentation of the inputs."""
+    return consistency(inputs.critic, examples, inputs.transform(examples, fold_in_name(inputs.keys, name)))
 
 
-# Values of [batch], or a scalar where it is not the examples that are penalised.
-PENALTIES: dict[str, Callable[[Context], Values | Scalar]] = {
-    "r1": lambda c: r1(c.critic, c.real),
-    "r2": lambda c: r2(c.critic, c.fake),
-    "wgan_gp": lambda c: wgan_gp(c.critic, c.real, c.fake, keys_for(c.keys, "wgan_gp")),
-    "lipschitz": lambda c: lipschitz(c.critic, c.real, c.fake, keys_for(c.keys, "lipschitz")),
-    "zero_gp": lambda c: zero_gp(c.critic, c.real, c.fake, keys_for(c.keys, "zero_gp")),
-    "dragan": lambda c: dragan(c.critic, c.real, keys_for(c.keys, "dragan"), global_deviation(c.real, c.average)),
-    "max_gradient": lambda c: max_gradient(
-        c.critic, c.real, c.fake, keys_for(c.keys, "max_gradient"), c.average, c.largest
+def lecam_anchors(inputs: PenaltyInputs, value: Scalar, due: Any) -> dict[str, Scalar]:
+    """The moving averages of the logits after this step."""
+    del value, due
+    share = 1 - inputs.hparam("lecam_decay")
+    means = {"real": inputs.real_logits.mean(), "fake": inputs.fake_logits.mean()}
+    return {name: inputs.extra[name] + share * (mean - inputs.extra[name]) for name, mean in means.items()}
+
+
+PERTURBATION: Settings = {
+    "perturbation_stddev": Setting(
+        0.07, "standard deviation of the steps between latents, of zcr", NOT_NEGATIVE, sweepable=True
+    )
+}
+TRANSFORM: Settings = {"transform": Setting(("flip", "translation"), "augmentations of cr and bcr", AUGMENTATION_NAMES)}
+
+PENALTIES: dict[str, Penalty] = {
+    "r1": Penalty(lambda i: r1(i.critic, i.real), "squared gradients at real examples"),
+    "r2": Penalty(lambda i: r2(i.critic, i.fake), "squared gradients at fakes"),
+    "wgan_gp": Penalty(
+        lambda i: wgan_gp(i.critic, i.real, i.fake, fold_in_name(i.keys, "wgan_gp")),
+        "gradient norms between real and fake are to be 1",
+        needs_independent_logits=True,
     ),
-    "lecam": lambda c: lecam(c.real_logits, c.fake_logits, c.memory["lecam_real"], c.memory["lecam_fake"]),
-    "cr": lambda c: transformed(c, c.real, "cr"),
-    "bcr": lambda c: transformed(c, c.real, "bcr real") + transformed(c, c.fake, "bcr fake"),
-    "zcr": lambda c: consistency(c.critic, c.fake, c.nearby()),
-    "orthogonal": lambda c: orthogonality(c.params),
+    "wgan_lp": Penalty(
+        lambda i: wgan_lp(i.critic, i.real, i.fake, fold_in_name(i.keys, "lipschitz")),
+        "gradient norms between real and fake are to be at most 1",
+        needs_independent_logits=True,
+    ),
+    "zero_gp": Penalty(
+        lambda i: zero_gp(i.critic, i.real, i.fake, fold_in_name(i.keys, "zero_gp")),
+        "gradient norms between real and fake are to be 0",
+        needs_independent_logits=True,
+    ),
+    "max_gp": Penalty(
+        lambda i: max_gp(i.critic, i.real, i.fake, fold_in_name(i.keys, "max_gradient"), i.pmean, i.pmax),
+        "the largest gradient norm between real and fake is to be 0",
+        needs_independent_logits=True,
+    ),
+    "dragan": Penalty(
+        lambda i: dragan(i.critic, i.real, fold_in_name(i.keys, "dragan"), global_deviation(i.real, i.pmean)),
+        "gradient norms around real examples are to be 1",
+    ),
+    "lecam": Penalty(
+        lambda i: lecam(i.real_logits, i.fake_logits, i.extra["real"], i.extra["fake"]),
+        "logits stay near the other side's moving average",
+        {"lecam_decay": Setting(0.99, "of the moving averages of the logits, of lecam", FRACTION)},
+        {"real": 0.0, "fake": 0.0},
+        lecam_anchors,
+    ),
+    "cr": Penalty(
+        lambda i: transform_consistency(i, i.real, "cr"),
+        "a real example and its augmentation have the same logit",
+        TRANSFORM,
+        images_only=True,
+    ),
+    "bcr": Penalty(
+        lambda i: transform_consistency(i, i.real, "bcr real") + transform_consistency(i, i.fake, "bcr fake"),
+        "real examples and fakes have the logits of their augmentations",
+        TRANSFORM,
+        images_only=True,
+    ),
+    "zcr": Penalty(
+        lambda i: consistency(i.critic, i.fake, i.perturbed()),
+        "fakes of nearby latents have the same logit",
+        PERTURBATION,
+    ),
+    "orthogonal": Penalty(lambda i: orthogonality(i.params), "the columns of kernels stay orthogonal"),
 }
 
-GENERATOR_PENALTIES: dict[str, Callable[[GeneratorContext], Values | Scalar]] = {
-    "zcr": lambda c: latent_diversity(c.fake, c.nearby()),
-    "orthogonal": lambda c: orthogonality(c.params),
+GENERATOR_PENALTIES: dict[str, Penalty] = {
+    "zcr": Penalty(
+        lambda i: latent_diversity(i.fake, i.perturbed()), "nearby latents give different examples", PERTURBATION
+    ),
+    "orthogonal": Penalty(lambda i: orthogonality(i.params), "the columns of kernels stay orthogonal"),
 }
+TABLES = {"penalties": PENALTIES, "generator_penalties": GENERATOR_PENALTIES}
+INTERVALS = {"penalties": "penalty_interval", "generator_penalties": "generator_penalty_interval"}
+
+
+def settings() -> Settings:
+    """The settings of all penalties."""
+    found: dict[str, Any] = {"penalty_settings": {}}
+    for group, table in TABLES.items():
+        weights = {name: Setting(0.0, entry.help, NOT_NEGATIVE, sweepable=True) for name, entry in table.items()}
+        text = "training steps between two times; 16: it then counts 16 times"
+        found |= {group: weights, INTERVALS[group]: {name: Setting(1, text, POSITIVE) for name in table}}
+        for entry in table.values():
+            found["penalty_settings"] |= entry.settings
+    return found
+
+
+def enabled(exp: Experiment, group: str) -> list[str]:
+    """The penalties of a group, "penalties" or "generator_penalties", that have a weight."""
+    return [name for name in TABLES[group] if exp.is_enabled(f"{group}.{name}")]
+
+
+def initial_extra(exp: Experiment) -> dict[str, dict[str, dict[str, Array]]]:
+    """What the enabled penalties carry from step to step: {group: {penalty: {name: initial value}}}.
+
+    A lazy one carries its last value under the name "last".
+    """
+    found = {}
+    for group, table in TABLES.items():
+        carried = {}
+        for name in enabled(exp, group):
+            lazy = {"last": 0.0} if exp.config[INTERVALS[group]][name] > 1 else {}
+            if lazy or table[name].extra:
+                carried[name] = {
+                    key: jnp.asarray(value, jnp.float32) for key, value in (table[name].extra | lazy).items()
+                }
+        if carried:
+            found[group] = carried
+    return found
+
+
+def weighted_sum(
+    exp: Experiment,
+    state: TrainState,
+    group: str,
+    inputs: PenaltyInputs | GeneratorPenaltyInputs,
+    skip: Collection[str] = (),
+) -> tuple[Scalar, dict[str, Scalar], dict[str, PyTree]]:
+    """The weighted sum of a group's enabled penalties, each mean value without its weight, and what they carry on.
+
+    A lazy penalty counts as many times as there are steps between two of its turns. In between it counts nothing, takes
+    nearly no time, and the metrics repeat its last value.
+
+    Args:
+        exp, state: the experiment and its state.
+        group: "penalties" or "generator_penalties".
+        inputs: but `extra`, which is each penalty's own.
+        skip: names of penalties that are computed elsewhere.
+
+    References:
+        Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, appendix B (lazy regularisation).
+        https://arxiv.org/abs/1912.04958
+    """
+    total, metrics, carried = jnp.zeros(()), {}, dict(state.extra.get(group, {}))
+    for name in enabled(exp, group):
+        if name in skip:
+            continue
+        entry, every, extra = TABLES[group][name], exp.config[INTERVALS[group]][name], carried.get(name, {})
+        own = inputs._replace(extra=extra)
+        if every == 1:
+            due, shown = True, entry.value(own).mean()
+            value = shown
+        else:
+            due = state.step % every == 0
+            value = jax.lax.cond(due, lambda entry=entry, own=own: entry.value(own).mean(), lambda: jnp.zeros(()))
+            shown = jnp.where(due, value, extra["last"])
+        metrics[f"{group.replace('penalties', 'penalty')}/{name}"] = shown
+        total += hparam(exp, state, f"{group}.{name}") * every * value
+        if extra:
+            new = dict(entry.update(own, value, due)) | ({"last": shown} if every > 1 else {})
+            carried[name] = exp.pmean(jax.lax.stop_gradient(extra | new))
+    return total, metrics, {group: carried} if carried else {}
+
+
+def check(config: ConfigDict, fields: tuple[Field, ...]) -> Iterator[str]:
+    """Why penalties do not go with other settings."""
+    used = [
+        name for name in PENALTIES if config.penalties[name] or f"penalties.{name}" in config.sweep + config.schedules
+    ]
+    bound = [name for name in used if PENALTIES[name].needs_independent_logits]
+    if bound and config.model.discriminator.get("norm") == "batch":
+        yield (
+            f"config.penalties.{bound[0]} needs config.model.discriminator.norm=none: with BatchNorm a logit depends "
+            "on the whole batch, and its gradient by its own example means nothing"
+        )
+    augmenting = [name for name in used if PENALTIES[name].images_only]
+    if augmenting and not any(field.kind == "pixels" for field in fields):
+        yield f"config.penalties.{augmenting[0]} is for images, and config.data.source={config.data.source} has none"

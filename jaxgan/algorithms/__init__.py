@@ -1,1 +1,6 @@
-"""."""
+"""Ways of learning: one file and one entry each."""
+
+from jaxgan.algorithms.gan import GAN
+from jaxgan.core.types import Algorithm
+
+ALGORITHMS: dict[str, Algorithm] = {"gan": GAN}

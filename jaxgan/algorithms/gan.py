@@ -1,171 +1,207 @@
-"""The pure steps: (state, batch) to (state, metrics). Nothing is frozen; gradients are cut.
+"""Generative adversarial networks: a generator against a discriminator.
 
-A batch is a dictionary with `images` [batch, height, width, channel] in [-1, 1], or points [batch, dim], and `labels`
-[batch]. Where it is spread over devices, the experiment's `axis_name` names the mapped axis: gradients and metrics are
-averaged over it, and an example keeps the random numbers that belong to its index in the global batch.
+The update rules are pure: (experiment, state, batch) -> (state, metrics). Nothing is frozen; gradients are cut. Where
+the batch is spread over devices, the experiment's `axis_name` names the mapped axis: gradients and metrics are averaged
+over it, and an example keeps the random numbers that belong to its index in the global batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Float, PyTree
+from ml_collections import ConfigDict
 
-from jaxgan.adversarial.augment import augment
-from jaxgan.adversarial.conditioning import Condition, Judgement
+from jaxgan import models
+from jaxgan.adversarial import augment, conditioning, losses, penalties
+from jaxgan.adversarial.conditioning import DISCRIMINATOR_CONDITIONING, DiscriminatorOutput
 from jaxgan.adversarial.forward import (
-    Batch,
-    Draw,
+    DiscriminatorInput,
     Examples,
-    Made,
-    Seen,
+    FakeBatch,
+    LatentBatch,
+    data_field,
     discriminate,
-    draw,
     dropout_keys,
     generate,
-    make,
-    see,
+    generate_with_vjp,
+    preprocess,
+    sample_latents,
 )
 from jaxgan.adversarial.fused_r1 import loss_and_penalty
-from jaxgan.adversarial.objectives import Metrics, discriminator_loss, generator_loss, spread
-from jaxgan.adversarial.penalties import GENERATOR_PENALTIES, PENALTIES, Context, GeneratorContext
-from jaxgan.core import population
-from jaxgan.core import settings as configuration
-from jaxgan.core.experiment import GAN
-from jaxgan.core.state import NetworkState, TrainState, Variables, apply, update
+from jaxgan.adversarial.objectives import discriminator_loss, diversity_ratio, generator_loss
+from jaxgan.adversarial.penalties import GeneratorPenaltyInputs, PenaltyInputs
+from jaxgan.core import latents as core_latents
+from jaxgan.core import optimizers, rng
+from jaxgan.core.experiment import Experiment, hparam
+from jaxgan.core.gradients import (
+    EMA_SETTINGS,
+    apply_gradients,
+    apply_update,
+    ema_conflict,
+    finish_step,
+    gradients,
+    is_finite,
+    tree_select,
+)
+from jaxgan.core.settings import (
+    ABOVE_ZERO,
+    NOT_NEGATIVE,
+    POSITIVE,
+    Choice,
+    Range,
+    Setting,
+    Settings,
+    split_names,
+)
+from jaxgan.core.state import TrainState, Variables, apply
+from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Monitor, Player, Task
+
+PLAYERS = {"generator": Player(("generator",), ("generator",)), "discriminator": Player(("discriminator",))}
+ROLES = {"generator": "generator", "discriminator": "discriminator"}
 
 
-def penalize(
-    exp: GAN,
+def discriminator_penalties(
+    exp: Experiment,
     state: TrainState,
     variables: Variables,
-    seen: tuple[Seen, Seen],
-    judged: tuple[Judgement, Judgement],
-    drawn: Draw,
-    shared: Sequence[str] = (),
-) -> tuple[Float[Array, ""], Metrics]:
-    """The weighted sum of the discriminator's penalties but the shared ones, and each without its weight.
+    raw: tuple[Examples, Examples],
+    given: tuple[DiscriminatorInput, DiscriminatorInput],
+    d_out: tuple[DiscriminatorOutput, DiscriminatorOutput],
+    latents: LatentBatch,
+) -> tuple[Float[Array, ""], Metrics, dict[str, PyTree]]:
+    """The weighted sum of the penalties but the fused ones, each without its weight, and what they carry on.
 
-    A lazy one counts as many times as there are steps between two of its turns. In between it counts nothing, takes
-    nearly no time, and the metrics repeat its last value.
-
-    References:
-        Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, appendix B (lazy regularisation).
-        https://arxiv.org/abs/1912.04958
+    Args:
+        exp, state: the experiment and its state.
+        variables: the discriminator's.
+        raw: real examples and fakes.
+        given: what the discriminator is given of them.
+        d_out: its outputs.
+        latents: of the fakes.
     """
-    real, fake = seen
-    transforms = configuration.listed(exp.config.penalty_settings.transform)
-    params = lax.stop_gradient(state.networks["generator"].variables.params)
-    network, (key, _) = exp.networks["discriminator"], dropout_keys(exp, state, drawn)
-    context = Context(
-        critic=lambda x: apply(network, variables, x, real.condition, train=True, key=key)[0].logits,
+    real, fake = given
+    transforms = split_names(exp.config.penalty_settings.transform)
+    params = lax.stop_gradient(state.networks["generator"].params)
+    network, (key, _) = exp.networks["discriminator"], dropout_keys(exp, state, latents)
+
+    def critic(examples: Array) -> Array:
+        return apply(network, variables, examples, real.condition, train=True, key=key)[0].logits
+
+    inputs = PenaltyInputs(
+        critic=critic,
+        augmented_critic=lambda examples, kind: critic(preprocess(exp, state, examples, kind, latents).examples),
         real=real.examples,
         fake=fake.examples,
-        real_logits=judged[0].logits,
-        fake_logits=judged[1].logits,
-        keys=exp.example_keys(state, len(real.examples), f"{drawn.use} penalties", drawn.repeat),
-        transform=lambda examples, own: augment(examples, own, transforms),
-        nearby=lambda: see(exp, state, generate(exp, state, params, drawn, nearby=True)[0], "fake", drawn).examples,
+        raw_real=raw[0],
+        raw_fake=raw[1],
+        real_logits=d_out[0].logits,
+        fake_logits=d_out[1].logits,
+        keys=exp.example_keys(state, len(real.examples), f"{latents.stream} penalties", latents.index),
+        transform=lambda examples, own: augment.augment(examples, own, transforms),
+        perturbed=lambda: (
+            preprocess(exp, state, generate(exp, state, params, latents, perturb=True)[0], "fake", latents).examples
+        ),
         params=variables.params,
-        memory=state.memory,
-        average=exp.average,
-        largest=exp.largest,
+        extra={},
+        hparam=lambda name: hparam(exp, state, f"penalty_settings.{name}"),
+        pmean=exp.pmean,
+        pmax=exp.pmax,
     )
-    total, metrics = jnp.zeros(()), {}
-    for name, penalty in PENALTIES.items():
-        if name in shared or not exp.active(f"penalties.{name}"):
-            continue
-        every = exp.config.penalty_every[name]
-        if every == 1:
-            metrics[name] = value = penalty(context).mean()
-        else:
-            due = state.step % every == 0
-            value = lax.cond(due, lambda penalty=penalty: penalty(context).mean(), lambda: jnp.zeros(()))
-            metrics[name] = jnp.where(due, value, state.memory[name])
-        total += exp.setting(state, f"penalties.{name}") * every * value
-    return total, metrics
+    return penalties.weighted_sum(exp, state, "penalties", inputs, skip=fused_penalties(exp))
 
 
-def shared_penalties(exp: GAN) -> list[str]:
-    """The penalties that come with the loss's own backward pass: R1, R2, both or none."""
+def generator_penalties(
+    exp: Experiment, state: TrainState, params: PyTree, fake: Examples, latents: LatentBatch
+) -> tuple[Float[Array, ""], Metrics, dict[str, PyTree]]:
+    """The same for the generator of those parameters and its fakes."""
+    inputs = GeneratorPenaltyInputs(
+        fake,
+        lambda: generate(exp, state, params, latents, perturb=True)[0],
+        params,
+        extra={},
+        hparam=lambda name: hparam(exp, state, f"penalty_settings.{name}"),
+        pmean=exp.pmean,
+    )
+    return penalties.weighted_sum(exp, state, "generator_penalties", inputs)
+
+
+def fused_penalties(exp: Experiment) -> list[str]:
+    """The penalties that come with the loss's own backward pass: R1, R2, both or none.
+
+    The discriminator declares that it is positively homogeneous; nothing is assumed of one that does not. The
+    penalties bind gradients at the network's own inputs, whatever was augmented before.
+    """
     # Unrolled updates are differentiated once more, by what is a constant there.
-    if not exp.homogeneous or exp.config.joined_batches or exp.config.unrolled_steps:
+    if not getattr(exp.networks["discriminator"], "positively_homogeneous", False):
         return []
-    return [name for name in ("r1", "r2") if exp.active(f"penalties.{name}") and exp.config.penalty_every[name] == 1]
+    if exp.config.concat_real_fake or exp.config.get("unrolled_steps", 0):
+        return []
+    names = penalties.enabled(exp, "penalties")
+    return [name for name in ("r1", "r2") if name in names and exp.config.penalty_interval[name] == 1]
 
 
-def loss_and_shared_penalties(
-    exp: GAN,
+def loss_and_fused_penalties(
+    exp: Experiment,
     state: TrainState,
     variables: Variables,
-    seen: tuple[Seen, Seen],
-    judged: tuple[Judgement, Judgement],
-    cotangents: tuple[Judgement, Judgement],
+    given: tuple[DiscriminatorInput, DiscriminatorInput],
+    d_out: tuple[DiscriminatorOutput, DiscriminatorOutput],
+    cotangents: tuple[DiscriminatorOutput, DiscriminatorOutput],
 ) -> tuple[Float[Array, ""], Metrics]:
-    """What stands for the loss, of which cotangents of the logits are given, and for the `shared_penalties`.
+    """A surrogate of the loss, of which cotangents of the logits are given, and of the `fused_penalties`.
 
-    Its gradient by the discriminator's parameters is theirs; as a number it means nothing. The metrics are these
-    penalties, each without its weight. The pass forward is the one that was judged by, and XLA makes one of the two.
+    Its gradient by the discriminator's parameters is theirs; its value is meaningless. The metrics are the penalties,
+    each without its weight. The forward pass is that of the given outputs, and XLA makes one of the two.
     """
-    network, shared = exp.networks["discriminator"], shared_penalties(exp)
+    network, fused = exp.networks["discriminator"], fused_penalties(exp)
     total, metrics = jnp.zeros(()), {}
-    for name, one, judgement, cotangent in zip(("r1", "r2"), seen, judged, cotangents, strict=True):
-        if name not in shared:
-            total += (lax.stop_gradient(cotangent.logits) * judgement.logits).sum()
+    for name, one, out, cotangent in zip(("r1", "r2"), given, d_out, cotangents, strict=True):
+        if name not in fused:
+            total += (lax.stop_gradient(cotangent.logits) * out.logits).sum()
             continue
 
-        def critic(params: PyTree, examples: Examples, condition: Condition = one.condition) -> Array:
-            own = Variables(params, variables.stats)
+        def critic(params: PyTree, examples: Examples, condition: conditioning.Condition = one.condition) -> Array:
+            own = Variables(params, variables.model_state)
             return apply(network, own, examples, condition, train=True)[0].logits
 
-        weight = exp.setting(state, f"penalties.{name}")
+        weight = hparam(exp, state, f"penalties.{name}")
         part, values = loss_and_penalty(critic, variables.params, one.examples, cotangent.logits, weight)
-        total, metrics[name] = total + part, values.mean()
-    return total, metrics
-
-
-def penalize_generator(
-    exp: GAN, state: TrainState, params: PyTree, fake: Examples, drawn: Draw
-) -> tuple[Float[Array, ""], Metrics]:
-    """The weighted sum of the generator's penalties, and each without its weight."""
-    context = GeneratorContext(fake, lambda: generate(exp, state, params, drawn, nearby=True)[0], params)
-    total, metrics = jnp.zeros(()), {}
-    for name, penalty in GENERATOR_PENALTIES.items():
-        if exp.active(f"generator_penalties.{name}"):
-            metrics[f"g_{name}"] = value = penalty(context).mean()
-            total += exp.setting(state, f"generator_penalties.{name}") * value
+        total, metrics[f"penalty/{name}"] = total + part, values.mean()
     return total, metrics
 
 
 def discriminator_gradients(
-    exp: GAN, state: TrainState, batch: Batch, fake: Examples, drawn: Draw
-) -> tuple[PyTree, tuple[PyTree, Metrics]]:
-    """The gradient of all that the discriminator minimises, its new stats, and the metrics."""
-    seen = see(exp, state, batch["images"], "real", drawn), see(exp, state, fake, "fake", drawn)
-    network = state.networks["discriminator"]
+    exp: Experiment, state: TrainState, batch: Batch, fake: Examples, latents: LatentBatch
+) -> tuple[dict[str, PyTree], PyTree, Metrics, dict[str, PyTree]]:
+    """The gradient of all that the discriminator minimises, its new model state, the metrics, and what is carried on."""
+    raw = batch[data_field(exp)], fake
+    given = tuple(preprocess(exp, state, own, kind, latents) for own, kind in zip(raw, ("real", "fake"), strict=True))
 
-    def loss(judged: tuple[Judgement, Judgement]) -> tuple[Array, Metrics]:
-        return discriminator_loss(exp, state, *judged, drawn.condition, drawn.repeat)
+    def loss(d_out: tuple[DiscriminatorOutput, DiscriminatorOutput]) -> tuple[Array, Metrics]:
+        return discriminator_loss(exp, state, *d_out, latents.condition, latents.index)
 
-    def objective(params: PyTree) -> tuple[Array, tuple[PyTree, Metrics]]:
-        variables = Variables(params, network.variables.stats)
-        *judged, stats = discriminate(exp, state, variables, *seen, drawn)
-        judged, shared = tuple(judged), shared_penalties(exp)
-        (value, metrics), cotangents = jax.value_and_grad(loss, has_aux=True)(judged)
-        if shared:
-            value, penalties = loss_and_shared_penalties(exp, state, variables, seen, judged, cotangents)
-            metrics |= penalties
-        penalty, penalties = penalize(exp, state, variables, seen, judged, drawn, shared)
-        return value + penalty, (stats, metrics | penalties)
+    def objective(params: dict[str, PyTree]) -> tuple[Array, tuple[PyTree, Metrics, dict[str, PyTree]]]:
+        variables = Variables(params["discriminator"], state.networks["discriminator"].model_state)
+        *d_out, model_state = discriminate(exp, state, variables, *given, latents)
+        d_out = tuple(d_out)
+        (value, metrics), cotangents = jax.value_and_grad(loss, has_aux=True)(d_out)
+        if fused_penalties(exp):
+            value, fused = loss_and_fused_penalties(exp, state, variables, given, d_out, cotangents)
+            metrics |= fused
+        penalty, others, extra = discriminator_penalties(exp, state, variables, raw, given, d_out, latents)
+        return value + penalty, (model_state, metrics | others, extra)
 
-    return jax.grad(objective, has_aux=True)(network.variables.params)
+    grads, _, (model_state, metrics, extra) = gradients(exp, state, "discriminator", objective)
+    return grads, model_state, metrics, extra
 
 
 def discriminator_step(
-    exp: GAN, state: TrainState, batch: Batch, repeat: int | Array = 0, made: Made | None = None
+    exp: Experiment, state: TrainState, batch: Batch, index: int | Array = 0, fakes: FakeBatch | None = None
 ) -> tuple[TrainState, Metrics]:
     """One update of the discriminator. The generator stays as it is, and no gradient reaches it.
 
@@ -173,21 +209,43 @@ def discriminator_step(
         exp: the experiment.
         state: before the update.
         batch: real examples.
-        repeat: counts the updates within one training step.
-        made: the fakes; its own ones if None.
+        index: counts the updates within one training step.
+        fakes: its own ones if None.
 
     Returns:
         The state with another discriminator, and the metrics of this update.
     """
-    made = made or make(exp, state, draw(exp, state, batch, "discriminator", repeat))
-    fake = lax.stop_gradient(made.fake)
-    gradients, (stats, metrics) = discriminator_gradients(exp, state, batch, fake, made.drawn)
-    metrics["g_spread"] = spread(exp, batch["images"], fake)
-    return _updated(exp, state, "discriminator", gradients, stats, metrics)
+    fakes = fakes or generate_with_vjp(exp, state, sample_latents(exp, state, batch, "discriminator", index))
+    fake = lax.stop_gradient(fakes.fake)
+    grads, model_state, metrics, extra = discriminator_gradients(exp, state, batch, fake, fakes.latents)
+    metrics["diversity_ratio"] = diversity_ratio(exp, batch[data_field(exp)], fake)
+    return update_discriminator(exp, state, grads, model_state, metrics, extra)
 
 
-def generator_step(exp: GAN, state: TrainState, batch: Batch, made: Made | None = None) -> tuple[TrainState, Metrics]:
-    """One update of the generator and its moving average. The discriminator stays as it is; arguments as above.
+def update_discriminator(
+    exp: Experiment,
+    state: TrainState,
+    grads: dict[str, PyTree],
+    model_state: PyTree,
+    metrics: Metrics,
+    extra: dict[str, PyTree],
+) -> tuple[TrainState, Metrics]:
+    """The state after the discriminator's update, with its weights clipped if that is asked for."""
+
+    def clip_weights(params: PyTree) -> PyTree:
+        limit = hparam(exp, state, "weight_clip")
+        limit = jnp.where(limit > 0, limit, jnp.inf)  # of a population, some members may have none
+        return jax.tree.map(lambda value: jnp.clip(value, -limit, limit), params)
+
+    constrain = {"constrain": clip_weights} if exp.is_enabled("weight_clip") else {}
+    new = {"discriminator": model_state}
+    return apply_gradients(exp, state, "discriminator", grads, new, metrics, extra, **constrain)
+
+
+def generator_step(
+    exp: Experiment, state: TrainState, batch: Batch, fakes: FakeBatch | None = None
+) -> tuple[TrainState, Metrics]:
+    """One update of the generator. The discriminator stays as it is; arguments as above.
 
     With unrolled steps the generator is judged by the discriminator that some updates on this batch would make, and
     gradients pass through those updates.
@@ -195,36 +253,48 @@ def generator_step(exp: GAN, state: TrainState, batch: Batch, made: Made | None 
     References:
         Metz et al., Unrolled Generative Adversarial Networks, 2017. https://arxiv.org/abs/1611.02163
     """
-    drawn, made_fake, stats, pull = made or make(exp, state, draw(exp, state, batch, "generator"))
+    latents, fake, model_state, vjp = fakes or generate_with_vjp(
+        exp, state, sample_latents(exp, state, batch, "generator")
+    )
     now = lax.stop_gradient(state)
 
-    def objective(params: PyTree, fake: Examples) -> tuple[Array, Metrics]:
-        critic = unrolled(exp, now, batch, fake, drawn).variables
-        seen = see(exp, state, batch["images"], "real", drawn), see(exp, state, fake, "fake", drawn)
-        real_judgement, fake_judgement, _ = discriminate(exp, state, critic, *seen, drawn)
-        value, metrics = generator_loss(exp, state, real_judgement, fake_judgement, drawn.condition)
-        penalty, penalties = penalize_generator(exp, now, params, fake, drawn)
-        return value + penalty, metrics | penalties
+    def objective(params: dict[str, PyTree], fake: Examples) -> tuple[Array, tuple[Metrics, dict[str, PyTree]]]:
+        critic = unrolled_discriminator(exp, now, batch, fake, latents)
+        raw = batch[data_field(exp)], fake
+        given = (preprocess(exp, state, own, kind, latents) for own, kind in zip(raw, ("real", "fake"), strict=True))
+        real_out, fake_out, _ = discriminate(exp, state, critic, *given, latents)
+        value, metrics = generator_loss(exp, state, real_out, fake_out, latents.condition)
+        penalty, others, extra = generator_penalties(exp, now, params["generator"], fake, latents)
+        return value + penalty, (metrics | others, extra)
 
-    params = state.networks["generator"].variables.params
-    (gradients, to_fakes), metrics = jax.grad(objective, argnums=(0, 1), has_aux=True)(params, made_fake)
-    gradients = jax.tree.map(jnp.add, gradients, *pull(to_fakes))
-    return _updated(exp, state, "generator", gradients, stats, metrics)
+    grads, (to_fakes,), (metrics, extra) = gradients(exp, state, "generator", objective, (fake,))
+    grads = {"generator": jax.tree.map(jnp.add, grads["generator"], *vjp(to_fakes))}
+    return apply_gradients(exp, state, "generator", grads, {"generator": model_state}, metrics, extra)
 
 
-def unrolled(exp: GAN, state: TrainState, batch: Batch, fake: Examples, drawn: Draw) -> NetworkState:
+def unrolled_discriminator(
+    exp: Experiment, state: TrainState, batch: Batch, fake: Examples, latents: LatentBatch
+) -> Variables:
     """The discriminator after `unrolled_steps` updates on one batch, as a function of the fakes in it."""
 
     def body(state: TrainState, _: None) -> tuple[TrainState, None]:
-        gradients, (stats, metrics) = discriminator_gradients(exp, state, batch, fake, drawn)
-        return _updated(exp, state, "discriminator", gradients, stats, metrics)[0], None
+        grads, model_state, metrics, extra = discriminator_gradients(exp, state, batch, fake, latents)
+        grads, metrics = exp.pmean((grads, metrics))
 
-    if exp.config.unrolled_steps:  # a loop of no turns would be compiled nevertheless
+        def after() -> TrainState:
+            networks, opt_states = apply_update(exp, state, "discriminator", grads, differentiable=True)
+            networks = {"discriminator": networks["discriminator"].replace(model_state=model_state)}
+            new = {"networks": state.networks | networks, "extra": state.extra | extra}
+            return state.replace(**new, opt_states=state.opt_states | {"discriminator": opt_states})
+
+        return tree_select(is_finite(metrics), after, state), None
+
+    if exp.config.get("unrolled_steps", 0):  # a loop of no turns would be compiled nevertheless
         state, _ = lax.scan(body, state, length=exp.config.unrolled_steps)
     return state.networks["discriminator"]
 
 
-def alternating_step(exp: GAN, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+def alternating_step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """`discriminator_steps` updates of the discriminator, each on its own real examples, then one of the generator.
 
     With `reuse_fakes` the generator learns from the fakes of the discriminator's last update, which saves a pass.
@@ -234,157 +304,314 @@ def alternating_step(exp: GAN, state: TrainState, batch: Batch) -> tuple[TrainSt
         state: before the step.
         batch: arrays with a leading dimension of `discriminator_steps`.
     """
-    for repeat in range(exp.config.discriminator_steps):
-        part = {name: array[repeat] for name, array in batch.items()}
-        made = make(exp, state, draw(exp, state, part, "discriminator", repeat))
-        state, latest = discriminator_step(exp, state, part, repeat, made)
-        # What was not finite is told, though a later update may be fine.
-        d_metrics = jax.tree.map(partial(jnp.where, _finite(d_metrics)), latest, d_metrics) if repeat else latest
-    state, g_metrics = generator_step(exp, state, part, made if exp.config.reuse_fakes else None)
-    return _finished(exp, state, d_metrics | g_metrics)
+    before = state
+    for index in range(exp.config.discriminator_steps):
+        part = {name: array[index] for name, array in batch.items()}
+        fakes = generate_with_vjp(exp, state, sample_latents(exp, state, part, "discriminator", index))
+        state, latest = discriminator_step(exp, state, part, index, fakes)
+        # A number that is not finite is reported, though a later update may be fine.
+        d_metrics = jax.tree.map(partial(jnp.where, is_finite(d_metrics)), latest, d_metrics) if index else latest
+    state, g_metrics = generator_step(exp, state, part, fakes if exp.config.reuse_fakes else None)
+    return finish_step(exp, before, state, d_metrics | g_metrics)
 
 
-def simultaneous_step(exp: GAN, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    """Both updates from one forward pass: two losses of the same judgements, pulled back to one network each.
+def simultaneous_step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """Both updates from one forward pass: two losses of the same outputs, pulled back to one network each.
 
     Arguments as in `alternating_step`, with one discriminator update.
     """
-    batch = {name: array[0] for name, array in batch.items()}
-    generator, discriminator = (state.networks[name].variables for name in ("generator", "discriminator"))
-    drawn = draw(exp, state, batch, "generator")
-    real = see(exp, state, batch["images"], "real", drawn)
+    before, batch = state, {name: array[0] for name, array in batch.items()}
+    examples = batch[data_field(exp)]
+    generator, discriminator = (state.networks[name] for name in ("generator", "discriminator"))
+    latents = sample_latents(exp, state, batch, "generator")
+    real = preprocess(exp, state, examples, "real", latents)
 
-    def forward_generator(params: PyTree) -> tuple[tuple[Examples, Seen], PyTree]:
-        fake, stats = generate(exp, state, params, drawn)
-        return (fake, see(exp, state, fake, "fake", drawn)), stats
+    def forward_generator(params: PyTree) -> tuple[tuple[Examples, DiscriminatorInput], PyTree]:
+        fake, model_state = generate(exp, state, params, latents)
+        return (fake, preprocess(exp, state, fake, "fake", latents)), model_state
 
-    def forward_discriminator(params: PyTree, fake: Seen) -> tuple[tuple[Judgement, Judgement], PyTree]:
-        *judged, stats = discriminate(exp, state, Variables(params, discriminator.stats), real, fake, drawn)
-        return tuple(judged), stats
+    def forward_discriminator(
+        params: PyTree, fake: DiscriminatorInput
+    ) -> tuple[tuple[DiscriminatorOutput, DiscriminatorOutput], PyTree]:
+        variables = Variables(params, discriminator.model_state)
+        *d_out, model_state = discriminate(exp, state, variables, real, fake, latents)
+        return tuple(d_out), model_state
 
-    (fake, seen), pull_generator, g_stats = jax.vjp(forward_generator, generator.params, has_aux=True)
-    judged, pull_discriminator, d_stats = jax.vjp(forward_discriminator, discriminator.params, seen, has_aux=True)
-    d_loss = jax.grad(lambda pair: discriminator_loss(exp, state, *pair, drawn.condition), has_aux=True)
-    g_loss = jax.grad(lambda pair: generator_loss(exp, state, *pair, drawn.condition), has_aux=True)
-    (d_cotangent, d_metrics), (g_cotangent, g_metrics) = d_loss(judged), g_loss(judged)
-    d_metrics["g_spread"] = spread(exp, batch["images"], fake)
+    (fake, given), generator_vjp, g_model_state = jax.vjp(forward_generator, generator.params, has_aux=True)
+    d_out, discriminator_vjp, d_model_state = jax.vjp(forward_discriminator, discriminator.params, given, has_aux=True)
+    d_loss = jax.grad(lambda pair: discriminator_loss(exp, state, *pair, latents.condition), has_aux=True)
+    g_loss = jax.grad(lambda pair: generator_loss(exp, state, *pair, latents.condition), has_aux=True)
+    (d_cotangent, d_metrics), (g_cotangent, g_metrics) = d_loss(d_out), g_loss(d_out)
+    d_metrics["diversity_ratio"] = diversity_ratio(exp, examples, fake)
 
-    def d_penalty(params: PyTree) -> tuple[Array, Metrics]:
-        variables, cut = Variables(params, discriminator.stats), lax.stop_gradient((real, seen))
-        return penalize(exp, state, variables, cut, discriminate(exp, state, variables, *cut, drawn)[:2], drawn)
+    def d_objective(params: dict[str, PyTree]) -> tuple[Array, tuple[Metrics, dict[str, PyTree]]]:
+        variables = Variables(params["discriminator"], discriminator.model_state)
+        cut = lax.stop_gradient((real, given))
+        d_out = discriminate(exp, state, variables, *cut, latents)[:2]
+        raw = lax.stop_gradient((examples, fake))
+        value, metrics, extra = discriminator_penalties(exp, state, variables, raw, cut, d_out, latents)
+        return value, (metrics, extra)
 
-    def g_penalty(params: PyTree) -> tuple[Array, Metrics]:
-        return penalize_generator(exp, state, params, generate(exp, state, params, drawn)[0], drawn)
+    def g_objective(params: dict[str, PyTree]) -> tuple[Array, tuple[Metrics, dict[str, PyTree]]]:
+        own = generate(exp, state, params["generator"], latents)[0]
+        value, metrics, extra = generator_penalties(exp, state, params["generator"], own, latents)
+        return value, (metrics, extra)
 
     # Each pull-back gives both gradients; the one that belongs to the other player is dropped, and XLA drops its work.
     # It drops as well what is computed for penalties that do not exist.
-    d_gradients, _ = pull_discriminator(d_cotangent)
-    _, to_fakes = pull_discriminator(g_cotangent)
-    (g_gradients,) = pull_generator((jnp.zeros_like(fake), to_fakes))
-    d_slopes, d_penalties = jax.grad(d_penalty, has_aux=True)(discriminator.params)
-    g_slopes, g_penalties = jax.grad(g_penalty, has_aux=True)(generator.params)
-    d_gradients, g_gradients = jax.tree.map(jnp.add, (d_gradients, g_gradients), (d_slopes, g_slopes))
+    d_grads, _ = discriminator_vjp(d_cotangent)
+    _, to_fakes = discriminator_vjp(g_cotangent)
+    (g_grads,) = generator_vjp((jnp.zeros_like(fake), to_fakes))
+    d_slopes, _, (d_penalties, d_extra) = gradients(exp, state, "discriminator", d_objective)
+    g_slopes, _, (g_penalties, g_extra) = gradients(exp, state, "generator", g_objective)
+    d_grads, g_grads = jax.tree.map(jnp.add, ({"discriminator": d_grads}, {"generator": g_grads}), (d_slopes, g_slopes))
 
-    state, d_metrics = _updated(exp, state, "discriminator", d_gradients, d_stats, d_metrics | d_penalties)
-    state, g_metrics = _updated(exp, state, "generator", g_gradients, g_stats, g_metrics | g_penalties)
-    return _finished(exp, state, d_metrics | g_metrics)
-
-
-UPDATES = {"alternating": alternating_step, "simultaneous": simultaneous_step}
-
-
-def train_steps(
-    train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
-    load: Callable[[PyTree, PyTree, Array, Array], Batch],
-    state: TrainState,
-    data: PyTree,
-    inputs: PyTree,
-) -> tuple[TrainState, dict[str, Float[Array, " steps"]]]:
-    """K training steps in one dispatch.
-
-    Args:
-        train_step: of the experiment.
-        load: (data, one step's inputs, seed, step) -> that step's batch.
-        state: before the first step.
-        data: what stays the same over the steps.
-        inputs: a tree of arrays whose leading dimension is K; a population's have one of its members after that.
-
-    Returns:
-        The state after K steps and every step's metrics.
-    """
-
-    def step(state: TrainState, one: PyTree) -> tuple[TrainState, Metrics]:
-        return train_step(state, load(data, one, state.seed, state.step))
-
-    return lax.scan(population.vmap_members(step) if state.seed.ndim else step, state, inputs)
+    state, d_metrics = update_discriminator(exp, state, d_grads, d_model_state, d_metrics | d_penalties, d_extra)
+    state, g_metrics = apply_gradients(
+        exp, state, "generator", g_grads, {"generator": g_model_state}, g_metrics | g_penalties, g_extra
+    )
+    return finish_step(exp, before, state, d_metrics | g_metrics)
 
 
-def learning_rate(exp: GAN, state: TrainState, name: str) -> Float[Array, ""]:
-    """A network's learning rate at this step."""
-    return jnp.asarray(exp.setting(state, f"optimizer.{name}.learning_rate") * exp.schedules[name](state.step))
+UPDATE_RULES = {"alternating": alternating_step, "simultaneous": simultaneous_step}
+ALTERNATING: Settings = {
+    "discriminator_steps": Setting(1, "updates of the discriminator for one of the generator", POSITIVE),
+    "reuse_fakes": Setting(False, "the generator learns from the fakes of the discriminator's last update"),
+    "unrolled_steps": Setting(0, "updates of the discriminator that the generator foresees", NOT_NEGATIVE),
+}
+
+SETTINGS: Settings = {
+    "latent_dim": Setting(100, "numbers of a latent vector", POSITIVE),
+    **models.settings(ROLES),
+    **conditioning.SETTINGS,
+    "packing": Setting(1, "examples that the discriminator judges together", POSITIVE),
+    **losses.SETTINGS,
+    "concat_real_fake": Setting(False, "real and fake in one discriminator batch, which BatchNorm notices"),
+    "adversarial": Setting(
+        1.0, "weight of the loss for the generator; 0 leaves feature matching alone", NOT_NEGATIVE, sweepable=True
+    ),
+    "feature_matching": Setting(0.0, "weight of the distance of mean features", NOT_NEGATIVE, sweepable=True),
+    "top_k": {
+        "fraction": Setting(
+            1.0,
+            "of the fakes that the generator learns from, the most real ones, in the end",
+            Range(lambda value: 0 < value <= 1, "above 0 and at most 1"),
+        ),
+        "decay_steps": Setting(10_000, "training steps until then, from a fraction of 1", POSITIVE),
+    },
+    **penalties.settings(),
+    "weight_clip": Setting(
+        0.0, "the discriminator's parameters stay within +-this; 0: anywhere", NOT_NEGATIVE, sweepable=True
+    ),
+    **augment.SETTINGS,
+    "instance_noise": {
+        "stddev": Setting(
+            0.0, "of noise on all that the discriminator is given, at the first step", NOT_NEGATIVE, sweepable=True
+        ),
+        "decay_steps": Setting(10_000, "training steps until it is gone", POSITIVE),
+    },
+    "latent_optimisation": {
+        "rate": Setting(0.0, "of the step of latents towards a larger logit; 0: none", NOT_NEGATIVE, sweepable=True),
+        "damping": Setting(5.0, "of that step", ABOVE_ZERO, sweepable=True),
+    },
+    "update_rule": Choice(
+        "alternating",
+        "simultaneous updates both networks from one forward pass",
+        lambda: {"alternating": ALTERNATING, "simultaneous": {}},
+    ),
+    **EMA_SETTINGS,
+    **optimizers.settings("generator", "discriminator"),
+}
 
 
-def _updated(
-    exp: GAN, state: TrainState, name: str, gradients: PyTree, stats: PyTree, metrics: Metrics
-) -> tuple[TrainState, Metrics]:
-    """The state with one network's update, its moving average and what it remembers, and the metrics of all devices.
-
-    Unless the norm of its gradients and all its metrics are finite, they stay as they were, and the update is counted.
-    """
-    gradients, metrics = exp.average((gradients, metrics))
-    metrics[f"{name[0]}_grad_norm"] = _norm(gradients)
-    before = state.networks[name], {own: state.ema[own] for own in state.ema.keys() & {name}}, dict(state.memory)
-
-    def after() -> tuple[NetworkState, dict[str, Variables], dict[str, Array]]:
-        peak = exp.setting(state, f"optimizer.{name}.learning_rate")
-        network = update(state.networks[name], gradients, stats, exp.optimizers[name], peak)
-        memory = dict(state.memory)
-        if name == "discriminator":
-            memory |= {lazy: metrics[lazy] for lazy in memory.keys() & metrics.keys()}
-            if exp.active("penalties.lecam"):
-                share = 1 - exp.config.penalty_settings.lecam_decay
-                for kind in ("real", "fake"):
-                    memory[f"lecam_{kind}"] += share * (metrics[f"d_{kind}"] - memory[f"lecam_{kind}"])
-            if exp.active("weight_clip"):
-                most = exp.setting(state, "weight_clip")
-                most = jnp.where(most > 0, most, jnp.inf)  # of a population, some members may have none
-                params = jax.tree.map(lambda value: jnp.clip(value, -most, most), network.variables.params)
-                network = network.replace(variables=network.variables.replace(params=params))
-        return network, {own: _averaged(exp, state, network.variables, old) for own, old in before[1].items()}, memory
-
-    finite = _finite(metrics)
-    # Only what changes is chosen: a population's step, for one, is to stay one number for all members.
-    network, ema, memory = _chosen(finite, after, before)
-    metrics["nonfinite"] = memory["nonfinite"] = memory["nonfinite"] + ~finite
-    networks = state.networks | {name: network}
-    return state.replace(networks=networks, ema=state.ema | ema, memory=memory), metrics
+def check(config: ConfigDict, fields: tuple[Field, ...]) -> Iterator[str]:
+    """Why settings do not go together, and what would be right."""
+    examples = [field for field in fields if field.kind != "labels"]
+    if len(examples) != 1:
+        names = ", ".join(field.name for field in examples)
+        yield f"config.algorithm=gan learns to make one kind of example, and config.data.source={config.data.source} has {names}"
+        return
+    yield from conditioning.check(config)
+    yield from penalties.check(config, fields)
+    if (reason := ema_conflict(config)) is not None:
+        yield reason
+    if not learns(config):
+        yield "config.adversarial=0 leaves the generator nothing to learn: config.feature_matching must be above 0"
+    if config.get("unrolled_steps", 0) and (config.weight_clip or "weight_clip" in config.sweep + config.schedules):
+        yield "config.weight_clip must be 0 with config.unrolled_steps: no gradient passes where it clips"
+    side = DISCRIMINATOR_CONDITIONING[config.conditioning.discriminator]
+    if config.packing > 1 and (side.projects or side.predicts):
+        yield (
+            f"config.packing={config.packing} must be 1 with config.conditioning.discriminator="
+            f"{config.conditioning.discriminator}: the examples of a pack have different labels"
+        )
+    if config.batch_size % config.packing:
+        yield f"config.packing={config.packing} must divide config.batch_size={config.batch_size}"
+    group = config.model.discriminator.get("minibatch_stddev", 0)
+    if group and config.batch_size % (config.packing * group):
+        packed = f", which packing makes {config.batch_size // config.packing} packs" * (config.packing > 1)
+        yield (
+            f"config.model.discriminator.minibatch_stddev={group} must divide config.batch_size="
+            f"{config.batch_size}{packed}"
+        )
+    if split_names(config.augment) and examples[0].kind != "pixels":
+        yield f"config.augment is for images, and config.data.source={config.data.source} has none"
 
 
-def _finite(metrics: Metrics) -> Bool[Array, ""]:
-    """Whether all are: neither infinities nor what is no number ever add up to a number."""
-    return jnp.isfinite(sum(metrics.values()))
+def learns(config: ConfigDict) -> bool:
+    """Whether the generator of every member has something to learn from."""
+    swept = dict(part.split("=") for part in config.sweep.replace(" ", "").split(";") if part.count("=") == 1)
+    weights = [
+        [float(value) for value in swept[name].split(",")] if name in swept else [config[name]]
+        for name in ("adversarial", "feature_matching")
+    ]
+    return all(map(any, np.broadcast(*weights)))
 
 
-def _chosen(new: Bool[Array, ""], after: Callable[[], PyTree], before: PyTree) -> PyTree:
-    """What `after` makes, or what was before."""
-    if jax.default_backend() == "cpu":  # where a selection would copy both, and a GPU's branch would wait for the host
-        return lax.cond(new, after, lambda: before)
-    return jax.tree.map(lambda changed, kept: jnp.where(new, changed, kept), after(), before)
+def networks(
+    config: ConfigDict, fields: tuple[Field, ...], classes: int, axis_name: str | None
+) -> dict[str, nn.Module]:
+    """The generator and the discriminator of a family, wrapped for conditions."""
+    (shape,) = (field.shape for field in fields if field.kind != "labels")
+    sides, size = config.conditioning, conditioning.condition_size(config, classes)
+    bodies = {name: models.make(config, name, role, shape, axis_name) for name, role in ROLES.items()}
+    return {
+        "generator": conditioning.Generator(bodies["generator"], sides.generator, sides.get("embedding", 0)),
+        "discriminator": conditioning.Discriminator(
+            bodies["discriminator"],
+            sides.discriminator,
+            sides.get("embedding", 0),
+            size if DISCRIMINATOR_CONDITIONING[sides.discriminator].predicts else 0,
+            config.model.discriminator.get("spectral_norm", False),
+            models.kernel_init(config),
+        ),
+    }
 
 
-def _norm(tree: PyTree) -> Float[Array, ""]:
-    """The L2 norm of all numbers, added up column by column, which takes a CPU a fraction of the time."""
-    return jnp.sqrt(sum(jnp.sum(jnp.sum(leaf**2, axis=0)) for leaf in jax.tree.leaves(tree)))
+def inputs(exp: Experiment) -> dict[str, tuple]:
+    """The arguments of each network but the last, with a batch dimension as small as can be."""
+    config, size = exp.config, conditioning.condition_size(exp.config, exp.classes)
+    (shape,) = (field.shape for field in exp.fields if field.kind != "labels")
+    side = DISCRIMINATOR_CONDITIONING[config.conditioning.discriminator]
+    count = config.model.discriminator.get("minibatch_stddev", 0) or 1
+    condition = jnp.zeros((count, size * config.packing)) if side.concatenates or side.projects else None
+    return {
+        "generator": (jnp.zeros((1, config.latent_dim)), jnp.zeros((1, size)) if size else None),
+        "discriminator": (jnp.zeros((count, *shape[:-1], shape[-1] * config.packing)), condition),
+    }
 
 
-def _averaged(exp: GAN, state: TrainState, new: Variables, average: Variables) -> Variables:
-    half_life = exp.config.ema_half_life
-    decay = 0.5 ** (exp.config.batch_size / half_life) if half_life else exp.setting(state, "ema_decay")
-    if exp.config.ema_warmup:
-        decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
-    return optax.incremental_update(new, average, 1 - decay)
+def step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """One training step by the update rule of the configuration."""
+    return UPDATE_RULES[exp.config.update_rule](exp, state, batch)
 
 
-def _finished(exp: GAN, state: TrainState, metrics: Metrics) -> tuple[TrainState, Metrics]:
-    rates = {f"{name[0]}_learning_rate": learning_rate(exp, state, name) for name in exp.networks}
-    return state.replace(step=state.step + 1), metrics | rates
+def sample(exp: Experiment, variables: Variables, inputs: Arrays) -> dict[str, Array]:
+    """Examples from seeds and labels; between two seeds, a walk on the great circle."""
+    (own,) = (variables["generator"],)
+    latents, condition = sample_inputs(exp, inputs["seed"], inputs)
+    if "end_seed" in inputs:
+        end, end_condition = sample_inputs(exp, inputs["end_seed"], inputs)
+        fraction = inputs["fraction"]
+        latents = core_latents.slerp(latents, end, fraction)
+        condition = jax.tree.map(
+            lambda one, other: (1 - fraction[:, None]) * one + fraction[:, None] * other, condition, end_condition
+        )
+    return {data_field(exp): apply(exp.networks["generator"], own, latents, condition, train=False)[0]}
+
+
+def sample_inputs(exp: Experiment, seed: Array, inputs: Arrays) -> tuple[Array, conditioning.Condition]:
+    """The latents and conditions of some seeds and indices."""
+    sides, classes = exp.config.conditioning, conditioning.label_classes(exp.config, exp.classes)
+
+    def latents(seed: Array, index: Array, truncation: Array | None) -> Array:
+        key = rng.stream_key(seed, 0, "sample")
+        return core_latents.sample_latents(key, index[None], exp.config.latent_dim, truncation)[0]
+
+    def code(seed: Array, index: Array, label: Array) -> Array:
+        key = jax.random.fold_in(rng.stream_key(seed, 0, "sample codes"), index)
+        return conditioning.latent_code(key, sides.categories, sides.continuous, label)
+
+    points = jax.vmap(latents)(seed, inputs["index"], inputs.get("truncation"))
+    if classes:
+        return points, jax.nn.one_hot(inputs["labels"], classes)
+    if conditioning.condition_size(exp.config, exp.classes):
+        labels = inputs.get("labels", jnp.zeros_like(inputs["index"]))
+        return points, jax.vmap(code)(seed, inputs["index"], labels)
+    return points, None
+
+
+def probability_real(exp: Experiment, variables: Variables, inputs: Arrays) -> dict[str, Array]:
+    """sigmoid(D(x)) at given points."""
+    points = inputs[data_field(exp)]
+    out, _ = apply(exp.networks["discriminator"], variables["discriminator"], points, None, train=False)
+    return {"probability": jax.nn.sigmoid(out.logits)}
+
+
+def no_probability(exp: Experiment) -> str | None:
+    """Why sigmoid(D(x)) is no probability of a single example."""
+    config = exp.config
+    together = config.packing > 1 or config.model.discriminator.get("minibatch_stddev", 0)
+    if config.loss not in ("minimax", "non_saturating") or together or config.conditioning.generator != "none":
+        return "the discriminator gives no probabilities of single examples"
+    return None
+
+
+def choices(exp: Experiment) -> int:
+    """How many things the generator can be asked for: classes, or categories of a latent code."""
+    if conditioning.uses_codes(exp.config):
+        return exp.config.conditioning.categories
+    return conditioning.label_classes(exp.config, exp.classes)
+
+
+def outputs(exp: Experiment) -> dict[str, str]:
+    """The generator makes what the data set holds."""
+    return {field.name: field.kind for field in exp.fields if field.kind != "labels"}
+
+
+MONITORS = (
+    Monitor(
+        "diversity_ratio",
+        lambda value: value < 0.1,
+        100,
+        "the samples hardly differ (their spread is {value:.0%} of the real examples'): the generator has collapsed; "
+        "try a smaller learning rate, or config.packing=2",
+    ),
+    # A healthy critic of WGAN-GP had every pair right for its first 200 steps.
+    Monitor(
+        "d_pairwise_accuracy",
+        lambda value: value > 1 - 1e-6,  # a mean of ones may be rounded
+        1000,
+        "the discriminator told every fake from its real example for {steps} steps: the generator may learn nothing "
+        "more; try a penalty such as r1, or config.augment",
+        always=True,
+    ),
+)
+
+GAN = Algorithm(
+    settings=SETTINGS,
+    players=lambda config: PLAYERS,
+    networks=networks,
+    inputs=inputs,
+    step=step,
+    tasks={
+        "sample": Task(("generator",), sample, outputs, options=("labels", "truncation", "fraction", "end_seed")),
+        "probability_real": Task(
+            ("discriminator",),
+            probability_real,
+            lambda exp: {"probability": "curve"},
+            needs=("points",),
+            unavailable=no_probability,
+        ),
+    },
+    smallest={"latent_dim": 2, "batch_size": 8},
+    batches_per_step=lambda config: config.get("discriminator_steps", 1),
+    examples_together=lambda config: config.packing * (config.model.discriminator.get("minibatch_stddev", 0) or 1),
+    check=check,
+    extra=penalties.initial_extra,
+    choices=choices,
+    draws_classes=lambda exp: conditioning.label_classes(exp.config, exp.classes) > 0,
+    headlines=("loss/discriminator", "loss/generator"),
+    curves=("loss", "logits", "learning_rate"),
+    monitors=MONITORS,
+)

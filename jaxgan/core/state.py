@@ -8,8 +8,7 @@ import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from jaxgan.core import rng
 
@@ -19,22 +18,15 @@ class Variables(flax.struct.PyTreeNode):
 
     Attributes:
         params: what gradients change.
-        stats: what a training pass changes, by Flax collection: BatchNorm's running moments.
+        model_state: what a training pass changes, by Flax collection: BatchNorm's running moments.
     """
 
     params: PyTree
-    stats: PyTree
+    model_state: PyTree
 
     def collections(self) -> dict[str, PyTree]:
         """The same as Flax's `apply` takes it."""
-        return {"params": self.params, **self.stats}
-
-
-class NetworkState(flax.struct.PyTreeNode):
-    """One network in training: its variables and its optimizer's state."""
-
-    variables: Variables
-    opt_state: PyTree
+        return {"params": self.params, **self.model_state}
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -43,82 +35,64 @@ class TrainState(flax.struct.PyTreeNode):
     Attributes:
         step: training steps done, int32 [].
         seed: of all randomness, uint32 []; with `step` it gives every key.
-        networks: by name; the steps use "generator" and "discriminator".
-        ema: moving averages of some networks' variables, by the same names.
-        memory: numbers carried from step to step, by name: what penalties remember and, in each state, "nonfinite",
-            how many updates were not applied since their numbers were not finite.
-        sweep: this member's own values of the settings in which the members of a population differ, by dotted name.
+        networks: `Variables` by network.
+        opt_states: optimizer states by player and network.
+        ema: exponential moving averages of some networks' variables, by network.
+        extra: arrays carried from step to step, by what carries them. "skipped_updates" counts, for each player, the
+            updates that were left out because their numbers were not finite.
+        hparams: this member's own values of the settings in which the members of a population differ, by dotted name.
     """
 
     step: Any
     seed: Any
-    networks: dict[str, NetworkState]
+    networks: dict[str, Variables]
+    opt_states: dict[str, dict[str, PyTree]]
     ema: dict[str, Variables]
-    memory: dict[str, Any]
-    sweep: PyTree  # not a dict, since Orbax puts a leaf in the place of an empty one
+    extra: dict[str, Any]
+    hparams: PyTree  # not a dict, since Orbax puts a leaf in the place of an empty one
+
+
+def init_network(seed: int | Array, name: str, network: nn.Module, inputs: tuple) -> Variables:
+    """A network's variables at step 0.
+
+    Args:
+        seed: from 0 to 2^32 - 1.
+        name: of the network. Flax seeds each parameter by its path, so networks may share the step but not the stream.
+        network: called with (*inputs, train).
+        inputs: an example of its arguments, with a batch dimension.
+    """
+    variables = network.init(rng.stream_key(seed, 0, f"init {name}"), *inputs, train=True)
+    model_state = {collection: value for collection, value in variables.items() if collection != "params"}
+    return Variables(variables["params"], model_state)
 
 
 def create_state(
     seed: int | Array,
-    networks: Mapping[str, nn.Module],
-    optimizers: Mapping[str, optax.GradientTransformation],
-    inputs: Mapping[str, tuple],
-    averaged: tuple[str, ...] = ("generator",),
-    memory: Mapping[str, Array] = MappingProxyType({}),
-    sweep: Mapping[str, Array] = MappingProxyType({}),
+    networks: Mapping[str, Variables],
+    opt_states: Mapping[str, Mapping[str, PyTree]],
+    averaged: tuple[str, ...] = (),
+    extra: Mapping[str, PyTree] = MappingProxyType({}),
+    hparams: Mapping[str, Array] = MappingProxyType({}),
 ) -> TrainState:
-    """The state at step 0.
-
-    Args:
-        seed: from 0 to 2^32 - 1.
-        networks, optimizers: by name.
-        inputs: an example of each network's arguments, with a batch dimension.
-        averaged: the networks of which a moving average is kept.
-        memory: what penalties remember.
-        sweep: as in `GANState`.
-    """
-    seed = jnp.asarray(seed, jnp.uint32)
-    states = {}
-    for name, network in networks.items():
-        # Flax seeds each parameter by its path, so two networks may share the step but not the use.
-        variables = network.init(rng.stream_key(seed, 0, f"init {name}"), *inputs[name], train=True)
-        params = variables["params"]
-        stats = {collection: value for collection, value in variables.items() if collection != "params"}
-        states[name] = NetworkState(Variables(params, stats), optimizers[name].init(params))
+    """The state at step 0; arguments as in `TrainState`, `averaged` names the networks with a moving average."""
     # A copy, since a state whose buffers are given away to the next step must not hold one buffer twice.
-    ema = {name: jax.tree.map(jnp.copy, states[name].variables) for name in averaged}
-    step = jnp.zeros((), jnp.int32)
-    memory = {"nonfinite": jnp.zeros(()), **memory}
-    return TrainState(step, seed, networks=states, ema=ema, memory=memory, sweep=dict(sweep))
+    ema = {name: jax.tree.map(jnp.copy, networks[name]) for name in averaged}
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        seed=jnp.asarray(seed, jnp.uint32),
+        networks=dict(networks),
+        opt_states={player: dict(states) for player, states in opt_states.items()},
+        ema=ema,
+        extra={"skipped_updates": {player: jnp.zeros(()) for player in opt_states}, **extra},
+        hparams=dict(hparams),
+    )
 
 
 def apply(
     network: nn.Module, variables: Variables, *inputs: Array | None, train: bool, key: Key[Array, ""] | None = None
 ) -> tuple[Any, PyTree]:
-    """The network's output and its new stats, which are the old ones unless `train`; dropout draws from the key."""
+    """The network's output and its new model state, which is the old one unless `train`; dropout draws from the key."""
     if not train:
-        return network.apply(variables.collections(), *inputs, train=False), variables.stats
+        return network.apply(variables.collections(), *inputs, train=False), variables.model_state
     rngs = {} if key is None else {"dropout": key}
-    return network.apply(variables.collections(), *inputs, train=True, mutable=list(variables.stats), rngs=rngs)
-
-
-def update(
-    state: NetworkState,
-    gradients: PyTree,
-    stats: PyTree,
-    optimizer: optax.GradientTransformation,
-    learning_rate: float | Float[Array, ""] = 1.0,
-) -> NetworkState:
-    """The network after one optimizer update, with the stats of its training pass.
-
-    Args:
-        state: before.
-        gradients: of its parameters.
-        stats: its new ones.
-        optimizer: whose updates are for a learning rate of 1.
-        learning_rate: what they are multiplied by.
-    """
-    params = state.variables.params
-    updates, opt_state = optimizer.update(gradients, state.opt_state, params)
-    params = jax.tree.map(lambda value, change: value + learning_rate * change, params, updates)
-    return NetworkState(Variables(params, stats), opt_state)
+    return network.apply(variables.collections(), *inputs, train=True, mutable=list(variables.model_state), rngs=rngs)

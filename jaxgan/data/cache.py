@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from jaxgan.core.types import Field
 from jaxgan.data import workers
+from jaxgan.data.dataset import ArrayDataset, from_arrays, image_dataset, image_fields, no_rows
 from jaxgan.data.decode import BadImageError, Transform
 from jaxgan.data.selection import Selection
 from jaxgan.errors import UserError, warn
@@ -30,41 +32,6 @@ CHUNK = 64  # images that are decoded at a time
 REVISION = 1  # of what decode.py makes of an image; after a change of that all is decoded anew
 
 Decoded = tuple[list[np.ndarray], list[int], list[str]]  # images, their labels, and what is wrong with other ones
-
-
-@dataclasses.dataclass(frozen=True)
-class ArrayDataset:
-    """A decoded data set at random access.
-
-    Attributes:
-        images: uint8 [N, H, W, C], in memory or mapped from a file; or points, float32 [N, D].
-        labels: int32 [N].
-        classes: the name of each label; empty if there are none.
-        digest: of the images and labels; empty where they were never read as a whole.
-        reopen: gives the same examples to another process; None for those in memory, which are sent there.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    classes: tuple[str, ...]
-    digest: str = ""
-    reopen: Callable[[], "ArrayDataset"] | None = None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.images.shape[1:]
-
-    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """Some examples: images uint8 [n, H, W, C], or points, and labels int32 [n]."""
-        return {"images": self.images[indices], "labels": self.labels[indices]}
-
-    def __reduce__(self) -> tuple:
-        return (
-            (self.reopen, ()) if self.reopen else (ArrayDataset, (self.images, self.labels, self.classes, self.digest))
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +45,19 @@ class LazyDataset:
     def __len__(self) -> int:
         return len(self.selection)
 
+    rows = staticmethod(no_rows)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         return (self.transform.size, self.transform.size, self.transform.channels)
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        return image_fields(self.shape)
+
+    @property
+    def groups(self) -> dict[str, int]:
+        return {"": len(self)}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -155,7 +132,7 @@ def load(place: Path) -> ArrayDataset:
     about = json.loads((place / "about.json").read_text())
     images = np.memmap(place / "images", np.uint8, "r", shape=tuple(about["shape"]))
     labels = np.memmap(place / "labels", np.int32, "r", shape=images.shape[:1])
-    return ArrayDataset(images, labels, tuple(about["classes"]), about["digest"], functools.partial(load, place))
+    return image_dataset(images, labels, tuple(about["classes"]), about["digest"], functools.partial(load, place))
 
 
 def cached(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:
@@ -236,18 +213,6 @@ def in_memory(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:
         bad += reasons
     report(bad, len(undecoded))
     return from_arrays(images[: len(labels)], np.int32(labels), undecoded.classes)
-
-
-def from_arrays(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> ArrayDataset:
-    """Examples in memory, with their digest."""
-    total = hashlib.blake2b(np.ascontiguousarray(images), digest_size=16)  # an .npy file may have any order
-    total.update(np.ascontiguousarray(labels))
-    return ArrayDataset(images, labels, classes, total.hexdigest())
-
-
-def with_digest(examples: ArrayDataset) -> ArrayDataset:
-    """The same examples with a digest; if they have none, all of them are read for it."""
-    return examples if examples.digest else from_arrays(examples.images, examples.labels, examples.classes)
 
 
 def cached_arrays(kind: str, described: object, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -1,35 +1,53 @@
-"""How the examples reach a training step: opened, fed to the device, and there cropped, flipped and turned into floats.
+"""How examples reach a training step: which ones make a batch, how they are brought to the device, and what is made of
+them there.
 
-There are two feeds, which give the same bytes. Of each, `data` is what stays on the device, `inputs_at` is what some steps
-need besides, and `gather` makes batches of the two on the device.
+There are two loaders, which give the same bytes. Of each, `data` is what stays on the device, `inputs_at` is what some
+steps need besides, and `gather` makes batches of the two on the device.
 """
 
 import dataclasses
 import functools
 import math
+import zlib
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree, UInt8
+from jaxtyping import Array, Float, Key, PyTree, UInt8
 from ml_collections import ConfigDict
 
 from jaxgan.core import rng
-from jaxgan.data import cache, order, sources, workers
-from jaxgan.data.cache import ArrayDataset, LazyDataset
-from jaxgan.data.decode import MODES, Transform
-from jaxgan.data.selection import select
-from jaxgan.errors import UserError, choose
+from jaxgan.core.settings import Range, Setting, Settings, one_of
+from jaxgan.core.types import Field
+from jaxgan.data import cache, order, workers
+from jaxgan.data.cache import LazyDataset
+from jaxgan.data.dataset import ArrayDataset, Groups, no_rows, rows_of
+from jaxgan.errors import UserError
 
-FEEDS = ("auto", "resident", "streaming")
-CROPS = ("centre", "random")
-BAD_IMAGES = ("error", "skip")
-MOST_WORKERS = 8  # processes that decode, unless the configuration asks for more
-MOST_AHEAD = 2**30  # bytes of images that are read ahead: enough for two dispatches, if that is less
+MAX_WORKERS = 8  # processes that decode, unless the configuration asks for more
+MAX_AHEAD = 2**30  # bytes of examples that are read ahead: enough for two dispatches, if that is less
 
-Load = Callable[[PyTree, PyTree, Array, Array], dict[str, Array]]
+BatchFn = Callable[[PyTree, PyTree, Array, Array], dict[str, Array]]
+Dataset = ArrayDataset | LazyDataset
 Pixels = UInt8[Array, "batch height width channel"]
+
+SETTINGS: Settings = {
+    "data": {
+        "placement": Setting(
+            "auto",
+            "resident: all in device memory; streaming: read ahead; both give the same bytes",
+            one_of("auto", "resident", "streaming"),
+            resumable=True,
+        ),
+        "workers": Setting(
+            -1,
+            "processes that read ahead; 0: threads; -1: processes if images are decoded anew",
+            Range(lambda value: value >= -1, "-1 or more"),
+            resumable=True,
+        ),
+    }
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,70 +57,91 @@ class BatchSampler:
     Attributes:
         seed: of the run.
         batch_size: examples in a global batch.
-        repeats: batches in a training step.
-        num_examples: in the data set.
+        batches: in a training step.
+        groups: how many examples each group has; each has an order of its own.
         process, processes: this one reads its part of each batch, as the others do.
         members: of a population, each of which has the next seed and so an order of its own.
     """
 
     seed: int
     batch_size: int
-    repeats: int
-    num_examples: int
+    batches: int
+    groups: Mapping[str, int]
     process: int = 0
     processes: int = 1
     members: int = 1
 
     @property
     def per_step(self) -> tuple[int, ...]:
-        """Batches in a training step: (repeats,), or (members, repeats) of a population."""
-        return (self.members, self.repeats) if self.members > 1 else (self.repeats,)
+        """Batches in a training step: (batches,), or (members, batches) of a population."""
+        return (self.members, self.batches) if self.members > 1 else (self.batches,)
 
     @property
     def batch_axis(self) -> int:
-        """The axis of what a feed's `inputs_at` gives along which the examples of a batch lie."""
+        """The axis of what a loader's `inputs_at` gives along which the examples of a batch lie."""
         return 1 + len(self.per_step)
 
-    def batch(self, number: int) -> np.ndarray:
-        """The examples of one batch, counted step by step, member by member: int32 [batch_size / processes]."""
-        step, within = divmod(number, self.members * self.repeats)
-        member, repeat = divmod(within, self.repeats)
-        place = step * self.repeats + repeat
-        indices = order.batch_indices(self.seed + member, place, self.batch_size, self.num_examples)
-        return np.split(indices, self.processes)[self.process]
+    def batch(self, number: int) -> Groups:
+        """The examples of one batch, counted step by step, member by member: int32 [batch_size / processes] a group."""
+        seed, place = self.place(number)
+
+        def of(group: str, count: int) -> np.ndarray:
+            # The order of a group depends on its name, so that groups of equal length do not repeat their pairs.
+            own = seed + (zlib.crc32(group.encode()) << 32 if group else 0)
+            return np.split(order.batch_indices(own, place, self.batch_size, count), self.processes)[self.process]
+
+        return {group: of(group, count) for group, count in self.groups.items()}
+
+    def place(self, number: int) -> tuple[int, int]:
+        """The seed of a batch's member, and how many batches of that member come before."""
+        step, within = divmod(number, self.members * self.batches)
+        member, index = divmod(within, self.batches)
+        return self.seed + member, step * self.batches + index
 
 
 class DeviceLoader:
-    """The whole data set lies in device memory; what a step needs besides is the indices of its batches."""
+    """The whole data set lies in device memory; what a step needs besides is the rows of its batches."""
 
-    def __init__(self, examples: ArrayDataset, order: BatchSampler):
-        self.data = {"images": examples.images, "labels": examples.labels}
-        self.examples, self.order = examples, order
+    def __init__(self, dataset: ArrayDataset, order: BatchSampler):
+        self.data = dict(dataset.arrays)
+        self.dataset, self.order = dataset, order
 
-    def inputs_at(self, step: int, count: int) -> np.ndarray:
-        """The indices for `count` steps from `step` on: int32 [count, repeats, batch].
+    def inputs_at(self, step: int, count: int) -> dict[str, np.ndarray]:
+        """The rows for `count` steps from `step` on: int32 [count, batches, batch].
 
-        Of a population [count, members, repeats, batch]; so it is with the other methods' arrays.
+        They are keyed by group, and by field for those fields whose rows are not the examples of their group. Of a
+        population they are [count, members, batches, batch]; so it is with the other methods' arrays.
         """
         each = math.prod(self.order.per_step)
-        batches = [self.order.batch(number) for number in range(step * each, (step + count) * each)]
-        return np.stack(batches).reshape(count, *self.order.per_step, -1)
+        found = [self._rows(number) for number in range(step * each, (step + count) * each)]
+        stack = lambda *rows: np.stack(rows).reshape(count, *self.order.per_step, -1)  # noqa: E731
+        return jax.tree.map(stack, *found)
 
-    def input_spec(self, count: int) -> np.ndarray:
-        """An array of the same shape as `inputs_at` gives."""
-        return np.zeros((count, *self.order.per_step, self.order.batch_size // self.order.processes), np.int32)
+    def _rows(self, number: int) -> dict[str, np.ndarray]:
+        examples = self.order.batch(number)
+        if self.dataset.rows is no_rows:
+            return dict(examples)
+        return dict(examples) | dict(self.dataset.rows(*self.order.place(number), examples))
 
-    @staticmethod
-    def gather(data: Mapping[str, Array], indices: Int[Array, "repeats batch"]) -> dict[str, Array]:
+    def input_spec(self, count: int) -> dict[str, np.ndarray]:
+        """Arrays of the same shapes as `inputs_at` gives."""
+        shape = (count, *self.order.per_step, self.order.batch_size // self.order.processes)
+        return {name: np.zeros(shape, np.int32) for name in self._rows(0)}
+
+    def gather(self, data: Mapping[str, Array], rows: Mapping[str, Array]) -> dict[str, Array]:
         """One step's batches."""
-        return jax.tree.map(lambda array: array[indices], dict(data))
+        named = self.dataset.array_of
+        return {
+            field.name: data[named.get(field.name, field.name)][rows.get(field.name, rows[field.group])]
+            for field in self.dataset.fields
+        }
 
     def reseed(self, seed: int) -> None:
         """Gives the examples another order from now on."""
         self.order = dataclasses.replace(self.order, seed=seed)
 
     def close(self) -> None:
-        """Ends nothing: this feed reads nothing ahead."""
+        """Ends nothing: this loader reads nothing ahead."""
 
 
 class PrefetchLoader:
@@ -111,17 +150,17 @@ class PrefetchLoader:
     `inputs_at` is a function of its arguments all the same; it is fast for the steps after those that it gave last.
     """
 
-    def __init__(self, examples: ArrayDataset | LazyDataset, order: BatchSampler, processes: int = 0, ahead: int = 4):
+    def __init__(self, dataset: Dataset, order: BatchSampler, processes: int = 0, ahead: int = 4):
         self.data: dict[str, Array] = {}
-        self.examples, self.order, self.processes, self.ahead = examples, order, processes, ahead
+        self.dataset, self.order, self.processes, self.ahead = dataset, order, processes, ahead
         self.step, self.batches = None, None
 
     def inputs_at(self, step: int, count: int) -> dict[str, np.ndarray]:
-        """The batches of `count` steps from `step` on: arrays [count, repeats, batch, ...]."""
+        """The batches of `count` steps from `step` on: arrays [count, batches, batch, ...] by field."""
         each = math.prod(self.order.per_step)
         if step != self.step:
             self.close()
-            batch = functools.partial(read, self.examples, self.order)
+            batch = functools.partial(read, self.dataset, self.order)
             self.batches = workers.ordered_map(batch, step * each, workers.ENDLESS, self.processes, self.ahead)
         batches = [next(self.batches) for _ in range(count * each)]
         self.step = step + count
@@ -135,8 +174,7 @@ class PrefetchLoader:
     def input_spec(self, count: int) -> dict[str, np.ndarray]:
         """Arrays of the same shapes as `inputs_at` gives."""
         shape = (count, *self.order.per_step, self.order.batch_size // self.order.processes)
-        kind = np.uint8 if len(self.examples.shape) == 3 else np.float32
-        return {"images": np.zeros((*shape, *self.examples.shape), kind), "labels": np.zeros(shape, np.int32)}
+        return {field.name: np.zeros((*shape, *field.shape), dtype_of(field)) for field in self.dataset.fields}
 
     @staticmethod
     def gather(data: Mapping[str, Array], batches: Mapping[str, Array]) -> dict[str, Array]:
@@ -156,124 +194,103 @@ class PrefetchLoader:
         self.step, self.batches = None, None
 
 
-def read(examples: ArrayDataset | LazyDataset, order: BatchSampler, number: int) -> dict[str, np.ndarray]:
-    """One batch: images uint8 [batch, H, W, C], labels int32 [batch]."""
-    return examples.batch(order.batch(number))
+def read(dataset: Dataset, order: BatchSampler, number: int) -> dict[str, np.ndarray]:
+    """One batch: an array [batch, ...] for each field."""
+    seed, place = order.place(number)
+    return dataset.batch(rows_of(dataset, seed, place, order.batch(number)))
 
 
-def open_dataset(config: ConfigDict) -> ArrayDataset | LazyDataset:
-    """The data set of an experiment, at the size and with the channels that the configuration asks for.
-
-    Raises:
-        UserError: there is no such data set, or something is wrong with it.
-    """
-    data = config.data
-    choose("config.data.feed", data.feed, FEEDS)
-    choose("config.data.crop", data.crop, CROPS)
-    choose("config.data.on_bad_image", data.on_bad_image, BAD_IMAGES)
-    if sources.world_of(data):
-        items = select(data)
-        found = items.read(np.arange(len(items)))
-        return cache.from_arrays(
-            np.stack([item.image for item in found]), np.int32([item.label for item in found]), items.classes
-        )
-    load_size = data.load_size or data.size
-    least = data.size + (data.crop == "random")
-    if load_size < least:
-        raise UserError(
-            f"config.data.load_size={data.load_size} should be at least {least}, since the {data.crop} crop cuts "
-            f"config.data.size={data.size} pixels out of it"
-        )
-    selection = select(data)
-    if data.source.startswith("stacked:") and data.channels != sources.STACK:
-        raise UserError(f"config.data.channels={data.channels} should be {sources.STACK} for {data.source}")
-    if not selection.in_arrays and data.channels not in MODES:
-        raise UserError(f"config.data.channels={data.channels} should be 1 (grey) or 3 (colour) for {data.source}")
-    size = load_size if data.crop == "random" else data.size
-    undecoded = LazyDataset(selection, Transform(load_size, size, data.channels, data.upscale))
-    if data.source.endswith(".npy") and len(selection.parts) == 1:
-        split, start, stop = selection.parts[0]
-        if split.images.shape[1:] == undecoded.shape:  # as they are wanted: no copy of a file that may be huge
-            reopen = functools.partial(open_dataset, config)
-            return ArrayDataset(split.images[start:stop], split.targets[start:stop], selection.classes, reopen=reopen)
-    skip_bad = data.on_bad_image == "skip"
-    if data.source == "digits":  # which are decoded in no time
-        return cache.in_memory(undecoded, skip_bad)
-    return cache.cached(undecoded, skip_bad) if data.cache else undecoded
+def dtype_of(field: Field) -> type:
+    """Of a field's arrays before they come to the device."""
+    return {"pixels": np.uint8, "labels": np.int32}.get(field.kind, np.float32)
 
 
 def make_loader(
-    config: ConfigDict, examples: ArrayDataset | LazyDataset, room: int, steps_per_dispatch: int = 1
+    config: ConfigDict, dataset: Dataset, batches: int, room: int, steps_per_dispatch: int = 1
 ) -> DeviceLoader | PrefetchLoader:
     """The batches of an experiment.
 
     Args:
         config: its configuration.
-        examples: its data set.
+        dataset: its data set.
+        batches: in a training step.
         room: bytes of device memory that a resident data set may take.
         steps_per_dispatch: how many steps `inputs_at` will be asked for at a time.
 
     Raises:
         UserError: an image cannot be decoded, or the configuration contradicts itself.
     """
-    data, skip_bad = config.data, config.data.on_bad_image == "skip"
-    each = math.prod(examples.shape) * (1 if len(examples.shape) == 3 else 4)  # bytes
-    resident = data.feed == "resident" or (data.feed == "auto" and len(examples) * each <= room)
-    if resident and isinstance(examples, LazyDataset):
-        examples = cache.in_memory(examples, skip_bad)
-    if isinstance(examples, LazyDataset) and skip_bad:
+    data, skip_bad = config.data, config.data.get("on_bad_image", "error") == "skip"
+    each = sum(math.prod(field.shape) * np.dtype(dtype_of(field)).itemsize for field in dataset.fields)
+    examples = [field for field in dataset.fields if field.kind != "labels"]
+    size = sum(
+        dataset.groups[field.group] * math.prod(field.shape) * np.dtype(dtype_of(field)).itemsize for field in examples
+    )
+    resident = data.placement == "resident" or (data.placement == "auto" and size <= room)
+    if resident and isinstance(dataset, LazyDataset):
+        dataset = cache.in_memory(dataset, skip_bad)
+    if isinstance(dataset, LazyDataset) and skip_bad:
         raise UserError("config.data.on_bad_image=skip needs config.data.cache=True, which looks at every image first")
     mine = {"process": jax.process_index(), "processes": jax.process_count(), "members": config.population}
-    plan = BatchSampler(config.seed, config.batch_size, config.discriminator_steps, len(examples), **mine)
+    plan = BatchSampler(config.seed, config.batch_size, batches, dataset.groups, **mine)
     if resident:
-        return DeviceLoader(examples, plan)
+        return DeviceLoader(dataset, plan)
     processes = data.workers
     if processes < 0:
-        decodes = isinstance(examples, LazyDataset) and not examples.selection.in_arrays
-        processes = min(workers.cores(), MOST_WORKERS) if decodes else 0
-    batches = steps_per_dispatch * math.prod(plan.per_step)
-    fit = MOST_AHEAD // (config.batch_size * each)
-    return PrefetchLoader(examples, plan, processes, ahead=max(2, min(2 * batches, fit)))
+        decodes = isinstance(dataset, LazyDataset) and not dataset.selection.in_arrays
+        processes = min(workers.cores(), MAX_WORKERS) if decodes else 0
+    fit = MAX_AHEAD // (config.batch_size * each)
+    ahead = max(2, min(2 * steps_per_dispatch * math.prod(plan.per_step), fit))
+    return PrefetchLoader(dataset, plan, processes, ahead)
 
 
-def make_batch_fn(config: ConfigDict, feed: DeviceLoader | PrefetchLoader, axis_name: str | None = None) -> Load:
+def make_batch_fn(config: ConfigDict, loader: DeviceLoader | PrefetchLoader, axis_name: str | None = None) -> BatchFn:
     """Makes one step's batches on the device: (data, inputs, seed, step) -> batches.
 
-    Of the arguments `data` is the feed's, `inputs` one step of what its `inputs_at` gives, and seed and step are the
-    state's. The batches are arrays [repeats, batch, ...]: images in [-1, 1], labels.
+    Of the arguments `data` is the loader's, `inputs` one step of what its `inputs_at` gives, and seed and step are the
+    state's. The batches are arrays [batches, batch, ...] by field: pixels in [-1, 1], all else as it is.
     """
-    data = config.data
+    crops, flips = config.data.get("crop") == "random", config.data.get("flip", False)
 
-    def load(feed_data: PyTree, inputs: PyTree, seed: Array, step: Array) -> dict[str, Array]:
-        batches = feed.gather(feed_data, inputs)
-        images = batches["images"]
-        examples = rng.global_indices(images.shape[1], axis_name)
+    def batch_fn(data: PyTree, inputs: PyTree, seed: Array, step: Array) -> dict[str, Array]:
+        batches = loader.gather(data, inputs)
 
-        def changed(images: Pixels, repeat: Array) -> Float[Array, "batch size size channel"]:
-            if data.crop == "random":
-                images = random_crop(images, example_keys("crop", repeat), data.size)
-            if data.flip:
-                images = random_flip(images, example_keys("flip", repeat))
-            return to_float(images)
+        def transform(field: Field, pixels: Pixels, index: Array) -> Float[Array, "batch size size channel"]:
+            examples = rng.global_indices(len(pixels), axis_name)
 
-        if sources.world_of(data):  # whose points are as they should be
-            return batches
+            def own(stream: str) -> Key[Array, " batch"]:
+                # The fields of a group have one crop and flip, those of another group have theirs.
+                stream = f"{field.group} {stream}" if field.group else stream
+                return rng.example_keys(rng.stream_key(seed, step, stream, index), examples)
 
-        def example_keys(use: str, repeat: Array) -> Key[Array, " batch"]:
-            return rng.example_keys(rng.stream_key(seed, step, use, repeat), examples)
+            if crops:
+                pixels = random_crop(pixels, own("crop"), config.data.size)
+            if flips:
+                pixels = random_flip(pixels, own("flip"))
+            return to_float(pixels)
 
-        return batches | {"images": jax.vmap(changed)(images, jnp.arange(len(images)))}
+        for field in loader.dataset.fields:
+            if field.kind == "pixels":
+                pixels = batches[field.name]
+                made = jax.vmap(functools.partial(transform, field))(pixels, jnp.arange(len(pixels)))
+                batches[field.name] = made
+        return batches
 
-    return load
+    return batch_fn
 
 
-def summary(feed: DeviceLoader | PrefetchLoader) -> str:
-    """What is fed and how, in one line."""
-    count, classes, shape = len(feed.examples), feed.examples.classes, feed.examples.shape
-    kind = f"images, {'x'.join(map(str, shape))}" if len(shape) == 3 else f"points in {shape[0]} dimensions"
+def summary(loader: DeviceLoader | PrefetchLoader) -> str:
+    """What is loaded and how, in one line."""
+    dataset = loader.dataset
+    classes = dataset.classes
+    shapes = [
+        f"{dataset.groups[field.group]:,} {field.name} ({'x'.join(map(str, field.shape))})"
+        for field in dataset.fields
+        if field.kind != "labels"
+    ]
     labels = f", {len(classes)} classes ({', '.join(classes[:10])}{', ...' * (len(classes) > 10)})" if classes else ""
-    how = "resident" if isinstance(feed, DeviceLoader) else f"streaming, {feed.processes or 'no'} worker processes"
-    return f"{count:,} {kind}{labels}; {how}"
+    workers = f"streaming, {getattr(loader, 'processes', 0) or 'no'} worker processes"
+    return f"{' and '.join(shapes)}{labels}; {'resident' if isinstance(loader, DeviceLoader) else workers}"
 
 
 def random_crop(

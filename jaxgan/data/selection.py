@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxgan.data import sources, splits
+from jaxgan.data import splits
+from jaxgan.data.stored import Arrays, Item, Split, StoredImages
 from jaxgan.errors import UserError, choose
 
 
@@ -25,7 +26,7 @@ class Selection:
     """
 
     name: str
-    parts: tuple[tuple[sources.Split, int, int], ...]
+    parts: tuple[tuple[Split, int, int], ...]
     classes: tuple[str, ...]
     relabel: np.ndarray | None
     content: str
@@ -48,12 +49,12 @@ class Selection:
     @property
     def in_arrays(self) -> bool:
         """Whether nothing has to be decoded."""
-        return all(isinstance(split, sources.Arrays) for split, _, _ in self.parts)
+        return all(isinstance(split, Arrays) for split, _, _ in self.parts)
 
     def __len__(self) -> int:
         return sum(map(len, self.chosen))
 
-    def read(self, indices: np.ndarray) -> list[sources.Item]:
+    def read(self, indices: np.ndarray) -> list[Item]:
         """Some examples, in the order of their indices."""
         items, start = [None] * len(indices), 0
         for (split, _, _), chosen in zip(self.parts, self.chosen, strict=True):
@@ -65,19 +66,17 @@ class Selection:
         return items
 
 
-def select(data: ConfigDict) -> Selection:
-    """The examples of `config.data`: its source, the splits of it, and the classes of those.
+def select(data: ConfigDict, source: StoredImages) -> Selection:
+    """The examples of `config.data`: splits of its source, and some classes of those.
 
     Raises:
         UserError: one of them is unknown or cannot be read.
     """
-    kind, _, place = data.source.partition(":")
-    source = sources.SOURCES[choose("config.data.source", kind, sources.SOURCES)](place)
     wanted = splits.parse(data.split, {name: len(split) for name, split in source.splits.items()})
     parts = tuple((source.splits[name], start, stop) for name, start, stop in wanted)
     classes, relabel = source.classes, None
     if data.classes and not classes:
-        raise UserError(f"config.data.classes should be empty for {data.source}, whose images have no classes")
+        raise UserError(f"config.data.classes must be empty for {data.source}, whose images have no classes")
     if data.classes:
         kept = {choose("config.data.classes", name, classes) for name in names(data.classes, classes)}
         classes = tuple(name for name in source.classes if name in kept)

@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from jaxgan.core import multihost
+from jaxgan.core.settings import POSITIVE, Setting, Settings, one_of
 from jaxgan.errors import UserError, warn
 
 Tree = TypeVar("Tree")
@@ -42,6 +43,16 @@ def tree_spec(tree: PyTree) -> dict[str, str]:
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{list(leaf.shape)}"
         for path, leaf in leaves
     }
+
+
+SETTINGS: Settings = {
+    "checkpoint_every": Setting(1000, "training steps between two checkpoints", POSITIVE, resumable=True),
+    "checkpoint": {
+        "keep": Setting(3, "newest checkpoints that stay", POSITIVE, resumable=True),
+        "best": Setting("", "a metric or score; the checkpoint with its best value stays as well", resumable=True),
+        "best_mode": Setting("min", "whether less or more is better", one_of("min", "max"), resumable=True),
+    },
+}
 
 
 class BestPolicy:
@@ -105,18 +116,18 @@ class Checkpoints:
             self.policy.scores[step] = self.sign * metrics[self.best]
         items = ocp.args.Composite(state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(record))
         self.saving = step
-        with self._sparing():
+        with self._tolerate_failure():
             self.manager.save(step, args=items)
 
     def _finish(self) -> None:
         """Waits until the save that is under way has ended."""
         if self.saving is not None:
-            with self._sparing():
+            with self._tolerate_failure():
                 self.manager.wait_until_finished()
                 self.saving = self.unsaved = None
 
     @contextlib.contextmanager
-    def _sparing(self) -> Iterator[None]:
+    def _tolerate_failure(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # Orbax and TensorStore have many types of them

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -14,8 +14,24 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxgan.core.settings import POSITIVE, Setting, Settings, one_of
+from jaxgan.core.types import Algorithm, Monitor
 from jaxgan.errors import UserError, warn
 from jaxgan.io.files import atomic_write, warn_on_oserror
+from jaxgan.viz.curves import save_curves
+
+SETTINGS: Settings = {
+    "log_every": Setting(100, "training steps between two records of the metrics", POSITIVE, resumable=True),
+    "on_nonfinite": Setting(
+        "stop",
+        "when numbers are not finite: stop, skip the update, or rollback to a checkpoint",
+        one_of("stop", "skip", "rollback"),
+        resumable=True,  # no step with finite numbers knows of it
+    ),
+    "nonfinite_limit": Setting(
+        10, "rollbacks to one checkpoint, or such steps in a row, after which training stops", POSITIVE, resumable=True
+    ),
+}
 
 Record = Mapping[str, float | None]  # None stands for a number that is not finite, which JSON does not know
 
@@ -124,20 +140,20 @@ class TensorBoard:
 class Terminal:
     """A progress bar; where the output is no terminal, one line per log step instead."""
 
-    def __init__(self, first_step: int, steps: int, stream: io.TextIOBase | None = None):
+    def __init__(self, first_step: int, steps: int, headlines: Sequence[str], stream: io.TextIOBase | None = None):
         from tqdm import tqdm  # noqa: PLC0415
 
         self.stream = stream or sys.stdout
-        self.steps = steps
+        self.steps, self.headlines = steps, headlines
         self.bar = None
         if self.stream.isatty():
             self.bar = tqdm(initial=first_step, total=steps, unit="step", file=self.stream, dynamic_ncols=True)
 
     def write(self, step: int, metrics: Record) -> None:
         rate = metrics["steps_per_second"]
-        d_loss, g_loss = (math.nan if metrics[name] is None else metrics[name] for name in ("d_loss", "g_loss"))
-        losses = f"d_loss {d_loss:.3f}  g_loss {g_loss:.3f}"
-        speed = f"{metrics['images_per_second']:,.0f} images/s"
+        found = {name: math.nan if metrics[name] is None else metrics[name] for name in self.headlines}
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
+        speed = f"{metrics['examples_per_second']:,.0f} examples/s"
         if self.bar is None:
             minutes, seconds = divmod(round((self.steps - step) / rate), 60)
             time_left = f"{minutes} min {seconds:02} s left"
@@ -153,104 +169,74 @@ class Terminal:
 
 
 CURVES_EVERY = 60  # seconds: drawing takes as long as tens of steps of a small network
-PANELS = (
-    ("losses", ("d_loss", "g_loss")),
-    ("discriminator outputs (logits)", ("d_real", "d_fake")),
-    ("learning rates", ("d_learning_rate", "g_learning_rate")),
-)
-DISTANCES = ("FD-", "FID")
-NAMES = {"d": "discriminator", "g": "generator", "d_real": "on real", "d_fake": "on fake"}
-
-
-def save_curves(path: Path, records: list[dict]) -> None:
-    """Draws the losses, the discriminator's outputs on real and fake, learning rates and distances over the steps."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (slow to import)
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    distances = sorted({name for record in records for name in record if name.startswith(DISTANCES)})
-    panels = [*PANELS, *([("Fréchet distance", distances)] if distances else [])]
-    figure = Figure(figsize=(7, 3 * len(panels)))
-    figure.subplots_adjust(0.09, 0.06, 0.97, 0.96, hspace=0.15)  # a layout worked out anew takes most of the time
-    for axes, (title, names) in zip(figure.subplots(len(panels), sharex=True), panels, strict=True):
-        for name, width in zip(names, (2.4, *[1.2] * len(names)), strict=False):  # lines that coincide are both seen
-            points = [(record["step"], record[name]) for record in records if name in record]
-            steps, values = np.array(points, float).T if points else ((), ())  # None becomes NaN: a gap
-            label = name if name in distances else NAMES.get(name, NAMES[name[0]])
-            axes.plot(steps, values, label=label, linewidth=width, marker="." if len(steps) < 3 else "")
-        axes.set_title(title)
-        axes.grid(alpha=0.3)
-        axes.legend()
-        if title == "learning rates":
-            axes.set_ylim(bottom=0)
-    axes.set_xlabel("step")
-    with atomic_write(path) as partial:
-        FigureCanvasAgg(figure).print_png(partial)
 
 
 class TrainingMonitor:
-    """Warns of training that fails with finite numbers: its fakes hardly differ, or its discriminator has won.
+    """Warns of training that fails with finite numbers, by the signs that an algorithm names; each onset once.
 
-    Each is told once at its onset, at a log step. Fakes are judged by the mean over all steps since the log step
-    before, at least `LEAST`, and not before a new run's first log step, where generators begin. A discriminator has won
-    that told every pair apart for `LOST` steps: a healthy critic of WGAN-GP did so for its first 200.
+    Args:
+        monitors: the signs.
     """
 
-    LEAST, LOST, SPREAD = 100, 1000, 0.1
-
-    def __init__(self):
-        self.spreads: list[np.ndarray] = []
-        self.new, self.won, self.before = False, 0, {"collapsed": False, "won": False}
+    def __init__(self, monitors: Sequence[Monitor]):
+        self.monitors = monitors
+        self.seen: dict[str, list[np.ndarray]] = {monitor.metric: [] for monitor in monitors}
+        self.streak = dict.fromkeys(self.seen, 0)
+        self.before = dict.fromkeys(self.seen, False)
+        self.new = False
 
     def update(self, first_step: int, values: Mapping[str, np.ndarray]) -> None:
         """Takes the metrics of one dispatch, which began after `first_step`."""
         self.new |= first_step == 0
-        self.spreads.append(values["g_spread"])
-        won = values["d_ahead"] > 1 - 1e-6  # a mean of ones may be rounded
-        self.won = self.won + len(won) if won.all() else 0
+        for monitor in self.monitors:
+            found = values[monitor.metric]
+            self.seen[monitor.metric].append(found)
+            bad = np.all(monitor.bad(found))
+            self.streak[monitor.metric] = self.streak[monitor.metric] + len(found) if bad else 0
 
     def report(self, step: int) -> None:
-        """Warns of what was seen, once there is enough of it."""
-        spreads = np.concatenate(self.spreads)
-        spreads = spreads[np.isfinite(spreads)]
-        if len(spreads) < self.LEAST:
-            return
-        spread = spreads.mean()
-        now = {"collapsed": spread < self.SPREAD and not self.new, "won": self.won >= self.LOST}
-        if now["collapsed"] and not self.before["collapsed"]:
-            warn(
-                f"step {step}: the samples hardly differ (their spread is {spread:.0%} of the real examples'): the "
-                "generator has collapsed; try a smaller learning rate, or config.packing=2"
-            )
-        if now["won"] and not self.before["won"]:
-            warn(
-                f"step {step}: the discriminator told every fake from its real example for {self.won} steps: the "
-                "generator may learn nothing more; try a penalty such as r1, or config.augment"
-            )
-        self.before, self.spreads, self.new = now, [], False
+        """Warns at a log step of what was seen, once there is enough of it."""
+        for monitor in self.monitors:
+            name = monitor.metric
+            seen = np.concatenate(self.seen[name])
+            seen, streak = seen[np.isfinite(seen)], self.streak[name]
+            if monitor.always:
+                value, now = math.nan, streak >= monitor.patience
+            elif len(seen) < monitor.patience:
+                continue
+            else:
+                value = seen.mean()
+                now = bool(monitor.bad(value)) and not self.new  # generators begin with what hardly differs
+            if now and not self.before[name]:
+                warn(f"step {step}: {monitor.message.format(value=value, steps=streak)}")
+            self.before[name], self.seen[name] = now, []
+        if not any(self.seen.values()):
+            self.new = False
 
 
 class MetricLogger:
     """The metrics of a run: reads them from the device, passes them to the writers, and tells when training fails.
 
     Args:
-        config: of the run.
+        config, algorithm: of the run.
         workdir: its folder.
         first_step: the step from which it goes on; what was written of later ones is dropped.
         writes: whether this process does; the others only look for bad numbers.
     """
 
-    def __init__(self, config: ConfigDict, workdir: Path, first_step: int, writes: bool = True):
-        self.config, self.workdir, self.writers = config, workdir, []
+    def __init__(self, config: ConfigDict, algorithm: Algorithm, workdir: Path, first_step: int, writes: bool = True):
+        self.config, self.algorithm, self.workdir, self.writers = config, algorithm, workdir, []
         if writes:
             self.writers = [
                 JsonLines(workdir / "metrics.jsonl", first_step),
                 TensorBoard(workdir / "tensorboard", first_step),
-                Terminal(first_step, config.steps),
+                Terminal(first_step, config.steps, algorithm.headlines),
             ]
         self.since = (first_step, time.perf_counter())
         self.drawn = self.since[1]
         self.record: dict[str, float | None] = {}
-        self.collapse, self.last_bad, self.bad_in_a_row = TrainingMonitor(), None, 0
+        self.monitor = TrainingMonitor(algorithm.monitors)
+        self.last_bad, self.bad_in_a_row = None, 0
 
     def write(self, first_step: int, metrics: Mapping[str, jax.Array], scores: Record = MappingProxyType({})) -> None:
         """Takes every step's metrics of one dispatch, which began after `first_step`, and writes them at a log step.
@@ -263,19 +249,19 @@ class MetricLogger:
         """
         values = jax.device_get(dict(metrics))
         self.check(first_step, values)
-        self.collapse.update(first_step, values)
-        step = first_step + len(values["d_loss"])
+        self.monitor.update(first_step, values)
+        step = first_step + len(next(iter(values.values())))
         last = {name: float(array[-1]) for name, array in values.items()} | dict(scores)
         self.record = {name: value if math.isfinite(value) else None for name, value in last.items()}
         logs = step % self.config.log_every == 0
         if logs:
-            self.collapse.report(step)
+            self.monitor.report(step)
         scored = any(every and step % every == 0 for every in (self.config.sample_every, self.config.eval.every))
         if logs or (scores and scored):
             now = time.perf_counter()
             rate = (step - self.since[0]) / (now - self.since[1])
             self.since = step, now
-            speed = {"steps_per_second": rate, "images_per_second": rate * self.config.batch_size}
+            speed = {"steps_per_second": rate, "examples_per_second": rate * self.config.batch_size}
             for writer in self.writers:
                 writer.write(step, self.record | speed)
 
@@ -284,23 +270,23 @@ class MetricLogger:
         bad = {name: ~np.isfinite(array) for name, array in values.items()}
         places = np.flatnonzero(np.any(list(bad.values()), axis=0)).tolist()
 
-        def told(place: int) -> tuple[str, int, str]:
+        def describe(place: int) -> tuple[str, int, str]:
             step, name = first_step + place + 1, next(name for name in bad if bad[name][place])
             return f"{name} is {values[name][place]} at step {step}", step, name
 
         if places and self.config.on_nonfinite != "skip":
-            text, *where = told(places[0])
+            text, *where = describe(places[0])
             raise NonFiniteError(f"{text}: training stops and keeps its last good checkpoint; {ADVICE}", *where)
         for place in places:
             follows = first_step + place == self.last_bad  # the step before, be it of the dispatch before
             self.bad_in_a_row, self.last_bad = self.bad_in_a_row * follows + 1, first_step + place + 1
             if self.bad_in_a_row == self.config.nonfinite_limit:
-                text, *where = told(place)
+                text, *where = describe(place)
                 row = f"config.nonfinite_limit={self.bad_in_a_row} steps in a row had such a number"
                 raise NonFiniteError(f"{text}, and {row}: training stops; {ADVICE}", *where)
         if places:
             more = f" ({len(places)} steps of this dispatch)" if len(places) > 1 else ""
-            warn(f"{told(places[0])[0]}{more}: its update is skipped")
+            warn(f"{describe(places[0])[0]}{more}: its update is skipped")
 
     def refresh_curves(self) -> None:
         """Draws `curves.png` anew if that was not done for a minute."""
@@ -314,7 +300,7 @@ class MetricLogger:
         records = read_records(self.workdir / "metrics.jsonl") if self.writers else []
         if records:
             with warn_on_oserror("curves.png"):
-                save_curves(self.workdir / "curves.png", records)
+                save_curves(self.workdir / "curves.png", records, self.algorithm.curves)
 
     def __enter__(self) -> "MetricLogger":
         return self

@@ -16,12 +16,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxgan import __version__
-from jaxgan.core import experiment, population
-from jaxgan.core import settings as configuration
-from jaxgan.core.experiment import GAN
+from jaxgan import config as configuration
+from jaxgan.core import population
+from jaxgan.core.experiment import Experiment
+from jaxgan.core.settings import differences
 from jaxgan.core.state import Variables
-from jaxgan.data.cache import ArrayDataset, LazyDataset
+from jaxgan.data.cache import LazyDataset
+from jaxgan.data.dataset import ArrayDataset
 from jaxgan.errors import UserError, choose
+from jaxgan.inference import variables_of
 from jaxgan.io.checkpoint import Checkpoints
 from jaxgan.io.files import atomic_write, file_lock
 
@@ -41,16 +44,17 @@ def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = (
     """
     changes = {}
     if (workdir / "config.json").exists():
-        changes = configuration.differences(configuration.load(workdir / "config.json"), config)
-        drift = {name: pair for name, pair in changes.items() if name not in configuration.HARMLESS}
+        before = configuration.load(workdir / "config.json")
+        changes, declared = differences(before, config), configuration.validate(before) | configuration.validate(config)
+        drift = {name: pair for name, pair in changes.items() if not declared[name].resumable}
         listed = [f"{name} {old!r} -> {new!r}" for name, (old, new) in drift.items() if name not in allowed]
         if listed:
             raise UserError(
-                f"{workdir} holds another experiment ({'; '.join(listed)}): choose a new --workdir, or go on with "
-                f"--allow_drift={','.join(drift)}"
+                f"{workdir} was started with a different config ({'; '.join(listed)}): choose a new --workdir, or resume with "
+                f"--allow_config_change={','.join(drift)}"
             )
     elif workdir.exists() and not workdir.is_dir():
-        raise UserError(f"{workdir} is a file: --workdir should be a folder")
+        raise UserError(f"{workdir} is a file: --workdir must be a folder")
     elif workdir.exists() and any(path.name != LOCK for path in workdir.iterdir()):
         raise UserError(f"{workdir} is not empty and holds no run (no config.json): choose a new --workdir")
     there = next(folder for folder in (workdir, *workdir.absolute().parents) if folder.exists())
@@ -59,10 +63,12 @@ def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = (
     return changes
 
 
-def allowed_drift(names: str, config: ConfigDict) -> tuple[str, ...]:
-    """The settings that `--allow_drift=a,b` names; a `UserError` if there is no such setting."""
-    known = configuration.flatten(config)
-    return tuple(choose("setting in --allow_drift", name.strip(), known) for name in names.split(",") if name.strip())
+def allowed_changes(names: str, config: ConfigDict) -> tuple[str, ...]:
+    """The settings that `--allow_config_change=a,b` names; a `UserError` if there is no such setting."""
+    known = configuration.validate(config)
+    return tuple(
+        choose("setting in --allow_config_change", name.strip(), known) for name in names.split(",") if name.strip()
+    )
 
 
 LOCK = "lock"
@@ -118,13 +124,31 @@ def check_data(workdir: Path, examples: ArrayDataset | LazyDataset) -> None:
         raise UserError(f"{workdir} was trained on other data ({'; '.join(changed)}): choose a new --workdir")
 
 
+def save_config(workdir: Path, config: ConfigDict, overwrite: bool = True) -> None:
+    """Writes the configuration, over an older one if that is asked for."""
+    path = workdir / "config.json"
+    if overwrite or not path.exists():
+        configuration.save(config, path)
+
+
+def begin(
+    workdir: Path, config: ConfigDict, step: int, changes: dict[str, tuple], dataset: ArrayDataset | LazyDataset
+) -> None:
+    """Makes the folder whole before the first step that is trained now, and records the launch."""
+    save_config(workdir, config)
+    (workdir / "samples").mkdir(exist_ok=True)
+    if not step:
+        save_data(workdir, dataset)
+    record_launch(workdir, step, changes)
+
+
 def newest_checkpoint(workdir: Path) -> int:
     """The step of the newest checkpoint; 0 where there is none, and a run begins anew."""
     return max((int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()), default=0)
 
 
 def record_launch(workdir: Path, step: int, changes: dict[str, tuple]) -> None:
-    """Adds a line to `starts.jsonl`: when a run was started, from which step, by what, on what, with which changes."""
+    """Adds a line to `launches.jsonl`: when a run was started, from which step, by what, on what, with which changes."""
     devices = jax.devices()
     line = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -138,7 +162,7 @@ def record_launch(workdir: Path, step: int, changes: dict[str, tuple]) -> None:
         "processes": jax.process_count(),
         "changes": changes,
     }
-    path = workdir / "starts.jsonl"
+    path = workdir / "launches.jsonl"
     before = path.read_text(errors="replace") if path.exists() else ""
     with atomic_write(path) as partial:
         partial.write_text(f"{before}{json.dumps(line)}\n")
@@ -146,7 +170,7 @@ def record_launch(workdir: Path, step: int, changes: dict[str, tuple]) -> None:
 
 def commit() -> str | None:
     """The commit of this package's source, "-changed" after it if files differ from it; None if it is not in Git."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=-changed"]
@@ -156,43 +180,42 @@ def commit() -> str | None:
         return None
 
 
-class Trained(NamedTuple):
-    """A generator that was trained.
+class RestoredRun(NamedTuple):
+    """Networks that were trained.
 
     Attributes:
-        exp: its experiment.
-        variables: its own, or their moving average.
-        classes: the names of its data set's classes.
+        exp: their experiment.
+        variables: by network; moving averages where there are some, unless raw ones are asked for.
+        classes: the names of the data set's classes.
         step: after which it was saved.
     """
 
-    exp: GAN
-    variables: Variables
+    exp: Experiment
+    variables: dict[str, Variables]
     classes: list[str]
     step: int
 
 
-def restore(workdir: Path, step: int | None = None, raw: bool = False, member: int = 0) -> Trained:
-    """The generator in a run folder.
+def restore(workdir: Path, step: int | None = None, raw: bool = False, member: int = 0) -> RestoredRun:
+    """The networks in a run folder.
 
     Args:
         workdir: the folder.
         step: of an older checkpoint than the newest.
-        raw: its own variables in the place of their moving average.
+        raw: the variables themselves in the place of their moving averages.
         member: which one of a population.
 
     Raises:
         UserError: the folder holds no run, or no such checkpoint or member.
     """
     if not (workdir / "config.json").is_file():
-        raise UserError(f"{workdir} holds no run (no config.json): --workdir should be a folder that train.py made")
+        raise UserError(f"{workdir} holds no run (no config.json): --workdir must be a folder that train.py made")
     config = configuration.load(workdir / "config.json")
-    configuration.validate(config)
     if not 0 <= member < config.population:
-        raise UserError(f"--member={member} should be from 0 to {config.population - 1}: {workdir} has as many members")
+        raise UserError(f"--member={member} must be from 0 to {config.population - 1}: {workdir} has as many members")
     classes = read_classes(workdir)
-    exp = experiment.build(config, len(classes))
-    template = jax.eval_shape(lambda: population.create(exp))
+    exp = configuration.build(config, len(classes))
+    template = jax.eval_shape(lambda: population.init_state(exp))
     if not (workdir / "checkpoints").is_dir():
         raise UserError(f"{workdir} has no checkpoint yet: train it first")
     with Checkpoints(workdir / "checkpoints") as checkpoints:
@@ -202,8 +225,7 @@ def restore(workdir: Path, step: int | None = None, raw: bool = False, member: i
     if jax.tree.map(np.shape, restored[1]) != jax.tree.map(np.shape, template):  # each of which is whole
         raise UserError(f"{workdir}: config.json or data.json is not that of its checkpoints: restore it")
     state = population.members(exp, restored[1])[member]
-    variables = state.networks["generator"].variables if raw else state.ema["generator"]
-    return Trained(exp, variables, classes, restored[0])
+    return RestoredRun(exp, variables_of(state, average=not raw), classes, restored[0])
 
 
 def read_classes(workdir: Path) -> list[str]:
@@ -212,7 +234,7 @@ def read_classes(workdir: Path) -> list[str]:
     try:
         classes = json.loads(path.read_text())["classes"] if path.exists() else []
         if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
-            raise TypeError("classes should be a list of names")
+            raise TypeError("classes must be a list of names")
         return classes
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): restore it, or start train.py again") from error

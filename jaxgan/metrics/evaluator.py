@@ -4,16 +4,32 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgan import sampling
+from jaxgan import inference
 from jaxgan.core import population
-from jaxgan.core.experiment import GAN
+from jaxgan.core.experiment import Experiment
+from jaxgan.core.settings import NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings
 from jaxgan.core.state import TrainState
-from jaxgan.data import cache
-from jaxgan.data.cache import ArrayDataset, LazyDataset
-from jaxgan.data.sources import world_of
+from jaxgan.data import dataset
+from jaxgan.data.cache import LazyDataset
+from jaxgan.data.dataset import ArrayDataset
+from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.errors import UserError
 from jaxgan.metrics import features, scores
 from jaxgan.metrics.scores import Samples
+
+SETTINGS: Settings = {
+    "eval": {
+        "every": Setting(0, "training steps between scores; 0: none", NOT_NEGATIVE, resumable=True),
+        "num": Setting(1000, "samples, and real images, that scores are made of", POSITIVE, resumable=True),
+        "features": Choice(
+            "lenet",
+            "extractor of the scores",
+            lambda: dict.fromkeys(features.EXTRACTORS, {}) | {"inception": INCEPTION},
+            resumable=True,
+        ),
+    }
+}
+INCEPTION: Settings = {"weights": Setting("", "a PyTorch file with the weights of Inception", resumable=True)}
 
 
 class Evaluator:
@@ -24,36 +40,37 @@ class Evaluator:
         examples: its data set.
 
     Attributes:
-        floor: what real images score, by the names of the scores.
+        reference: what real images score, by the names of the scores.
 
     Raises:
         UserError: the examples are no images, or are not at hand, or there are too few of them.
     """
 
-    def __init__(self, exp: GAN, examples: ArrayDataset | LazyDataset):
+    def __init__(self, exp: Experiment, examples: ArrayDataset | LazyDataset):
         self.exp, settings = exp, exp.config.eval
-        if world_of(exp.config.data):
-            raise UserError("config.eval.every should be 0: a toy world has exact scores wherever samples are drawn")
+        if mixture_of(exp.config.data):
+            raise UserError("config.eval.every must be 0: a toy world has exact scores wherever samples are drawn")
         if isinstance(examples, LazyDataset):
             raise UserError("config.eval.every needs config.data.cache=True, or real images would be decoded each time")
-        if settings.weights and settings.features != "inception":
-            raise UserError(f"config.eval.weights={settings.weights} is for config.eval.features=inception")
-        examples, weights = cache.with_digest(examples), Path(settings.weights) if settings.weights else None
+        if "sample" not in exp.algorithm.tasks:
+            raise UserError(f"config.eval.every must be 0: algorithm={exp.config.algorithm} draws no samples to score")
+        weights = Path(settings.weights) if settings.get("weights") else None
+        examples = dataset.with_digest(examples)
         self.extract = features.extractor(settings.features, examples, weights)
         both = Samples(*features.features_of(self.extract, examples, 2 * settings.num))
-        self.floor = point_estimates(scores.real_vs_real(both, self.extract.name))
-        self.whole = features.statistics_of(self.extract, examples)
+        self.reference = point_estimates(scores.real_vs_real(both, self.extract.name))
+        self.real_statistics = features.statistics_of(self.extract, examples)
         self.reals = Samples(*features.features_of(self.extract, examples, settings.num))
 
     def __call__(self, state: TrainState) -> dict[str, float]:
         """The scores of the generator's average; of a population, their means over its members."""
         config = self.exp.config
-        count, labels = config.eval.num, sampling.mixed_labels(self.exp, config.eval.num)
+        count, labels = config.eval.num, inference.mixed_labels(self.exp, config.eval.num)
         found = []
         for own, seed in zip(population.members(self.exp, state), population.seeds(config), strict=True):
-            drawn = sampling.draw(self.exp, own.ema["generator"], seed, count, labels)
-            fakes = Samples(self.extract(drawn), labels if self.exp.classes else None)
-            found.append(point_estimates(scores.score(fakes, self.reals, self.extract.name, self.whole)))
+            drawn = inference.sample(self.exp, inference.variables_of(own), seed, count, labels)
+            fakes = Samples(self.extract(drawn), labels if self.exp.algorithm.draws_classes(self.exp) else None)
+            found.append(point_estimates(scores.score(fakes, self.reals, self.extract.name, self.real_statistics)))
         return {name: float(np.mean([each[name] for each in found])) for name in found[0]}
 
 

@@ -18,9 +18,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 
 from jaxgan.core import devices
 from jaxgan.data import cache
-from jaxgan.data.cache import ArrayDataset
+from jaxgan.data.dataset import ArrayDataset, from_arrays
 from jaxgan.data.loader import to_float
-from jaxgan.data.sources import STACK
+from jaxgan.data.sources.stacked import STACK
 from jaxgan.errors import UserError, choose
 from jaxgan.io.files import atomic_write
 from jaxgan.metrics import inception, inception_weights, lenet, moments
@@ -162,7 +162,7 @@ def stacked(examples: ArrayDataset, weights: Path | None) -> Extractor:
             f"features=stacked needs images of stacked:SOURCE, of {STACK} channels and n**{STACK} classes, not of "
             f"{examples.shape[2]} and {len(examples.classes)}"
         )
-    first = cache.from_arrays(
+    first = from_arrays(
         np.ascontiguousarray(examples.images[..., :1]),
         examples.labels // count ** (STACK - 1),
         tuple(map(str, range(count))),

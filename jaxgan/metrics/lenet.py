@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxgan.core import rng
 from jaxgan.data import cache
-from jaxgan.data.cache import ArrayDataset
+from jaxgan.data.dataset import ArrayDataset
 from jaxgan.data.loader import random_crop, to_float
 from jaxgan.errors import UserError
 from jaxgan.models.ops import layers

@@ -1,102 +1,166 @@
-"""Model families: pure Flax modules, a generator beside its discriminator."""
+"""Network families: pure Flax modules by the roles that they play."""
 
-import dataclasses
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxgan.adversarial import conditioning
-from jaxgan.core.settings import default
-from jaxgan.errors import UserError, choose
+from jaxgan.core.settings import NOT_NEGATIVE, Choice, Setting, Settings, one_of
+from jaxgan.errors import UserError
 from jaxgan.models import dcgan, mlp, tf_dcgan, toy_mlp
 from jaxgan.models.ops import layers
 
 
-class Family(NamedTuple):
-    """Two networks made for each other.
+class Role(NamedTuple):
+    """A network of a family.
 
     Attributes:
-        generator: called with (latents, modulation, train), makes examples.
-        discriminator: called with (examples, train), makes features.
-        advice: says what would be right if the family cannot make examples of some shape.
+        module: a Flax module. A generator or decoder is called with (latents, modulation, train) and has attributes for
+            the shape of an example; a discriminator or encoder is called with (examples, train) and makes features.
+        settings: that become its attributes.
+        fixed: further attributes.
     """
 
-    generator: type[nn.Module]
-    discriminator: type[nn.Module]
-    advice: Callable[[tuple[int, ...]], str | None]
+    module: type[nn.Module]
+    settings: Settings
+    fixed: Mapping[str, Any] = MappingProxyType({})
 
 
-MODELS = {
-    "dcgan": Family(dcgan.Generator, dcgan.Discriminator, dcgan.advice),
-    "tutorial": Family(tf_dcgan.Generator, tf_dcgan.Discriminator, tf_dcgan.advice),
-    "mlp": Family(mlp.Generator, mlp.Discriminator, mlp.advice),
-    "points": Family(toy_mlp.Generator, toy_mlp.Discriminator, toy_mlp.advice),
+class Family(NamedTuple):
+    """Networks made for each other.
+
+    Attributes:
+        roles: by name: "generator", "discriminator", "encoder", "decoder", ...
+        check_shape: the shape of an example -> what would be right, if the family cannot make such examples.
+        smallest: settings of the smallest networks, {name in the group of a network: value}, for contract tests.
+        shape: of the examples of those.
+    """
+
+    roles: Mapping[str, Role]
+    check_shape: Callable[[tuple[int, ...]], str | None]
+    smallest: Mapping[str, Any]
+    shape: tuple[int, ...]
+
+
+MODELS: dict[str, Family] = {
+    "dcgan": Family(
+        {
+            "generator": Role(dcgan.Generator, dcgan.SETTINGS),
+            "discriminator": Role(dcgan.Discriminator, dcgan.DISCRIMINATOR_SETTINGS),
+            "encoder": Role(dcgan.Discriminator, dcgan.DISCRIMINATOR_SETTINGS),
+            "decoder": Role(dcgan.Generator, dcgan.SETTINGS, {"activation": "linear"}),
+        },
+        dcgan.check_shape,
+        {"base_channels": 2},
+        (8, 8, 1),
+    ),
+    "tf_dcgan": Family(
+        {
+            "generator": Role(tf_dcgan.Generator, tf_dcgan.SETTINGS),
+            "discriminator": Role(tf_dcgan.Discriminator, tf_dcgan.DISCRIMINATOR_SETTINGS),
+        },
+        tf_dcgan.check_shape,
+        {"base_channels": 2},
+        (8, 8, 1),
+    ),
+    "mlp": Family(
+        {
+            "generator": Role(mlp.Generator, mlp.SETTINGS),
+            "discriminator": Role(mlp.Discriminator, mlp.DISCRIMINATOR_SETTINGS),
+            "encoder": Role(mlp.Discriminator, mlp.DISCRIMINATOR_SETTINGS),
+            "decoder": Role(mlp.Generator, mlp.SETTINGS, {"activation": "linear"}),
+        },
+        mlp.check_shape,
+        {"width": 4},
+        (8, 8, 1),
+    ),
+    "toy_mlp": Family(
+        {
+            "generator": Role(toy_mlp.Generator, toy_mlp.GENERATOR_SETTINGS),
+            "discriminator": Role(toy_mlp.Discriminator, toy_mlp.DISCRIMINATOR_SETTINGS),
+            "encoder": Role(toy_mlp.Discriminator, toy_mlp.DISCRIMINATOR_SETTINGS),
+            "decoder": Role(toy_mlp.Generator, toy_mlp.GENERATOR_SETTINGS),
+        },
+        toy_mlp.check_shape,
+        {"width": 4, "depth": 1},
+        (2,),
+    ),
 }
 
-TABLES = {"norm": layers.NORMS, "downsampling": layers.DOWNSAMPLINGS}  # of a network's settings that are names
+INITIALIZERS: dict[str, Settings] = {name: {} for name in layers.INITIALIZERS} | {
+    "gaussian": {"init_stddev": Setting(0.02, "standard deviation of the initial kernels", NOT_NEGATIVE)}
+}
 
 
-def build(
-    config: ConfigDict, shape: tuple[int, ...], recovered: int = 0, axis_name: str | None = None
-) -> dict[str, nn.Module]:
-    """The networks of an experiment, by name.
+def settings(roles: Mapping[str, str], family: str = "dcgan") -> Settings:
+    """The settings of an algorithm's networks.
 
     Args:
-        config: the whole configuration.
-        shape: of one example: (size, size, channels) of an image, (dim,) of a point.
-        recovered: numbers of a condition that the discriminator guesses.
-        axis_name: the axis over whose devices the batch is spread, for BatchNorm.
-
-    Raises:
-        UserError: the family cannot make such examples, or a network lacks a setting that was changed.
+        roles: network -> the role that a family has to have for it.
+        family: the default.
     """
-    family = MODELS[choose("config.model.family", config.model.family, MODELS)]
-    advice = family.advice(shape)
-    if advice:
-        size = f"config.data.size={config.data.size}" if len(shape) == 3 else f"config.data.source={config.data.source}"
-        raise UserError(f"{size} does not fit config.model.family={config.model.family}: {advice}")
-    made = {"size": shape[0], "channels": shape[-1]} if len(shape) == 3 else {"dim": shape[0]}
-    sides = config.conditioning
-    choose("config.conditioning.generator", sides.generator, conditioning.GENERATOR_SIDES)
-    choose("config.conditioning.discriminator", sides.discriminator, conditioning.DISCRIMINATOR_SIDES)
-    generator = family.generator(**made, **_settings(config, "generator", family.generator), axis_name=axis_name)
-    settings = _settings(config, "discriminator", family.discriminator)
-    discriminator = family.discriminator(**settings, axis_name=axis_name)
+
+    def table() -> dict[str, Settings | str]:
+        found: dict[str, Settings | str] = {}
+        for name, entry in MODELS.items():
+            missing = [role for role in roles.values() if role not in entry.roles]
+            found[name] = (
+                f"has no {missing[0]}, which this algorithm needs"
+                if missing
+                else {network: entry.roles[role].settings for network, role in roles.items()}
+            )
+        return found
+
     return {
-        "generator": conditioning.Generator(generator, sides.generator, sides.embedding),
-        "discriminator": conditioning.Discriminator(
-            discriminator,
-            sides.discriminator,
-            sides.embedding,
-            recovered,
-            settings["spectral_norm"],
-            layers.INITIALIZERS[config.model.initializer](config.model.init_stddev),
+        "precision": Setting(
+            "float32", "what networks compute in; parameters and losses stay float32", one_of("float32", "bfloat16")
         ),
+        "model": {
+            "family": Choice(family, "of the networks", table),
+            "initializer": Choice("gaussian", "of the kernels", lambda: INITIALIZERS),
+        },
     }
 
 
-def _settings(config: ConfigDict, network: str, module: type[nn.Module]) -> dict:
-    """The settings of one network, without those that its family does not know and that nobody asked for."""
-    known = {field.name for field in dataclasses.fields(module)}
-    choose("config.model.initializer", config.model.initializer, layers.INITIALIZERS)
-    settings = {"initializer": config.model.initializer, "init_stddev": config.model.init_stddev}
-    if "dtype" in known:
-        settings["dtype"] = jnp.dtype(config.precision)
+def make(
+    config: ConfigDict, network: str, role: str, shape: tuple[int, ...], axis_name: str | None = None
+) -> nn.Module:
+    """A network of the family that a configuration names.
+
+    Args:
+        config: the whole configuration.
+        network: its name, a group of `config.model`.
+        role: that it plays.
+        shape: of one example: (size, size, channels) of an image, (dim,) of a point.
+        axis_name: the axis over whose devices the batch is spread, for BatchNorm.
+
+    Raises:
+        UserError: the family cannot make such examples.
+    """
+    family = MODELS[config.model.family]
+    advice = family.check_shape(shape)
+    if advice:
+        size = (
+            f"config.data.size={config.data.size}"
+            if "size" in config.data
+            else f"config.data.source={config.data.source}"
+        )
+        raise UserError(f"{size} does not fit config.model.family={config.model.family}: {advice}")
+    module, declared, fixed = family.roles[role]
+    known = set(module.__dataclass_fields__)
+    places = {"size": shape[0], "channels": shape[-1], "dim": shape[0]}
+    attributes = {name: value for name, value in places.items() if name in known}
+    attributes |= {"initializer": config.model.initializer, "init_stddev": config.model.get("init_stddev", 0.0)}
+    attributes |= {"axis_name": axis_name, "dtype": jnp.dtype(config.precision)}
     if "batch_last" in known:
-        settings["batch_last"] = jax.default_backend() == "cpu"
-    for name, value in config.model[network].items():
-        if name in known:
-            settings[name] = value
-        elif value != default().model[network][name]:
-            raise UserError(
-                f"config.model.{network}.{name}={value!r} means nothing to config.model.family={config.model.family}: "
-                f"leave it at {default().model[network][name]!r}"
-            )
-    for name, table in TABLES.items():
-        if name in settings:
-            choose(f"config.model.{network}.{name}", settings[name], table)
-    return settings
+        attributes["batch_last"] = jax.default_backend() == "cpu"
+    return module(**attributes, **{name: config.model[network][name] for name in declared}, **fixed)
+
+
+def kernel_init(config: ConfigDict) -> Callable:
+    """The initialiser of kernels outside a family's networks."""
+    return layers.INITIALIZERS[config.model.initializer](config.model.get("init_stddev", 0.0))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxgan.core.settings import DIMENSIONS, Setting, Settings
 from jaxgan.models.ops import layers
 
 MOST_WIDTHS = 8  # channels stop growing at 8 widths, as in the paper's 64x64 networks
@@ -23,10 +24,10 @@ def stages(size: int) -> int:
     return count if size in (4, 7) else 0
 
 
-def advice(shape: tuple[int, ...]) -> str | None:
+def check_shape(shape: tuple[int, ...]) -> str | None:
     """What would be right, if examples of that shape cannot be made."""
     if len(shape) != 3:
-        return "a dcgan makes images; points makes points of a world"
+        return "a dcgan makes images; toy_mlp makes points"
     return None if stages(shape[0]) else "a dcgan makes 8, 14, 16, 28, 32, 56, 64, ...: 4 or 7 times a power of two"
 
 
@@ -40,27 +41,29 @@ class Generator(nn.Module):
 
     Attributes:
         size, channels: of the images.
-        width: channels at half the image's size; they double with every halving, up to 8 widths.
-        dense: features of fully connected layers in front of the convolutions; the paper has none, yet convolutions
+        base_channels: channels at half the image's size; they double with every halving, up to 8 widths.
+        hidden_dims: features of fully connected layers in front of the convolutions; the paper has none, yet convolutions
             alone have to spread a normal distribution over shapes that look nothing alike.
         norm: a name of `layers.NORMS`.
         spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
         batch_last: how the features of convolutions are laid out, as in `layers`.
+        activation: a name of `layers.ACTIVATIONS`: tanh for images, linear for what a decoder gives.
         dtype: of the features; parameters, statistics and what comes out are float32.
     """
 
     size: int
     channels: int
-    width: int = 64
-    dense: tuple[int, ...] = ()
+    base_channels: int = 64
+    hidden_dims: tuple[int, ...] = ()
     norm: str = "batch"
     spectral_norm: bool = False
     initializer: str = "gaussian"
     init_stddev: float = 0.02
     axis_name: str | None = None
     batch_last: bool = False
+    activation: str = "tanh"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -71,36 +74,36 @@ class Generator(nn.Module):
         layout = {"batch_last": self.batch_last}
         options = {"use_bias": self.norm == "none", "kernel_init": kernel_init, **layout}
         count = stages(self.size)
-        base, deepest = self.size // 2**count, features(self.width, count - 1)
+        base, deepest = self.size // 2**count, features(self.base_channels, count - 1)
 
-        def through(layer: nn.Module, hidden: Array) -> Array:
+        def apply_layer(layer: nn.Module, hidden: Array) -> Array:
             return layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
 
         def activate(hidden: Array) -> Array:
             return nn.relu(layers.NORMS[self.norm](hidden, modulation, train, self.axis_name, **layout))
 
         hidden = layers.to_layout(latents.astype(self.dtype), self.batch_last)
-        for width in self.dense:
-            hidden = activate(through(layers.Dense(width, **options), hidden))
-        hidden = through(layers.Dense(base * base * deepest, **options), hidden)
+        for width in self.hidden_dims:
+            hidden = activate(apply_layer(layers.Dense(width, **options), hidden))
+        hidden = apply_layer(layers.Dense(base * base * deepest, **options), hidden)
         hidden = activate(layers.to_spatial(hidden, base, self.batch_last))
         for stage in reversed(range(count - 1)):
-            hidden = activate(through(layers.ConvTranspose(features(self.width, stage), **options), hidden))
-        images = through(layers.ConvTranspose(self.channels, kernel_init=kernel_init, **layout), hidden)
-        return nn.tanh(layers.to_layout(images, self.batch_last).astype(jnp.float32))
+            hidden = activate(apply_layer(layers.ConvTranspose(features(self.base_channels, stage), **options), hidden))
+        images = apply_layer(layers.ConvTranspose(self.channels, kernel_init=kernel_init, **layout), hidden)
+        return layers.ACTIVATIONS[self.activation](layers.to_layout(images, self.batch_last).astype(jnp.float32))
 
 
 class Discriminator(nn.Module):
     """The image halved down to a small square, LeakyReLU after each halving: the features of the last layer.
 
     Attributes:
-        width: channels after the first halving; they double with every further one, up to 8 widths.
-        dense: features of fully connected layers behind the convolutions; the paper has none.
+        base_channels: channels after the first halving; they double with every further one, up to 8 widths.
+        hidden_dims: features of fully connected layers behind the convolutions; the paper has none.
         norm: a name of `layers.NORMS`, before every activation but the first.
         spectral_norm: whether the kernels are divided by their largest singular value.
         minibatch_stddev: size of the groups whose spread is told behind the convolutions; 0 for none.
         dropout: share of the features that are dropped behind each halving while training.
-        leak: the slope of LeakyReLU for negative numbers.
+        negative_slope: the slope of LeakyReLU for negative numbers.
         downsampling: a name of `layers.DOWNSAMPLINGS`.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
@@ -108,13 +111,13 @@ class Discriminator(nn.Module):
         dtype: of the features; parameters, statistics and what comes out are float32.
     """
 
-    width: int = 64
-    dense: tuple[int, ...] = ()
+    base_channels: int = 64
+    hidden_dims: tuple[int, ...] = ()
     norm: str = "batch"
     spectral_norm: bool = False
     minibatch_stddev: int = 0
     dropout: float = 0.0
-    leak: float = 0.2
+    negative_slope: float = 0.2
     downsampling: str = "stride"
     initializer: str = "gaussian"
     init_stddev: float = 0.02
@@ -122,31 +125,50 @@ class Discriminator(nn.Module):
     batch_last: bool = False
     dtype: DTypeLike = jnp.float32
 
+    @property
+    def positively_homogeneous(self) -> bool:
+        """Whether features are multiplied as an example and all biases are, and depend on their own example alone."""
+        return self.norm == "none" and not (self.spectral_norm or self.minibatch_stddev or self.dropout)
+
     @nn.compact
     def __call__(self, images: layers.Images, train: bool) -> Float[Array, "batch features"]:
         kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
 
-        def through(layer: nn.Module, hidden: Array) -> Array:
+        def apply_layer(layer: nn.Module, hidden: Array) -> Array:
             return layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
 
         layout = {"batch_last": self.batch_last}
 
         def activate(hidden: Array, norm: str) -> Array:
-            return nn.leaky_relu(layers.NORMS[norm](hidden, None, train, self.axis_name, **layout), self.leak)
+            return nn.leaky_relu(layers.NORMS[norm](hidden, None, train, self.axis_name, **layout), self.negative_slope)
 
         hidden = layers.to_layout(images.astype(self.dtype), self.batch_last)
         for stage in range(stages(images.shape[1])):
             norm = self.norm if stage else "none"
             options = {"use_bias": norm == "none", "kernel_init": kernel_init, **layout}
-            layer, shrink = layers.DOWNSAMPLINGS[self.downsampling](features(self.width, stage), **options)
-            hidden = activate(shrink(through(layer, hidden)), norm)
+            layer, shrink = layers.DOWNSAMPLINGS[self.downsampling](features(self.base_channels, stage), **options)
+            hidden = activate(shrink(apply_layer(layer, hidden)), norm)
             if train and self.dropout and not self.is_initializing():
                 hidden = layers.dropout(hidden, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
         if self.minibatch_stddev:
             spread = layers.minibatch_stddev(layers.to_layout(hidden, self.batch_last), self.minibatch_stddev)
             hidden = layers.to_layout(spread, self.batch_last)
         hidden = layers.to_flat(hidden, self.batch_last)
-        for width in self.dense:
+        for width in self.hidden_dims:
             layer = layers.Dense(width, use_bias=self.norm == "none", kernel_init=kernel_init, **layout)
-            hidden = activate(through(layer, hidden), self.norm)
+            hidden = activate(apply_layer(layer, hidden), self.norm)
         return layers.to_layout(hidden, self.batch_last).astype(jnp.float32)
+
+
+SETTINGS: Settings = {
+    "base_channels": layers.width(64, "channels at half the image's size"),
+    "hidden_dims": Setting((), "features of dense layers between the convolutions and the vector", DIMENSIONS),
+    **layers.NORM_SETTINGS,
+}
+DISCRIMINATOR_SETTINGS: Settings = (
+    SETTINGS
+    | layers.ACTIVATION_SETTINGS
+    | layers.STDDEV_SETTINGS
+    | layers.DROPOUT_SETTINGS
+    | layers.DOWNSAMPLING_SETTINGS
+)

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxgan.core.settings import Settings
 from jaxgan.models.ops import layers
 
 
-def advice(shape: tuple[int, ...]) -> str | None:
+def check_shape(shape: tuple[int, ...]) -> str | None:
     """What would be right, if examples of that shape cannot be made."""
-    return None if len(shape) == 3 else "an mlp makes images; points makes points of a world"
+    return None if len(shape) == 3 else "an mlp makes images; toy_mlp makes points"
 
 
 class Generator(nn.Module):
@@ -25,6 +26,7 @@ class Generator(nn.Module):
         spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
+        activation: a name of `layers.ACTIVATIONS`: tanh for images, linear for what a decoder gives.
         dtype: of what is multiplied; all else is float32.
     """
 
@@ -36,6 +38,7 @@ class Generator(nn.Module):
     initializer: str = "gaussian"
     init_stddev: float = 0.02
     axis_name: str | None = None
+    activation: str = "tanh"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -53,7 +56,7 @@ class Generator(nn.Module):
             hidden = nn.relu(layers.NORMS[self.norm](hidden, modulation, train, self.axis_name))
         shape = (self.size, self.size, self.channels)
         pixels = dense(math.prod(shape), hidden, use_bias=True)
-        return nn.tanh(pixels).reshape(-1, *shape)
+        return layers.ACTIVATIONS[self.activation](pixels).reshape(-1, *shape)
 
 
 class Discriminator(nn.Module):
@@ -64,7 +67,7 @@ class Discriminator(nn.Module):
         norm: a name of `layers.NORMS`.
         spectral_norm: whether the kernels are divided by their largest singular value.
         minibatch_stddev: size of the groups whose spread the last hidden layer is told; 0 for none.
-        leak: the slope of LeakyReLU for negative numbers.
+        negative_slope: the slope of LeakyReLU for negative numbers.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
         dtype: of what is multiplied; all else is float32.
@@ -74,11 +77,16 @@ class Discriminator(nn.Module):
     norm: str = "none"
     spectral_norm: bool = False
     minibatch_stddev: int = 0
-    leak: float = 0.2
+    negative_slope: float = 0.2
     initializer: str = "gaussian"
     init_stddev: float = 0.02
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
+
+    @property
+    def positively_homogeneous(self) -> bool:
+        """Whether features are multiplied as an example and all biases are, and depend on their own example alone."""
+        return self.norm == "none" and not (self.spectral_norm or self.minibatch_stddev)
 
     @nn.compact
     def __call__(self, images: layers.Images, train: bool) -> Float[Array, "batch features"]:
@@ -90,5 +98,9 @@ class Discriminator(nn.Module):
             options = {"use_bias": self.norm == "none", "kernel_init": kernel_init, "dtype": self.dtype}
             layer = layers.Dense(self.width * factor, **options)
             hidden = layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
-            hidden = nn.leaky_relu(layers.NORMS[self.norm](hidden, None, train, self.axis_name), self.leak)
+            hidden = nn.leaky_relu(layers.NORMS[self.norm](hidden, None, train, self.axis_name), self.negative_slope)
         return hidden
+
+
+SETTINGS: Settings = {"width": layers.width(64, "units of the narrowest hidden layer"), **layers.NORM_SETTINGS}
+DISCRIMINATOR_SETTINGS: Settings = SETTINGS | layers.ACTIVATION_SETTINGS | layers.STDDEV_SETTINGS

@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 from jaxtyping import PyTree
 
+from jaxgan.core.experiment import Experiment, initial_state
+
 
 class Row(NamedTuple):
     """One layer: its path, its kind, the shape it makes of one example, its parameters, its FLOPs per example.
@@ -70,3 +72,12 @@ def table(name: str, rows: list[Row]) -> str:
     ]
     rule = "-" * len(lines[0])
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def tables(exp: Experiment) -> str:
+    """The layers of all networks of an experiment, as text."""
+    inputs, state = exp.algorithm.inputs(exp), jax.eval_shape(lambda: initial_state(exp))
+    return "\n\n".join(
+        table(name, layer_rows(network, state.networks[name].collections(), inputs[name]))
+        for name, network in exp.networks.items()
+    )

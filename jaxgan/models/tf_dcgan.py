@@ -9,17 +9,18 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxgan.core.settings import Settings
 from jaxgan.models.ops import layers
 
 PADDING = (1, 2)  # with a kernel of 5 and a stride of 2 it halves, as "SAME" does
 LEAK = 0.3
 
 
-def advice(shape: tuple[int, ...]) -> str | None:
+def check_shape(shape: tuple[int, ...]) -> str | None:
     """What would be right, if examples of that shape cannot be made."""
     if len(shape) != 3:
-        return "tutorial makes images; points makes points of a world"
-    return None if shape[0] % 4 == 0 else "tutorial makes multiples of 4: 28, 32, ..."
+        return "tf_dcgan makes images; toy_mlp makes points"
+    return None if shape[0] % 4 == 0 else "tf_dcgan makes multiples of 4: 28, 32, ..."
 
 
 class Generator(nn.Module):
@@ -27,7 +28,7 @@ class Generator(nn.Module):
 
     Attributes:
         size, channels: of the images.
-        width: channels at half the image's size; there are twice and four times as many before.
+        base_channels: channels at half the image's size; there are twice and four times as many before.
         norm: a name of `layers.NORMS`.
         spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
@@ -38,7 +39,7 @@ class Generator(nn.Module):
 
     size: int
     channels: int
-    width: int = 64
+    base_channels: int = 64
     norm: str = "batch"
     spectral_norm: bool = False
     initializer: str = "gaussian"
@@ -54,7 +55,7 @@ class Generator(nn.Module):
         layout = {"batch_last": self.batch_last}
         options = {"use_bias": False, "kernel_init": layers.INITIALIZERS[self.initializer](self.init_stddev), **layout}
 
-        def through(layer: nn.Module, hidden: Array) -> Array:
+        def apply_layer(layer: nn.Module, hidden: Array) -> Array:
             return layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
 
         def activate(hidden: Array) -> Array:
@@ -62,12 +63,12 @@ class Generator(nn.Module):
 
         base = self.size // 4
         hidden = layers.to_layout(latents.astype(self.dtype), self.batch_last)
-        hidden = activate(through(layers.Dense(base * base * 4 * self.width, **options), hidden))
+        hidden = activate(apply_layer(layers.Dense(base * base * 4 * self.base_channels, **options), hidden))
         hidden = layers.to_spatial(hidden, base, self.batch_last)
-        for features, stride in ((2 * self.width, 1), (self.width, 2)):
+        for features, stride in ((2 * self.base_channels, 1), (self.base_channels, 2)):
             layer = layers.ConvTranspose(features, size=5, stride=stride, **options)
-            hidden = activate(through(layer, hidden))
-        images = through(layers.ConvTranspose(self.channels, size=5, **options), hidden)
+            hidden = activate(apply_layer(layer, hidden))
+        images = apply_layer(layers.ConvTranspose(self.channels, size=5, **options), hidden)
         return nn.tanh(layers.to_layout(images, self.batch_last).astype(jnp.float32))
 
 
@@ -75,22 +76,27 @@ class Discriminator(nn.Module):
     """The image halved twice, LeakyReLU and dropout after each halving: the features of the last one.
 
     Attributes:
-        width: channels after the first halving; twice as many after the second.
+        base_channels: channels after the first halving; twice as many after the second.
         dropout: share of the features that are dropped while training.
-        leak: the slope of LeakyReLU for negative numbers.
+        negative_slope: the slope of LeakyReLU for negative numbers.
         the others: as in `Generator`.
     """
 
-    width: int = 64
+    base_channels: int = 64
     norm: str = "none"
     spectral_norm: bool = False
     dropout: float = 0.0
-    leak: float = LEAK
+    negative_slope: float = LEAK
     initializer: str = "gaussian"
     init_stddev: float = 0.02
     axis_name: str | None = None
     batch_last: bool = False
     dtype: DTypeLike = jnp.float32
+
+    @property
+    def positively_homogeneous(self) -> bool:
+        """Whether features are multiplied as an example and all biases are, and depend on their own example alone."""
+        return self.norm == "none" and not (self.spectral_norm or self.dropout)
 
     @nn.compact
     def __call__(self, images: layers.Images, train: bool) -> Float[Array, "batch features"]:
@@ -100,10 +106,21 @@ class Discriminator(nn.Module):
         for stage in range(2):
             norm = self.norm if stage else "none"
             layer = layers.Conv(
-                self.width << stage, 5, padding=PADDING, use_bias=norm == "none", kernel_init=kernel_init, **layout
+                self.base_channels << stage,
+                5,
+                padding=PADDING,
+                use_bias=norm == "none",
+                kernel_init=kernel_init,
+                **layout,
             )
             hidden = layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
-            hidden = nn.leaky_relu(layers.NORMS[norm](hidden, None, train, self.axis_name, **layout), self.leak)
+            hidden = nn.leaky_relu(
+                layers.NORMS[norm](hidden, None, train, self.axis_name, **layout), self.negative_slope
+            )
             if train and self.dropout and not self.is_initializing():
                 hidden = layers.dropout(hidden, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
         return layers.to_layout(layers.to_flat(hidden, self.batch_last), self.batch_last).astype(jnp.float32)
+
+
+SETTINGS: Settings = {"base_channels": layers.width(64, "channels at half the image's size"), **layers.NORM_SETTINGS}
+DISCRIMINATOR_SETTINGS: Settings = SETTINGS | layers.ACTIVATION_SETTINGS | layers.DROPOUT_SETTINGS

@@ -12,14 +12,15 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxgan.core.settings import POSITIVE, Setting, Settings
 from jaxgan.models.ops import layers
 
 Points = Float[Array, "batch dim"]
 
 
-def advice(shape: tuple[int, ...]) -> str | None:
+def check_shape(shape: tuple[int, ...]) -> str | None:
     """What would be right, if examples of that shape cannot be made."""
-    return None if len(shape) == 1 else "points makes points of a world; dcgan and mlp make images"
+    return None if len(shape) == 1 else "toy_mlp makes points; dcgan and mlp make images"
 
 
 class Generator(nn.Module):
@@ -68,7 +69,7 @@ class Discriminator(nn.Module):
         norm: a name of `layers.NORMS`.
         spectral_norm: whether the kernels are divided by their largest singular value.
         minibatch_stddev: size of the groups whose spread the last hidden layer is told; 0 for none.
-        leak: the slope of LeakyReLU for negative numbers.
+        negative_slope: the slope of LeakyReLU for negative numbers.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is spread.
         dtype: of what is multiplied; all else is float32.
@@ -83,11 +84,16 @@ class Discriminator(nn.Module):
     norm: str = "none"
     spectral_norm: bool = False
     minibatch_stddev: int = 0
-    leak: float = 0.2
+    negative_slope: float = 0.2
     initializer: str = "xavier"
     init_stddev: float = 0.02
     axis_name: str | None = None
     dtype: DTypeLike = jnp.float32
+
+    @property
+    def positively_homogeneous(self) -> bool:
+        """Whether features are multiplied as an example and all biases are, and depend on their own example alone."""
+        return self.norm == "none" and not (self.spectral_norm or self.minibatch_stddev)
 
     @nn.compact
     def __call__(self, points: Points, train: bool) -> Float[Array, "batch features"]:
@@ -103,7 +109,7 @@ class Discriminator(nn.Module):
             if self.maxout > 1:
                 hidden = functools.reduce(_larger, jnp.split(hidden, self.maxout, axis=1))
             else:
-                hidden = nn.leaky_relu(hidden, self.leak)
+                hidden = nn.leaky_relu(hidden, self.negative_slope)
         return hidden
 
 
@@ -113,3 +119,16 @@ def _larger(one: Array, other: Array) -> Array:
     That of `jnp.maximum` would share it, in twice the time.
     """
     return jnp.where((one >= other) | jnp.isnan(one), one, other)
+
+
+SETTINGS: Settings = {"width": layers.width(64, "units of a hidden layer"), **layers.NORM_SETTINGS}
+GENERATOR_SETTINGS: Settings = SETTINGS | {"depth": Setting(4, "hidden layers", POSITIVE)}
+DISCRIMINATOR_SETTINGS: Settings = (
+    SETTINGS
+    | {
+        "depth": Setting(3, "hidden layers", POSITIVE),
+        "maxout": Setting(1, "units of which each unit is the largest; 1: LeakyReLU", POSITIVE),
+    }
+    | layers.ACTIVATION_SETTINGS
+    | layers.STDDEV_SETTINGS
+)

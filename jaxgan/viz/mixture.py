@@ -4,6 +4,7 @@ All pictures of a world that one function draws have the same size, limits and p
 them can be animated.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -197,3 +198,15 @@ def _render(figure: "Figure") -> Picture:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def clouds(arrays: Mapping[str, Float[np.ndarray, "n dim"]], title: str) -> Picture:
+    """Several sets of points, each in a colour of its own: their first two coordinates, or one against its index."""
+    figure = _figure(SIDE, SIDE + LEGEND)
+    axes = _axes(figure, left=48, top=HEADER, width=SIDE - 64, height=SIDE - 64)
+    for name, points in arrays.items():
+        across = points[:, 0] if points.shape[1] > 1 else np.arange(len(points))
+        axes.scatter(across, points[:, min(1, points.shape[1] - 1)], s=4, alpha=0.5, linewidths=0, label=name)
+    axes.set_title(title, loc="left", fontsize=11)
+    _legend(figure, axes)
+    return _render(figure)

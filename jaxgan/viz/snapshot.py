@@ -1,116 +1,145 @@
-"""What a run shows of its generator while it trains: a grid of images or, of a toy world, a plot and exact scores."""
+"""What a run shows of its networks while it trains: a picture of a task's outputs and, where they are known, scores."""
 
-import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxgan import sampling
+from jaxgan import inference
 from jaxgan.core import population
-from jaxgan.core.experiment import GAN
-from jaxgan.core.state import TrainState, apply
-from jaxgan.data.gaussian_mixtures import GaussianMixture
-from jaxgan.data.sources import world_of
-from jaxgan.metrics import mixtures
+from jaxgan.core.experiment import Experiment
+from jaxgan.core.state import TrainState
+from jaxgan.data.sources.mixture import mixture_of
+from jaxgan.metrics.exact import mixture_scores
 from jaxgan.viz import grid, mixture
 
-PROBABILITIES = ("minimax", "non_saturating")  # losses of which sigmoid(D) is the probability of being real
-MOST_COLUMNS = 16  # classes that have a column each in a grid
+Picture = UInt8[np.ndarray, "height width 3"]
+MAX_COLUMNS = 16  # classes that have a column each in a grid
 
 
-def draw(exp: GAN, state: TrainState, step: int) -> tuple[UInt8[np.ndarray, "height width 3"], dict[str, float]]:
-    """A picture of what the generator's average makes of the same latents each time, and its scores in a toy world.
+def draw(
+    exp: Experiment,
+    state: TrainState,
+    step: int,
+    task: str = "sample",
+    examples: Mapping[str, np.ndarray] | None = None,
+) -> tuple[Picture, dict[str, float]]:
+    """A picture of what moving averages make of the same inputs each time, and its scores if exact ones are known.
 
     Of a population each member has a row of the grid, or a panel of the plot, and the scores are means with standard
     errors.
+
+    Args:
+        exp, state: the experiment and its state.
+        step: for the title.
+        task: whose outputs are drawn.
+        examples: real ones by field, [n, ...] as they lie in the data set, for a task that needs some.
     """
-    config, world = exp.config, world_of(exp.config.data)
-    states = population.members(exp, state)
-    # A population shares the grid; of a world each member is scored by all of the samples.
-    count = config.sample_grid if world or len(states) == 1 else max(config.sample_grid // len(states), 1)
-    labels = sampling.mixed_labels(exp, count)
-    pairs = zip(states, population.seeds(config), strict=True)
-    drawn = [sampling.draw(exp, own.ema["generator"], seed, count, labels) for own, seed in pairs]
-    if world:
-        return plot(exp, states[0], world, np.stack(drawn), step), scores(world, np.stack(drawn))
-    columns = count if len(states) > 1 else None
-    if labels is not None and sampling.choices(exp) <= min(MOST_COLUMNS, count) and len(states) == 1:
-        columns = sampling.choices(exp)
-    return grid.image_grid(np.concatenate(drawn), columns), {}
+    config, known = exp.config, mixture_of(exp.config.data)
+    states, needs = population.members(exp, state), exp.algorithm.tasks[task].needs
+    # A population shares the grid; of a mixture each member is scored by all of the samples.
+    count = config.sample_grid if known or len(states) == 1 else max(config.sample_grid // len(states), 1)
+    given = {name: examples[name][:count] for name in needs}
+    count = min([count, *map(len, given.values())])
+    labels = inference.mixed_labels(exp, count)
+    drawn = []
+    for own, seed in zip(states, population.seeds(config), strict=True):
+        inputs = inference.seed_inputs(seed, count, labels, **as_inputs(exp, given))
+        drawn.append(inference.run_task(exp, task, inference.variables_of(own), inputs))
+    kinds = exp.algorithm.tasks[task].outputs(exp)
+    (kind,) = set(kinds.values())
+    picture = VIEWS[kind](exp, states, given, drawn, step)
+    if known and task == "sample":
+        (name,) = kinds
+        return picture, mixture_scores(known, np.stack([own[name] for own in drawn]))
+    return picture, {}
 
 
-def score_names(exp: GAN) -> list[str]:
+def as_inputs(exp: Experiment, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Fields as tasks take them: pixels in [-1, 1], and cropped to the size of the networks."""
+    found = {}
+    for field in exp.fields:
+        if field.name in given:
+            array = np.asarray(given[field.name])
+            if field.kind == "pixels":
+                array = array.astype(np.float32) / 127.5 - 1
+                top, left = ((have - want) // 2 for have, want in zip(array.shape[1:3], field.shape[:2], strict=True))
+                array = array[:, top : top + field.shape[0], left : left + field.shape[1]]
+            found[field.name] = array
+    return found
+
+
+def score_names(exp: Experiment) -> list[str]:
     """The names of the scores that `draw` returns."""
-    world = world_of(exp.config.data)
-    return [*scores(world, np.zeros((exp.config.population, 2, world.dim), np.float32))] if world else []
+    known = mixture_of(exp.config.data)
+    if not known or "sample" not in exp.algorithm.tasks:
+        return []
+    return [*mixture_scores(known, np.zeros((exp.config.population, 2, known.dim), np.float32))]
 
 
-def of_examples(exp: GAN, examples: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
-    """A picture of real examples."""
-    world = world_of(exp.config.data)
-    if not world:
-        return grid.image_grid(examples)
-    return (
-        mixture.scatter(world, examples, "real") if world.dim == 2 else mixture.densities(world, examples, None, "real")
+def of_examples(exp: Experiment, examples: Mapping[str, np.ndarray]) -> Picture:
+    """A picture of real examples, by field."""
+    known = mixture_of(exp.config.data)
+    arrays = {field.name: examples[field.name] for field in exp.fields if field.kind in VIEWS}
+    kinds = {field.kind for field in exp.fields if field.kind in VIEWS}
+    if kinds == {"points"}:
+        if not known:
+            return mixture.clouds(arrays, "real")
+        (points,) = arrays.values()
+        return (
+            mixture.scatter(known, points, "real") if known.dim == 2 else mixture.densities(known, points, None, "real")
+        )
+    return grid.image_grid(
+        np.concatenate([*arrays.values()]), None if len(arrays) == 1 else len(next(iter(arrays.values())))
     )
 
 
-def plot(
-    exp: GAN, state: TrainState, world: GaussianMixture, samples: np.ndarray, step: int
-) -> UInt8[np.ndarray, "height width 3"]:
-    """The samples [members, n, dim] of a world after some step."""
-    title = f"{exp.config.data.source.partition(':')[2]}, step {step:,}"
-    if len(samples) > 1:
-        return mixture.population(world, samples, title)
-    if world.dim == 2:
-        return mixture.scatter(world, samples[0], title)
-    return mixture.densities(world, samples[0], discriminator_outputs(exp, state, world), title)
+def draw_images(exp: Experiment, states: list, given: Mapping, drawn: list[dict], step: int) -> Picture:
+    """A grid; where inputs are given, each with its outputs in a column."""
+    del step
+    if given:
+        rows = [np.asarray(array) for array in given.values() if array.ndim == 4]
+        rows += [array for own in drawn for array in own.values()]
+        return grid.image_grid(np.concatenate(rows), len(rows[0]))
+    (name,) = drawn[0]
+    count, columns = len(drawn[0][name]), None
+    choices = exp.algorithm.choices(exp)
+    if len(states) > 1:
+        columns = count
+    elif choices and choices <= min(MAX_COLUMNS, count):
+        columns = choices
+    return grid.image_grid(np.concatenate([own[name] for own in drawn]), columns)
 
 
-def discriminator_outputs(exp: GAN, state: TrainState, world: GaussianMixture) -> np.ndarray | None:
-    """sigmoid(D(x)) along a line, None where that is no probability of single points."""
-    together = exp.config.packing > 1 or exp.config.model.discriminator.minibatch_stddev
-    if exp.config.loss not in PROBABILITIES or together or exp.condition_size:
-        return None
-    variables = state.networks["discriminator"].variables
-    judgement, _ = apply(exp.networks["discriminator"], variables, jnp.asarray(mixture.grid(world)), None, train=False)
-    return np.asarray(jax.nn.sigmoid(judgement.logits))
-
-
-def scores(world: GaussianMixture, samples: np.ndarray) -> dict[str, float]:
-    """The exact scores of samples [members, n, dim], each beside that of a perfect sampler: NAME and NAME_perfect.
-
-    Of several members they are means, with their standard errors as NAME_se.
-    """
-    count = samples.shape[1]
-    if world.dim == 1:
-        quantiles = world.quantiles(count)
-        values = {"wasserstein": np.float32([mixtures.wasserstein(own[:, 0], quantiles) for own in samples])}
-        perfect = {"wasserstein": mixtures.perfect_wasserstein(quantiles)}
-    else:
-        values, perfect = {}, {}
-    if world.modes > 1:
-        found = [mixtures.mode_scores(own, world.means, world.stddev) for own in samples]
-        values |= {name: np.float32([own[name] for own in found]) for name in found[0]}
-        perfect |= mixtures.perfect_scores(world.modes, world.dim, count)
-    if len(samples) > 1:
-        means = {
-            name: float(value) for name, value in population.mean_stderr(jax.tree.map(jnp.asarray, values)).items()
+def draw_points(exp: Experiment, states: list, given: Mapping, drawn: list[dict], step: int) -> Picture:
+    """A plot of points, beside the mixture that they come from if there is one."""
+    known, title = mixture_of(exp.config.data), f"{exp.config.data.source.partition(':')[2]}, step {step:,}"
+    if not known or given:
+        outputs = {
+            f"{name} {index}" if index else name: a for index, own in enumerate(drawn) for name, a in own.items()
         }
-    else:
-        means = {name: float(value[0]) for name, value in values.items()}
-    if not all(map(math.isfinite, means.values())):  # a sample is not finite: there is nothing to tell of it
-        return {}
-    return means | {f"{name}_perfect": float(value) for name, value in perfect.items()}
+        return mixture.clouds({**given, **outputs}, title)
+    samples = np.stack([next(iter(own.values())) for own in drawn])
+    if len(samples) > 1:
+        return mixture.population(known, samples, title)
+    if known.dim == 2:
+        return mixture.scatter(known, samples[0], title)
+    return mixture.densities(known, samples[0], probability_curve(exp, states[0]), title)
 
 
-def format_scores(values: dict[str, float]) -> str:
-    """Scores as a line of text: each with its standard error, if it has one, and what a perfect sampler has."""
-    names = [name.removesuffix("_perfect") for name in values if name.endswith("_perfect")]
-    parts = []
-    for name in names:
-        error = f" ± {values[f'{name}_se']:.2g}" if f"{name}_se" in values else ""
-        parts.append(f"{name} {values[name]:.4g}{error} (perfect {values[f'{name}_perfect']:.4g})")
-    return ", ".join(parts)
+def probability_curve(exp: Experiment, state: TrainState) -> np.ndarray | None:
+    """The probability of being real along a line; None where the algorithm knows none."""
+    task = exp.algorithm.tasks.get("probability_real")
+    if task is None or task.unavailable(exp) is not None:
+        return None
+    points = mixture.grid(mixture_of(exp.config.data))
+    inputs = inference.seed_inputs(0, len(points), points=points)
+    return inference.run_task(exp, "probability_real", inference.variables_of(state), inputs)["probability"]
+
+
+# How arrays of each kind are shown: (experiment, members' states, inputs, outputs of each member, step) -> picture.
+VIEWS: dict[str, Callable[[Experiment, Any, Mapping, Any, int], Picture]] = {
+    "pixels": draw_images,
+    "points": draw_points,
+}

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key, UInt32
 
 from jaxgan.core import rng
+from jaxgan.core.settings import BELOW_ONE, NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings, names_of
 from jaxgan.models.ops import convolutions
 from jaxgan.models.ops.convolutions import Features
 
@@ -237,6 +238,7 @@ def _scrambled(bits: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
 
 
 NORMS = {"batch": batch_norm, "none": no_norm}
+ACTIVATIONS = {"tanh": nn.tanh, "linear": lambda features: features}  # of what a generator or a decoder gives
 
 
 def maybe_spectral_norm(layer: nn.Module, inputs: Array, spectral_norm: bool, train: bool) -> Array:
@@ -291,3 +293,22 @@ DOWNSAMPLINGS = {  # (features, options of `Conv`) -> a layer, and what follows 
     "average_pool": pooled_conv(nn.avg_pool),
     "max_pool": pooled_conv(nn.max_pool),
 }
+
+# Settings that several families have.
+NORM_SETTINGS: Settings = {
+    "norm": Choice("batch", "normalisation of the hidden layers", names_of(NORMS)),
+    "spectral_norm": Setting(False, "divide kernels by an estimate of their largest singular value"),
+}
+ACTIVATION_SETTINGS: Settings = {"negative_slope": Setting(0.2, "of LeakyReLU", NOT_NEGATIVE)}
+STDDEV_SETTINGS: Settings = {
+    "minibatch_stddev": Setting(
+        0, "examples in a group whose standard deviation is one more feature; 0: none", NOT_NEGATIVE
+    )
+}
+DROPOUT_SETTINGS: Settings = {"dropout": Setting(0.0, "share of the features that is dropped in each stage", BELOW_ONE)}
+DOWNSAMPLING_SETTINGS: Settings = {"downsampling": Choice("stride", "strides or pooling", names_of(DOWNSAMPLINGS))}
+
+
+def width(default: int, text: str) -> Setting:
+    """The setting of a network's width."""
+    return Setting(default, text, POSITIVE)

@@ -1,0 +1,317 @@
+"""Draws from a trained run: samples, reconstructions, whatever its algorithm can do.
+
+    python sample.py --workdir=runs/digits --out=digits.png --num=64 --seed=0
+
+The output is one grid (FILE.png), an array by name, such as `images` uint8 [N, H, W, C], with its `labels` if there are
+any (FILE.npz), or a folder of single pictures (FOLDER/), with a folder for each label if labels are asked for. Image i
+depends on the seed, on its label and on i alone. With --interpolate=OTHER_SEED row i instead walks from image i of
+--seed to image i of OTHER_SEED, which have the same label. With several --labels there is a row for each.
+
+--task asks for something else than the algorithm's first task. A task that needs examples takes them from --input, an
+.npz file with arrays by field or a folder of images, or from the run's own data. Points are drawn as a plot, or written
+as an array `points` float32 [N, D].
+"""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jaxgan import inference
+from jaxgan.core import devices
+from jaxgan.core.experiment import Experiment
+from jaxgan.core.settings import MAX_SEED
+from jaxgan.core.types import Task
+from jaxgan.data import cache, sources
+from jaxgan.data.cache import LazyDataset
+from jaxgan.data.sources.mixture import mixture_of
+from jaxgan.errors import Parser, UserError, choose, exit_code
+from jaxgan.io import run_folder
+from jaxgan.io.files import atomic_write
+from jaxgan.viz import grid, mixture, snapshot
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The options, checked."""
+    parser = Parser("sample.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workdir", type=Path, required=True, help="the run folder that train.py made")
+    parser.add_argument("--out", required=True, help="FILE.png, FILE.npz or FOLDER/")
+    parser.add_argument("--task", help="what to do, out of what the algorithm can (its first task)")
+    parser.add_argument(
+        "--input", help="FILE.npz or a folder of images, for a task that needs examples (the run's data)"
+    )
+    parser.add_argument("--num", type=int, help="how many (64; 8 for each of several labels)")
+    parser.add_argument("--labels", help="what to draw: a class or several (3, rose, 0,1,2), by number or name, or all")
+    parser.add_argument("--member", type=int, default=0, help="which one of a population draws")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--truncation", type=float, help="latents only from within +-this; smaller is more typical")
+    parser.add_argument("--interpolate", type=int, metavar="SEED", help="walk to this seed's images")
+    parser.add_argument("--columns", type=int, help="images in a row of the grid (8 with --interpolate)")
+    parser.add_argument("--step", type=int, help="an older checkpoint than the newest")
+    parser.add_argument("--raw", action="store_true", help="the networks themselves, not their moving averages")
+    options = parser.parse_args(argv)
+    if any(isinstance(value, list) for value in vars(options).values()):  # as Python's parser reads --num=--
+        raise UserError("-- is no value of an option (see sample.py --help)")
+    for name in ("num", "columns"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name}={value} must be at least 1")
+    for name in ("seed", "interpolate"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= MAX_SEED:
+            raise UserError(f"--{name}={value} must be from 0 to {MAX_SEED}")
+    if options.truncation is not None and not 1e-6 <= options.truncation <= 1e6:  # beyond, float32 knows no better
+        raise UserError(f"--truncation={options.truncation} must be above 0, 1 say")
+    if not options.out.endswith((".png", ".npz", "/", os.sep)):
+        raise UserError(f"--out={options.out} must end in .png, in .npz, or in / for a folder of pictures")
+    return options
+
+
+def check_options(options: argparse.Namespace, name: str, task: Task) -> None:
+    """Raises a `UserError` for an option that the task does not have."""
+    needed = {"labels": "labels", "truncation": "truncation", "interpolate": "end_seed"}
+    for option, own in needed.items():
+        if getattr(options, option) is not None and own not in task.options:
+            raise UserError(f"--{option} has no effect with --task={name}: leave it out")
+    if options.input is not None and not task.needs:
+        raise UserError(f"--input has no effect with --task={name}, which needs no examples: leave it out")
+
+
+def asked_labels(text: str, exp: Experiment, names: list[str]) -> list[int]:
+    """The labels that --labels asks for, by number or name.
+
+    Raises:
+        UserError: the generator cannot be asked, or there is no such label.
+    """
+    count = exp.algorithm.choices(exp)
+    if not count:
+        raise UserError(
+            f"--labels={text}: this run is unconditional, so it draws no labels on request: leave --labels out"
+        )
+    if text == "all":
+        return list(range(count))
+    labels = []
+    for part in [text] if text in names else map(str.strip, text.split(",")):
+        if part in names or not re.fullmatch("-?[0-9]{1,18}", part):
+            labels.append(names.index(choose("class", part, names)))
+        elif 0 <= int(part) < count:
+            labels.append(int(part))
+        else:
+            raise UserError(f"--labels={text}: {part} must be from 0 to {count - 1}")
+    return labels
+
+
+def task_inputs(
+    options: argparse.Namespace, exp: Experiment, asked: list[int]
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """The inputs of all images, in the order of the grid, and their labels; each walk has one label.
+
+    Args:
+        options: of the command.
+        exp: the experiment.
+        asked: the labels that were asked for; they are mixed if there are none.
+    """
+    columns = 1 if options.interpolate is None else options.columns
+    count = options.num // columns  # of images, or of walks between two
+    labels = np.repeat(np.int32(asked), count // len(asked)) if asked else inference.mixed_labels(exp, count)
+    inputs = inference.seed_inputs(options.seed, count, labels)
+    if options.truncation is not None:
+        inputs["truncation"] = np.full(count, options.truncation, np.float32)
+    if options.interpolate is None:
+        return inputs, labels
+    inputs = {name: np.repeat(array, columns) for name, array in inputs.items()}
+    inputs["end_seed"] = np.full(count * columns, options.interpolate, np.uint32)
+    inputs["fraction"] = np.tile(np.linspace(0, 1, columns, dtype=np.float32), count)
+    return inputs, None if labels is None else np.repeat(labels, columns)
+
+
+def given_examples(options: argparse.Namespace, exp: Experiment, task: Task) -> dict[str, np.ndarray]:
+    """The examples that a task needs, by field, as they lie in a data set.
+
+    Raises:
+        UserError: there are none, or they do not fit the networks.
+    """
+    fields = {field.name: field for field in exp.fields if field.name in task.needs}
+    path = Path(options.input) if options.input else None
+    if path is not None and path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                found = {name: arrays[name] for name in fields}
+        # Of a damaged file NumPy and the modules under it raise whatever they stumble over.
+        except Exception as error:
+            raise UserError(f"--input={path} must hold the arrays {', '.join(fields)} ({error})") from error
+    else:
+        config = exp.config.copy_and_resolve_references()
+        if path is not None:
+            if "size" not in config.data or not path.is_dir():
+                raise UserError(f"--input={path} must be an .npz file with {', '.join(fields)}, or a folder of images")
+            config.data.update(source=f"folder:{path}", split="train", classes=())
+        dataset = sources.open_dataset(config)
+        if isinstance(dataset, LazyDataset):
+            dataset = cache.in_memory(dataset, config.data.on_bad_image == "skip")
+        count = min(options.num or 64, min(dataset.groups.values()))
+        found = {name: array for name, array in dataset.take(np.arange(count)).items() if name in fields}
+    for name, field in fields.items():
+        kind = np.uint8 if field.kind == "pixels" else np.floating
+        wrong = found[name].ndim != 1 + len(field.shape) or not np.issubdtype(found[name].dtype, kind)
+        small = any(have < want for have, want in zip(found[name].shape[1:], field.shape, strict=False))
+        if wrong or small or found[name].shape[-1:] != field.shape[-1:]:
+            raise UserError(
+                f"--input: {name} of type {found[name].dtype} and shape {found[name].shape} must be "
+                f"{np.dtype(kind) if kind is np.uint8 else 'float'}, [N, {', '.join(map(str, field.shape))}]"
+            )
+    count = min(options.num or 64, *map(len, found.values()))
+    return {name: array[:count] for name, array in found.items()}
+
+
+def arrange(options: argparse.Namespace, labels: list[int]) -> None:
+    """Settles how many images there are and how many in a row.
+
+    Raises:
+        UserError: they make no whole rows where whole rows are asked for.
+    """
+    several = len(labels) > 1
+    if options.interpolate is not None:
+        options.num, options.columns = options.num or 64, options.columns or 8
+        if options.columns < 2 or options.num % options.columns:
+            raise UserError(
+                f"--interpolate makes whole rows: --num={options.num} must be a multiple of "
+                f"--columns={options.columns}, and that at least 2"
+            )
+        if several and options.num // options.columns % len(labels):
+            raise UserError(
+                f"--labels has {len(labels)} labels and --num={options.num} with --columns={options.columns} makes "
+                f"{options.num // options.columns} rows: there must be as many for each label"
+            )
+        return
+    options.num = options.num or (8 * len(labels) if several else 64)
+    if several:
+        if options.num % len(labels):
+            raise UserError(f"--num={options.num} must be a multiple of the {len(labels)} labels")
+        if options.columns not in (None, options.num // len(labels)):
+            raise UserError(
+                f"--columns={options.columns} must be {options.num // len(labels)}, the images of a label, or absent"
+            )
+        options.columns = options.num // len(labels)
+
+
+def write(out: str, pictures: np.ndarray, columns: int | None, labels: np.ndarray | None, names: list[str]) -> None:
+    """Writes the images in the form that the name asks for.
+
+    Args:
+        out: FILE.png, FILE.npz or FOLDER/.
+        pictures: uint8 [N, H, W, C].
+        columns: images in a row of the grid; those of a row have one label, if several labels were asked for.
+        labels: of the images, if they have any.
+        names: of all labels; empty if none were asked for.
+    """
+    path = Path(out)
+    if out.endswith(".png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        several = names and len(set(labels)) > 1
+        grid.save_png(
+            path, grid.image_grid(pictures, columns, [names[x] for x in labels[::columns]] if several else ())
+        )
+    elif out.endswith(".npz"):
+        save_arrays(path, {"images": pictures} if labels is None else {"images": pictures, "labels": labels})
+    else:
+        for index, picture in enumerate(pictures):
+            folder = path / folder_name(names[labels[index]]) if names else path
+            folder.mkdir(parents=True, exist_ok=True)
+            grid.save_png(folder / f"{index:06d}.png", grid.as_rgb(picture))
+
+
+def folder_name(name: str) -> str:
+    """A class's name as a folder's that lies within another one, whatever stands in data.json."""
+    name = re.sub(f"[{os.sep}\0]", "_", name)
+    return name if name.strip(".") else f"_{name}"
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes an .npz file, all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def write_points(out: str, exp: Experiment, drawn: np.ndarray, title: str) -> None:
+    """Writes points as a plot or an array."""
+    path, known = Path(out), mixture_of(exp.config.data)
+    if out.endswith(".npz"):
+        save_arrays(path, {"points": drawn})
+    elif out.endswith(".png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plot = mixture.scatter(known, drawn, title) if known.dim == 2 else mixture.densities(known, drawn, None, title)
+        grid.save_png(path, plot)
+    else:
+        raise UserError(f"--out={out} must end in .png or .npz, since {exp.config.data.source} has no images")
+
+
+def write_outputs(
+    out: str, exp: Experiment, kinds: Mapping[str, str], given: Mapping[str, np.ndarray], drawn: dict[str, np.ndarray]
+) -> None:
+    """Writes what a task made of given examples: a picture of both, arrays, or single pictures."""
+    path = Path(out)
+    if out.endswith(".npz"):
+        save_arrays(path, drawn)
+    elif out.endswith(".png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (kind,) = set(kinds.values())
+        grid.save_png(path, snapshot.VIEWS[kind](exp, [None], given, [drawn], 0))
+    else:
+        for name, array in drawn.items():
+            if kinds[name] != "pixels":
+                raise UserError(f"--out={out} must end in .png or .npz, since {name} are no images")
+            folder = path / name if len(drawn) > 1 else path
+            folder.mkdir(parents=True, exist_ok=True)
+            for index, picture in enumerate(array):
+                grid.save_png(folder / f"{index:06d}.png", grid.as_rgb(picture))
+
+
+def run(argv: list[str]) -> int:
+    """Parses, restores, runs the task and writes."""
+    options = parse(argv)
+    place = options.out.encode(errors="backslashreplace").decode()  # a file's name need not be text
+    devices.enable_compilation_cache()
+    exp, variables, classes, _ = run_folder.restore(options.workdir, options.step, options.raw, options.member)
+    name = options.task or next(iter(exp.algorithm.tasks))
+    task = inference.task_of(exp, name)
+    kinds = task.outputs(exp)
+    if task.needs:
+        check_options(options, name, task)
+        given = given_examples(options, exp, task)
+        count = min(map(len, given.values()))
+        inputs = inference.seed_inputs(options.seed, count, **snapshot.as_inputs(exp, given))
+        drawn = inference.run_task(exp, name, variables, inputs)
+        write_outputs(options.out, exp, kinds, given, drawn)
+        print(f"{count} {' and '.join(drawn)}: {place}")
+        return 0
+    names = classes if exp.algorithm.draws_classes(exp) else [str(i) for i in range(exp.algorithm.choices(exp))]
+    asked = asked_labels(options.labels, exp, names) if options.labels is not None else []
+    check_options(options, name, task)
+    arrange(options, asked)
+    inference.check_count(exp, options.num)
+    if options.columns is not None and options.columns > options.num:
+        raise UserError(f"--columns={options.columns} must be at most --num={options.num}")
+    inputs, labels = task_inputs(options, exp, asked)
+    ((made, drawn),) = inference.run_task(exp, name, variables, inputs).items()
+    if kinds[made] == "points":
+        write_points(options.out, exp, drawn, f"{exp.config.data.source}, {options.num} samples")
+        print(f"{len(drawn)} points: {place}")
+        return 0
+    write(options.out, drawn, options.columns, labels, names if asked else [])
+    print(f"{len(drawn)} images: {place}")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The program; returns its exit code."""
+    return exit_code(lambda: run(sys.argv[1:] if argv is None else argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""Latent vectors: drawn, truncated, interpolated."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from jaxgan.core.rng import example_keys
+
+Latents = Float[Array, "batch latent"]
+
+
+def sample_latents(
+    key: Key[Array, ""],
+    indices: Int[Array, " batch"],
+    latent_dim: int,
+    truncation: float | Float[Array, ""] | None = None,
+) -> Latents:
+    """Standard normal latents, one row per example; with a truncation, from the part of the normal within +-truncation.
+
+    References:
+        Brock et al., Large Scale GAN Training, 2019, section 3.1 (the truncation trick). https://arxiv.org/abs/1809.11096
+    """
+
+    def draw(example_key: Key[Array, ""]) -> Float[Array, " latent"]:
+        if truncation is None:
+            return jax.random.normal(example_key, (latent_dim,))
+        return jax.random.truncated_normal(example_key, -truncation, truncation, (latent_dim,))
+
+    return jax.vmap(draw)(example_keys(key, indices))
+
+
+def slerp(start: Latents, end: Latents, fraction: Float[Array, " batch"] | float) -> Latents:
+    """Points on the great circles from the rows of `start` to those of `end`, at a fraction of the way.
+
+    Between normal latents a straight line passes through points that are too near to the origin.
+
+    References:
+        White, Sampling Generative Networks, 2016, section 2.1. https://arxiv.org/abs/1609.04468
+    """
+    fraction = jnp.broadcast_to(fraction, start.shape[:1])[:, None]
+    norms = jnp.linalg.norm(start, axis=1) * jnp.linalg.norm(end, axis=1)
+    cosine = jnp.clip((start * end).sum(1) / jnp.maximum(norms, 1e-12), -1, 1)
+    angle = jnp.arccos(cosine)[:, None]
+    degenerate = jnp.sin(angle) < 1e-3  # float32 knows no better; no circle is defined there, and a straight line does
+    sine = jnp.where(degenerate, 1, jnp.sin(angle))
+    first = jnp.where(degenerate, 1 - fraction, jnp.sin((1 - fraction) * angle) / sine)
+    second = jnp.where(degenerate, fraction, jnp.sin(fraction * angle) / sine)
+    return first * start + second * end

@@ -1,0 +1,133 @@
+"""What an algorithm consists of, as plain tuples of data and functions."""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import flax.linen as nn
+from jaxtyping import Array, Float, PyTree
+from ml_collections import ConfigDict
+
+from jaxgan.core.settings import Settings
+from jaxgan.core.state import TrainState
+
+if TYPE_CHECKING:
+    from jaxgan.core.experiment import Experiment
+
+Batch = Mapping[str, Array]
+Metrics = dict[str, Float[Array, ""]]
+Arrays = Mapping[str, Any]  # arrays by name, each with a leading dimension of examples
+
+
+class Field(NamedTuple):
+    """One array of a batch, [batches, batch, *shape] where the data arrive and [batch, *shape] in an update.
+
+    Attributes:
+        name: "images", "labels", "source", ...
+        shape: of one example.
+        kind: "pixels" (uint8 outside, float32 in [-1, 1] inside), "floats", "points" (floats that are coordinates) or
+            "labels" (int32).
+        group: the fields of a group share the order of their examples, crops and flips; groups are independent.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    group: str = ""
+
+
+class Player(NamedTuple):
+    """Networks that one objective updates together.
+
+    Attributes:
+        networks: their names; gradients are clipped by their common norm.
+        averaged: those of which an exponential moving average is kept.
+    """
+
+    networks: tuple[str, ...]
+    averaged: tuple[str, ...] = ()
+
+
+class Task(NamedTuple):
+    """What trained networks can be asked for.
+
+    Attributes:
+        networks: that are restored for it, moving averages first.
+        run: (experiment, variables by network, inputs) -> arrays. Inputs and outputs have a leading dimension of
+            examples; output i depends on input i alone. The inputs hold `seed` uint32 [n] and `index` int32 [n], which
+            give all randomness, the fields that the task needs, and of the options those that are given.
+        outputs: experiment -> {name of an output: its kind}.
+        needs: fields that a user has to give; none means seeds and labels alone.
+        options: names of inputs that a user may give: "labels", "truncation", "fraction" and "end_seed".
+        unavailable: experiment -> why its networks cannot do this, or None if they can.
+    """
+
+    networks: tuple[str, ...]
+    run: Callable[["Experiment", Mapping[str, Any], Arrays], Arrays]
+    outputs: Callable[["Experiment"], Mapping[str, str]]
+    needs: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    unavailable: Callable[["Experiment"], str | None] = lambda exp: None
+
+
+class Monitor(NamedTuple):
+    """A metric that tells of failing training while all numbers are finite; each onset is reported once.
+
+    Attributes:
+        metric: its name.
+        bad: a value of the metric -> whether it is a bad sign.
+        patience: steps. With `always` the sign must hold in each of so many steps; otherwise the mean over at least so
+            many steps is judged, and not before a new run's first log step.
+        message: what is printed, with {value} and {steps}.
+        always: as above.
+    """
+
+    metric: str
+    bad: Callable[[Any], Any]
+    patience: int
+    message: str
+    always: bool = False
+
+
+class Algorithm(NamedTuple):
+    """A way of learning: one file in `algorithms/`, one entry of `ALGORITHMS`.
+
+    Attributes:
+        settings: that a configuration has with this algorithm.
+        players: configuration -> players by name; each has its settings in `config.optimizer`.
+        networks: (configuration, fields, classes, axis_name) -> networks by name.
+        inputs: experiment -> an example of each network's arguments but `train`, with a batch dimension.
+        step: (experiment, state, batch) -> (state, metrics): pure, and mapped over the experiment's axis.
+        tasks: by name; the first is what sample.py does unless asked for another.
+        smallest: settings of the smallest experiment, {dotted name: value}, for the tests of its contracts.
+        batches_per_step: configuration -> batches of examples in a training step.
+        examples_together: configuration -> examples that have to be on one device, in groups of so many.
+        check: (configuration, fields) -> reasons why settings do not go together.
+        extra: experiment -> arrays carried from step to step.
+        constants: experiment -> arrays that are neither trained nor saved, such as pretrained weights.
+        choices: experiment -> how many labels a user can ask for, 0 for none.
+        draws_classes: experiment -> whether what a user can ask for are the labels of the data set.
+        drawn: tasks whose outputs are drawn while training; what they need are training examples.
+        headlines: metrics that the terminal shows.
+        curves: groups of metrics (what stands before the slash) that have a panel each in `curves.png`.
+        monitors: signs of failing training.
+    """
+
+    settings: Settings
+    players: Callable[[ConfigDict], Mapping[str, Player]]
+    networks: Callable[[ConfigDict, tuple[Field, ...], int, str | None], Mapping[str, nn.Module]]
+    inputs: Callable[["Experiment"], Mapping[str, tuple]]
+    step: Callable[["Experiment", TrainState, Batch], tuple[TrainState, Metrics]]
+    tasks: Mapping[str, Task]
+    smallest: Mapping[str, Any]
+    batches_per_step: Callable[[ConfigDict], int] = lambda config: 1
+    examples_together: Callable[[ConfigDict], int] = lambda config: 1
+    check: Callable[[ConfigDict, tuple[Field, ...]], Iterable[str]] = lambda config, fields: ()
+    extra: Callable[["Experiment"], Mapping[str, PyTree]] = lambda exp: MappingProxyType({})
+    constants: Callable[["Experiment"], PyTree] = lambda exp: ()
+    choices: Callable[["Experiment"], int] = lambda exp: 0
+    draws_classes: Callable[["Experiment"], bool] = lambda exp: False
+    drawn: tuple[str, ...] = ("sample",)
+    headlines: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ("loss", "learning_rate")
+    monitors: tuple[Monitor, ...] = ()

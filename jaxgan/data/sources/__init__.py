@@ -1,0 +1,86 @@
+"""Kinds of data: what an experiment's examples are, and where they lie."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxgan.core.settings import Choice, Setting, Settings
+from jaxgan.core.types import Field
+from jaxgan.data.sources import array, digits, folder, images, mixture, stacked, tfds
+from jaxgan.data.sources.images import Reader
+from jaxgan.errors import choose
+
+
+class Source(NamedTuple):
+    """A kind of data, named by what stands before the colon of `config.data.source`.
+
+    Attributes:
+        settings: of its own in `config.data`.
+        fields: `config.data` -> the fields of a batch.
+        open: the configuration -> its data set.
+        smallest: settings of the smallest experiment, for the tests of its contracts; None where it needs files.
+        read: what follows the colon -> stored images, for sources that are made of such.
+    """
+
+    settings: Settings
+    fields: Callable[[ConfigDict], tuple[Field, ...]]
+    open: Callable[[ConfigDict], Any]
+    smallest: Mapping[str, Any] | None = None
+    read: Reader | None = None
+
+
+def of_images(read: Reader, smallest: Mapping[str, Any] | None = None) -> Source:
+    """A source of stored images."""
+    return Source(images.SETTINGS, images.fields, functools.partial(images.open_images, read=read), smallest, read)
+
+
+STORED = {"digits": digits.read, "tfds": tfds.read, "folder": folder.read, "array": array.read}
+SOURCES: dict[str, Source] = {
+    "digits": of_images(digits.read, {"data.source": "digits", "data.size": 8}),
+    **{name: of_images(read) for name, read in STORED.items() if name != "digits"},
+    "stacked": of_images(
+        functools.partial(stacked.read, readers=STORED),
+        {"data.source": "stacked:digits", "data.size": 8, "data.channels": 3, "data.split": "train[:100]"},
+    ),
+    "world": Source({}, mixture.fields, mixture.open_points, {"data.source": "world:ring"}, mixture.read),
+}
+
+SETTINGS: Settings = {
+    "data": {
+        "source": Choice(
+            "digits",
+            "what to train on: digits, tfds:NAME, folder:PATH, array:PATH, stacked:SOURCE, world:NAME",
+            lambda: {name: source.settings for name, source in SOURCES.items()},
+            key=lambda value: value.partition(":")[0],
+        ),
+        "split": Setting("train", "which part: test, train+test, train[:10%], ..."),
+        "classes": Setting((), "names of the only classes to keep; all of them if empty"),
+    }
+}
+
+
+def source_of(data: ConfigDict) -> Source:
+    """The entry that `config.data.source` names."""
+    return SOURCES[choose("config.data.source", data.source.partition(":")[0], SOURCES)]
+
+
+def fields_of(data: ConfigDict) -> tuple[Field, ...]:
+    """The fields of a batch of `config.data`."""
+    return source_of(data).fields(data)
+
+
+def example_shape(data: ConfigDict) -> tuple[int, ...]:
+    """The shape of the only field that is no label."""
+    (shape,) = (field.shape for field in fields_of(data) if field.kind != "labels")
+    return shape
+
+
+def open_dataset(config: ConfigDict) -> Any:
+    """The data set of an experiment.
+
+    Raises:
+        UserError: there is no such data set, or something is wrong with it.
+    """
+    return source_of(config.data).open(config)

@@ -1,0 +1,94 @@
+"""Images in a folder, with a sub-folder for each class or split if there are any."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from jaxgan.data.stored import Files, StoredImages, fingerprint, place_of
+from jaxgan.errors import UserError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SPLIT_FOLDERS = ("train", "test", "val", "validation")
+
+
+def read(place: str) -> StoredImages:
+    """Images in a folder, or in one sub-folder per class; either of it once for each split, in folders of their names.
+
+    The examples of a split come in the order of a hash of their names, so that train[:10%] holds every class. Their
+    label is -1, unknown, in a split without sub-folders beside one with them.
+    """
+    root = place_of(f"folder:{place}", place).absolute()
+    if not (place and root.is_dir()):
+        raise UserError(f"config.data.source=folder:{place}: there is no such folder")
+    files, folders = _scan(root)
+    tops = [path for path in folders if _within(path, "")]
+    bases = {"train": ""}
+    if tops and all(name.lower() in SPLIT_FOLDERS for name in tops):
+        bases = {name.lower(): name + os.sep for name in tops}
+        for path in files:
+            if _within(path, ""):
+                raise _stray(root, path)
+    found = {split: _by_class(root, base, files, folders) for split, base in bases.items()}
+    classes = tuple(sorted({name for by_class in found.values() for name in by_class} - {""}))
+    parts = {}
+    for split, by_class in found.items():
+        labels = {name: classes.index(name) if name else -bool(classes) for name in by_class}
+        pairs = [(path, labels[name]) for name, paths in by_class.items() for path in paths]
+        pairs.sort(key=lambda pair: hashlib.blake2b(os.fsencode(pair[0])).digest())
+        paths = [os.path.join(root, path) for path, _ in pairs]
+        parts[split] = Files(paths, np.int32([label for _, label in pairs]))
+    return StoredImages(parts, classes, fingerprint(root, files))
+
+
+def _scan(root: Path) -> tuple[list[str], list[str]]:
+    """All images below a folder and all folders, but for hidden ones, by their paths from there."""
+    files, folders, left = [], [], [("", ())]
+    while left:
+        place, above = left.pop()
+        with os.scandir(os.path.join(root, place)) as entries:
+            for entry in entries:
+                path = os.path.join(place, entry.name)
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    identity = entry.stat().st_dev, entry.stat().st_ino
+                    if identity not in above:  # a link may lead upwards
+                        folders.append(path)
+                        left.append((path, (*above, identity)))
+                elif entry.name.lower().endswith(SUFFIXES):
+                    files.append(path)
+    return sorted(files), sorted(folders)
+
+
+def _by_class(root: Path, base: str, files: Iterable[str], folders: Iterable[str]) -> dict[str, list[str]]:
+    """{class: paths of its images}, of what lies in `base`; the only class is "" where images lie there directly."""
+    own, classes = [], {path[len(base) :]: [] for path in folders if _within(path, base)}
+    for path in files:
+        if path.startswith(base):
+            name, _, deeper = path[len(base) :].partition(os.sep)
+            (classes[name] if deeper else own).append(path)
+    kinds = ", ".join(SUFFIXES)
+    if own and any(classes.values()):
+        raise _stray(root, own[0])
+    if own:
+        return {"": own}
+    if not classes:
+        raise UserError(f"{root / base} holds no images ({kinds})")
+    for name, paths in classes.items():
+        if not paths:
+            place = root / base / name
+            raise UserError(f"{place} holds no images ({kinds}): every folder is a class, so remove it or fill it")
+    return classes
+
+
+def _within(path: str, base: str) -> bool:
+    """Whether a path lies directly in `base`, a path that ends with a separator or is empty."""
+    return path.startswith(base) and os.sep not in path[len(base) :]
+
+
+def _stray(root: Path, path: str) -> UserError:
+    place = (root / path).parent
+    return UserError(f"{place} holds images ({Path(path).name}) beside folders of images: move them into a folder")

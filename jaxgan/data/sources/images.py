@@ -1,0 +1,74 @@
+"""From stored images to the images of an experiment: decoded, resized, cached."""
+
+import functools
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from jaxgan.core.settings import NOT_NEGATIVE, POSITIVE, Setting, Settings, one_of
+from jaxgan.core.types import Field
+from jaxgan.data import cache
+from jaxgan.data.cache import LazyDataset
+from jaxgan.data.dataset import ArrayDataset, image_dataset, image_fields
+from jaxgan.data.decode import MODES, Transform
+from jaxgan.data.selection import select
+from jaxgan.data.sources import stacked
+from jaxgan.data.stored import StoredImages
+from jaxgan.errors import UserError
+
+Reader = Callable[[str], StoredImages]  # what follows the colon -> images
+
+CENTER = ("centre", "center")
+SETTINGS: Settings = {
+    "size": Setting(32, "pixels, height and width", POSITIVE),
+    "channels": Setting(1, "1 makes colours grey, 3 makes grey images coloured", POSITIVE),
+    "load_size": Setting(0, "pixels before cropping, at least the size, which is taken for 0", NOT_NEGATIVE),
+    "crop": Setting("centre", "which part of load_size is kept; random: anew at each visit", one_of(*CENTER, "random")),
+    "flip": Setting(False, "half of the images, drawn anew at each visit, are mirrored left to right"),
+    "upscale": Setting(True, "enlarge images that are too small, instead of calling them bad"),
+    "on_bad_image": Setting(
+        "error",
+        "skip: train without the images that cannot be used, and report them",
+        one_of("error", "skip"),
+        resumable=True,  # if it leaves images out, the run folder's data.json tells
+    ),
+    "cache": Setting(True, "keep decoded images on disk", resumable=True),
+}
+
+
+def fields(data: ConfigDict) -> tuple[Field, ...]:
+    """Of a batch."""
+    return image_fields((data.size, data.size, data.channels))
+
+
+def open_images(config: ConfigDict, read: Reader) -> ArrayDataset | LazyDataset:
+    """The images of an experiment, at the size and with the channels that the configuration asks for.
+
+    Raises:
+        UserError: there is no such data set, or something is wrong with it.
+    """
+    data = config.data
+    kind, _, place = data.source.partition(":")
+    load_size = data.load_size or data.size
+    least = data.size + (data.crop == "random")
+    if load_size < least:
+        raise UserError(
+            f"config.data.load_size={data.load_size} must be at least {least}, since the {data.crop} crop cuts "
+            f"config.data.size={data.size} pixels out of it"
+        )
+    selection = select(data, read(place))
+    if kind == "stacked" and data.channels != stacked.STACK:
+        raise UserError(f"config.data.channels={data.channels} must be {stacked.STACK} for {data.source}")
+    if not selection.in_arrays and data.channels not in MODES:
+        raise UserError(f"config.data.channels={data.channels} must be 1 (grey) or 3 (colour) for {data.source}")
+    size = load_size if data.crop == "random" else data.size
+    lazy = LazyDataset(selection, Transform(load_size, size, data.channels, data.upscale))
+    if data.source.endswith(".npy") and len(selection.parts) == 1:
+        split, start, stop = selection.parts[0]
+        if split.images.shape[1:] == lazy.shape:  # as they are wanted: no copy of a file that may be huge
+            reopen = functools.partial(open_images, config, read)
+            return image_dataset(split.images[start:stop], split.targets[start:stop], selection.classes, reopen=reopen)
+    skip_bad = data.on_bad_image == "skip"
+    if kind == "digits":  # which are decoded in no time
+        return cache.in_memory(lazy, skip_bad)
+    return cache.cached(lazy, skip_bad) if data.cache else lazy

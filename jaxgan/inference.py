@@ -1,0 +1,102 @@
+"""What trained networks are asked for: tasks, run batch by batch, so that output i depends on input i alone."""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from jaxgan.core import devices
+from jaxgan.core.experiment import Experiment
+from jaxgan.core.state import TrainState, Variables
+from jaxgan.core.types import Arrays, Task
+from jaxgan.data.loader import to_pixels
+from jaxgan.errors import UserError
+
+BATCH = 64
+MAX_INDEX = 2**31 - 1
+
+
+def task_of(exp: Experiment, name: str) -> Task:
+    """A task of an experiment's algorithm.
+
+    Raises:
+        UserError: the algorithm does not have it, or these networks cannot do it.
+    """
+    tasks = exp.algorithm.tasks
+    if name not in tasks:
+        raise UserError(
+            f"--task={name} is not what algorithm={exp.config.algorithm} can do: choose from {', '.join(tasks)}"
+        )
+    if (reason := tasks[name].unavailable(exp)) is not None:
+        raise UserError(f"--task={name}: {reason}")
+    return tasks[name]
+
+
+def variables_of(state: TrainState, average: bool = True) -> dict[str, Variables]:
+    """The variables of all networks, moving averages in the place of those that have one."""
+    return dict(state.networks) | (dict(state.ema) if average else {})
+
+
+def check_count(exp: Experiment, count: int) -> None:
+    """Raises a `UserError` if so many examples, as floats, do not fit into memory."""
+    each = 4 * sum(math.prod(field.shape) + 64 for field in exp.fields)
+    most = min(devices.device_memory() // each, MAX_INDEX)
+    if count > most:
+        raise UserError(f"--num={count} must be at most {most}, which memory could hold")
+
+
+def mixed_labels(exp: Experiment, count: int) -> np.ndarray | None:
+    """Labels for so many examples when none are asked for: 0, 1, 2, ..., and again; None where there are none."""
+    choices = exp.algorithm.choices(exp)
+    return np.arange(count, dtype=np.int32) % choices if choices else None
+
+
+def seed_inputs(seed: int, count: int, labels: np.ndarray | None = None, **more: np.ndarray) -> dict[str, np.ndarray]:
+    """The inputs of a task for indices 0 to `count` - 1 of a seed; `more` are options or fields, [count, ...]."""
+    found = {"seed": np.full(count, seed, np.uint32), "index": np.arange(count, dtype=np.int32)}
+    return found | ({} if labels is None else {"labels": np.asarray(labels, np.int32)}) | more
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _run(exp: Experiment, name: str, variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Array]:
+    task = exp.algorithm.tasks[name]
+    kinds, found = task.outputs(exp), task.run(exp, variables, inputs)
+    return {key: to_pixels(array) if kinds[key] == "pixels" else array for key, array in found.items()}
+
+
+def run_task(
+    exp: Experiment, name: str, variables: Mapping[str, Variables], inputs: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """The outputs of a task, [n, ...] by name; pixels are uint8.
+
+    They are made `BATCH` at a time, the last batch filled up, always the same batch: another shape may be computed in
+    another order, and output i would depend on n by a bit.
+
+    Args:
+        exp: the experiment.
+        name: of the task.
+        variables: by network.
+        inputs: arrays [n, ...] by name, such as `seed_inputs` makes; pixels are floats in [-1, 1].
+    """
+    own = {network: variables[network] for network in task_of(exp, name).networks}
+    count = len(inputs["index"])
+    batches = []
+    for start in range(0, count, BATCH):
+        rows = np.minimum(np.arange(start, start + BATCH), count - 1)
+        batches.append(_run(exp, name, own, jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], dict(inputs))))
+    return {
+        key: np.concatenate([np.asarray(batch[key]) for batch in batches])[:count]
+        for key in (batches[0] if batches else ())
+    }
+
+
+def sample(
+    exp: Experiment, variables: Mapping[str, Variables], seed: int, count: int, labels: np.ndarray | None
+) -> np.ndarray:
+    """The first `count` examples of a seed: images uint8 [n, H, W, C], or points float32 [n, D]."""
+    (found,) = run_task(exp, "sample", variables, seed_inputs(seed, count, labels)).values()
+    return found
