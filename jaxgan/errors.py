@@ -29,7 +29,7 @@ def choose(kind: str, name: str, table: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(name), names, n=1 if few else 3)
     advice = [f"did you mean {' or '.join(near)}?"] if near else []
     advice += [f"choose from {', '.join(names)}"] if few else []
-    raise UserError(f"there is no {kind} {name!r}: {' '.join(advice) or f'none of the {len(names)} is near it'}")
+    raise UserError(f"unknown {kind} {name!r}: {' '.join(advice) or f'none of the {len(names)} is near it'}")
 
 
 def exit_code(program: Callable[[], int | None]) -> int:
@@ -50,5 +50,5 @@ def exit_code(program: Callable[[], int | None]) -> int:
 
 
 def warn(message: str) -> None:
-    """Tells of something that the program could put right by itself."""
+    """Prints a warning about something that the program could put right by itself."""
     print("warning: " + " ".join(message.split()), file=sys.stderr, flush=True)

@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 import tiny
 
-import train
-from jaxgan.core import devices, experiment, population
-from jaxgan.core import settings as configuration
+from jaxgan.cli import train
+from jaxgan.config import build, default
+from jaxgan.core import devices, population
 from jaxgan.io.checkpoint import Checkpoints
 
-ROOT = Path(train.__file__).parent
+ROOT = Path(__file__).parents[1]
 DEADLINE = 300  # seconds; a program that a test started is killed then
 PATIENCE = 30  # seconds in which a process that was told to end does so
-SPEEDS = ("steps_per_second", "images_per_second")
+SPEEDS = ("steps_per_second", "examples_per_second")
 
 
 def options(workdir: Path, *more: str) -> list[str]:
@@ -49,15 +49,14 @@ def train_tiny(workdir: Path, *more: str) -> int:
 
 
 # To trace a tiny experiment takes longer than to train it: what was compiled for one run serves all that compute the
-# same, that is whose settings differ in harmless ones alone. What tests start in processes of their own shares nothing.
+# same, that is whose settings differ in resumable ones alone. What tests start in processes of their own shares nothing.
 ORIGINAL = {name: getattr(devices, name) for name in ("compile_steps", "compile_and_run")}
 MADE: dict[tuple, object] = {}
 
 
 def once(make, exp, *more):
     """make(), or what it gave for the same experiment and the same things besides."""
-    settings = configuration.flatten(exp.config).items()
-    computed = sorted((name, repr(value)) for name, value in settings if name not in configuration.HARMLESS)
+    computed = sorted((name, repr(value)) for name, value in exp.flat.items() if not exp.declared[name].resumable)
     key = (tuple(computed), exp.classes, exp.axis_name, *more)
     if key not in MADE:
         MADE[key] = make()
@@ -66,9 +65,9 @@ def once(make, exp, *more):
 
 def compile_steps(run, state, data, inputs, axis, profile=False):
     """As `devices.compile_steps`, but compiled once."""
-    take_step, kinds = run.args[0], str(jax.eval_shape(lambda *trees: trees, state, data, inputs))
+    exp, kinds = run.args[0], str(jax.eval_shape(lambda *trees: trees, state, data, inputs))
     make = functools.partial(ORIGINAL["compile_steps"], run, state, data, inputs, axis, profile)
-    return once(make, *take_step.args, take_step.func, kinds, axis, profile)
+    return once(make, exp, kinds, axis, profile)
 
 
 def compile_and_run(create, exp):
@@ -140,10 +139,9 @@ def records(workdir: Path) -> list[dict]:
 @functools.cache
 def template(classes: int = 0, **settings):
     """The shapes of the tiny experiment's state, with some settings changed; `data__size` stands for `data.size`."""
-    config = tiny.get_config()
-    config.update_from_flattened_dict({name.replace("__", "."): value for name, value in settings.items()})
-    exp = experiment.build(config, classes)
-    return jax.eval_shape(lambda: population.create(exp))
+    changes = {name.replace("__", "."): value for name, value in settings.items()}
+    exp = build(default(tiny.TINY | changes), classes)
+    return jax.eval_shape(lambda: population.init_state(exp))
 
 
 def saved(workdir: Path, step: int | None = None, **settings) -> tuple[int, dict]:

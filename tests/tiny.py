@@ -2,15 +2,15 @@
 
 from ml_collections import ConfigDict
 
-from jaxgan.core.settings import default
+from jaxgan.config import default
 
 TINY = {
     "steps": 12,
     "batch_size": 8,
     "latent_dim": 4,
     "data.size": 8,
-    "model.generator.width": 4,
-    "model.discriminator.width": 4,
+    "model.generator.base_channels": 4,
+    "model.discriminator.base_channels": 4,
     "optimizer.generator.learning_rate": 0.01,
     "optimizer.discriminator.learning_rate": 0.01,
     "log_every": 2,
@@ -21,6 +21,4 @@ TINY = {
 
 
 def get_config() -> ConfigDict:
-    config = default()
-    config.update_from_flattened_dict(TINY)
-    return config
+    return default(TINY)

@@ -45,7 +45,7 @@ def initialize(group: ClusterSpec) -> None:
     if not group.distributed and None in told:
         raise UserError("--coordinator, --num_processes and --process_id belong together, or give --distributed alone")
     if not group.distributed and not (group.count > 0 and 0 <= group.index < group.count):
-        raise UserError(f"--process_id={group.index} should be from 0 to --num_processes={group.count} less one")
+        raise UserError(f"--process_id={group.index} must be from 0 to --num_processes={group.count} less one")
     # CPUs would run a step beside the collectives of a checkpoint, and take the messages of one for those of the other.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:

@@ -22,7 +22,7 @@ def parse(text: str, counts: Mapping[str, int]) -> list[tuple[str, int, int]]:
     for part in text.replace(" ", "").split("+"):
         match = PART.fullmatch(part)
         if not match:
-            raise UserError(f"config.data.split={text!r} should be like 'train', 'train+test' or 'train[:10%]'")
+            raise UserError(f"config.data.split={text!r} must be like 'train', 'train+test' or 'train[:10%]'")
         name, start, stop = match.groups()
         count = counts[choose("split", name, counts)]
         first, last = _place(start, count, 0), _place(stop, count, count)

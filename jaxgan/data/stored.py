@@ -135,11 +135,11 @@ def place_of(source: str, place: str) -> Path:
             return Path(place).expanduser()
     except RuntimeError as error:
         raise UserError(f"config.data.source={source}: {error}") from error
-    raise UserError(f"config.data.source={source!r} should not have a zero character")
+    raise UserError(f"config.data.source={source!r} must not have a zero character")
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
     reason = str(error) or type(error).__name__
     if "allow_pickle" in reason or "Python objects" in reason:
         reason = "it holds pickled objects, which are never loaded"
-    return UserError(f"{path} cannot be read ({reason}): it should hold arrays of numbers")
+    return UserError(f"{path} cannot be read ({reason}): it must hold arrays of numbers")

@@ -88,7 +88,7 @@ def report(out: Path, about: dict[str, object], results: dict[str, Result], name
         if result.confusion is not None:
             content.setdefault("confusion", {})[name] = result.confusion.tolist()
             if len(names) <= MOST_ROWS:
-                print(f"\n{name}: classes as they should be, in rows, and as decided, in columns")
+                print(f"\n{name}: classes that were asked for in rows, classes as decided in columns")
                 print(confusion_table(result.confusion, names))
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out) as partial:

@@ -18,18 +18,18 @@ def read(place: str) -> StoredImages:
     """An .npz file with `images` and, if there are any, `labels`; or an .npy file of images."""
     path = place_of(f"array:{place}", place)
     if path.suffix not in (".npz", ".npy"):
-        raise UserError(f"config.data.source=array:{place} should end in .npz or .npy")
+        raise UserError(f"config.data.source=array:{place} must end in .npz or .npy")
     content = fingerprint(path.parent, [path.name])
     try:
         arrays = _stored_arrays(path)
     except Exception as error:  # as above
         raise unreadable(path, error) from error
     if "images" not in arrays:
-        raise UserError(f"{path} should hold an array 'images', not {', '.join(sorted(arrays)) or 'nothing'}")
+        raise UserError(f"{path} must hold an array 'images', not {', '.join(sorted(arrays)) or 'nothing'}")
     images = arrays["images"]
     if images.dtype != np.uint8 or len(images.shape) not in (3, 4) or 0 in images.shape:
         raise UserError(
-            f"{path}: images of type {images.dtype} and shape {images.shape} should be uint8, [N, H, W] or [N, H, W, C]"
+            f"{path}: images of type {images.dtype} and shape {images.shape} must be uint8, [N, H, W] or [N, H, W, C]"
         )
     if "labels" not in arrays:
         return StoredImages({"train": Arrays(images, np.broadcast_to(np.int32(0), len(images)))}, (), content)
@@ -37,7 +37,7 @@ def read(place: str) -> StoredImages:
     numbers = labels.dtype.kind in "iu" and labels.shape == images.shape[:1]
     if not (numbers and 0 <= labels.min() <= labels.max() < MOST_CLASSES):
         raise UserError(
-            f"{path}: labels of type {labels.dtype} and shape {labels.shape} should be {len(images)} whole numbers "
+            f"{path}: labels of type {labels.dtype} and shape {labels.shape} must be {len(images)} whole numbers "
             f"from 0 to {MOST_CLASSES - 1}"
         )
     classes = tuple(map(str, range(labels.max() + 1)))

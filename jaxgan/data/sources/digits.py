@@ -9,7 +9,7 @@ from jaxgan.errors import UserError
 def read(place: str) -> StoredImages:
     """1,797 handwritten digits, 8x8 grey, inside scikit-learn: the test half of the UCI optical recognition set."""
     if place:
-        raise UserError(f"config.data.source=digits:{place} should be digits alone: they lie inside scikit-learn")
+        raise UserError(f"config.data.source=digits:{place} must be digits alone: they lie inside scikit-learn")
     from sklearn.datasets import load_digits  # noqa: PLC0415  (slow to import, and needed by this source alone)
 
     loaded = load_digits()

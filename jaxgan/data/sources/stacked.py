@@ -62,7 +62,7 @@ def read(place: str, readers: Mapping[str, Callable[[str], StoredImages]]) -> St
     base = readers[choose("config.data.source stacked", kind, readers)](rest)
     if len(base.classes) ** STACK > MOST_CLASSES:
         raise UserError(
-            f"config.data.source=stacked:{place} would have {len(base.classes)}**{STACK} classes, and should have at "
+            f"config.data.source=stacked:{place} would have {len(base.classes)}**{STACK} classes, and must have at "
             f"most {MOST_CLASSES}"
         )
     between = "" if all(len(name) == 1 for name in base.classes) else " "

@@ -50,7 +50,7 @@ def read(place: str) -> StoredImages:
     label = _feature(features, library.features.ClassLabel, "label")
     if not image:
         found = ", ".join(sorted(features))
-        raise UserError(f"tfds:{place} should have one image in each example, or one that is called image, not {found}")
+        raise UserError(f"tfds:{place} must have one image in each example, or one that is called image, not {found}")
     decoders = {image: library.decode.SkipDecoding()}
     parts = {
         name: Records(f"tfds:{place} {name}", builder.as_data_source(name, decoders=decoders), image, label)
