@@ -73,7 +73,9 @@ def with_changes(config: ConfigDict, changes: Mapping[str, Any]) -> tuple[Config
 
 def validate(config: ConfigDict) -> Declarations:
     """The declarations of a configuration's settings; a `UserError` if one is unknown, missing or out of range."""
-    return declarations.validate(SETTINGS, config)
+    resolved = declarations.validate(SETTINGS, config)
+    population.check(config)
+    return resolved
 
 
 def save(config: ConfigDict, path: Path) -> None:

@@ -28,18 +28,21 @@ from jaxgan.viz import grid, snapshot
 
 
 class Options(NamedTuple):
-    """What the command asks for besides the configuration."""
+    """What the command asks for besides the configuration, and notes on it, which the main process prints."""
 
     workdir: Path
     dry_run: bool = False
     profile: bool = False
     allow_config_change: str = ""
     cluster: ClusterSpec = ClusterSpec()
+    notes: tuple[str, ...] = ()
 
 
 def train(config: ConfigDict, options: Options) -> int:
     """Trains, goes back to a checkpoint where numbers went bad if that is asked for, and returns the exit code."""
     multihost.initialize(options.cluster)
+    for note in options.notes:
+        multihost.print_once(note)
     if multihost.is_main() and not options.dry_run:
         run_folder.check_unlocked(options.workdir)
     trainer = Trainer(config, options)
@@ -75,7 +78,7 @@ class Trainer:
         lone = configuration.build(config, classes=1)  # what is wrong with the settings, before any data are opened
         devices.check_batch(config.batch_size, lone.algorithm.examples_together(config))
         size = dispatch_size(config)
-        allowed = run_folder.allowed_changes(options.allow_config_change, config)
+        allowed = run_folder.allowed_changes(options.allow_config_change)
         self.changes = run_folder.check_folder(options.workdir, config, allowed)
         devices.enable_compilation_cache()
 

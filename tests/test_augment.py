@@ -1,4 +1,4 @@
-"""Augmentations: what they do to an image, what each example draws, and that derivatives pass through."""
+"""Augmentations: what they do to an image, the random numbers of each example, and derivatives."""
 
 import functools
 import itertools
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments import quick_jit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,19 +16,17 @@ from jaxgan.adversarial.augment import AUGMENTATIONS, augment
 from jaxgan.core import rng
 
 law = settings(deadline=None, max_examples=20, derandomize=True)
-every_name = pytest.mark.parametrize("name", AUGMENTATIONS)
-ALL = tuple(AUGMENTATIONS)
-MANY = 4000  # draws that a distribution is judged by
+ALL = tuple(name for name in AUGMENTATIONS if name != "color")  # which is another spelling
+every_name = pytest.mark.parametrize("name", ALL)
+MANY = 4000  # samples by which a distribution is tested
 COUNT, SHAPE = 64, (9, 12, 3)  # elsewhere
 seeds = st.integers(0, 2**32 - 1)
 
-# Programs this small cost more to compile than to run.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 apply = quick_jit(augment, static_argnums=2)
 derive_keys = quick_jit(lambda seed, examples: rng.example_keys(rng.stream_key(seed, 0, "test"), examples))
 
 
-def drawn_keys(examples, seed: int = 0):
+def keys_of(examples, seed: int = 0):
     return derive_keys(np.uint32(seed), np.asarray(examples, np.int32))
 
 
@@ -42,15 +41,19 @@ def copies(image, count: int = MANY) -> np.ndarray:
 
 
 def changed(name: str, images, seed: int = 0) -> np.ndarray:
-    return np.asarray(apply(images, drawn_keys(range(len(images)), seed), (name,)))
+    return np.asarray(apply(images, keys_of(range(len(images)), seed), (name,)))
 
 
 def chi_squared(counts) -> float:
-    """Of counts that should be equal; its mean is one less than there are of them."""
+    """The statistic of counts with equal expectations; its mean is the number of counts minus one."""
     return float(((counts - np.mean(counts)) ** 2 / np.mean(counts)).sum())
 
 
-# All of them
+# All augmentations
+
+
+def test_both_spellings_of_colour_are_the_same_function():
+    assert AUGMENTATIONS["color"] is AUGMENTATIONS["colour"]
 
 
 @law
@@ -68,13 +71,13 @@ def test_images_of_any_size_keep_their_shape_and_type(names, batch, height, widt
     assert (out.shape, out.dtype) == (images.shape, images.dtype)
 
 
-def test_no_names_no_change():
-    np.testing.assert_array_equal(apply(made_up(), drawn_keys(range(COUNT)), ()), made_up())
+def test_images_without_augmentations_do_not_change():
+    np.testing.assert_array_equal(apply(made_up(), keys_of(range(COUNT)), ()), made_up())
 
 
 @every_name
-def test_each_example_draws_for_itself_and_anew_under_another_key(name):
-    """The share of equal pairs is what chance has it: there are 2 flips, 3 x 5 translations and 9 x 13 holes."""
+def test_each_example_and_each_key_has_its_own_random_numbers(name):
+    """The share of equal pairs is that of chance: there are 2 flips, 3 x 5 translations and 9 x 13 holes."""
     first, second = (changed(name, copies(made_up(count=1)[0], COUNT), seed) for seed in (0, 1))
     chance = {"flip": 1 / 2, "translation": 1 / 15, "cutout": 1 / 117, "colour": 0}[name]
     for one, other in ((first, second), (first, np.roll(first, 1, axis=0))):
@@ -84,25 +87,25 @@ def test_each_example_draws_for_itself_and_anew_under_another_key(name):
 
 @law
 @given(st.lists(st.integers(0, COUNT - 1), min_size=5, max_size=5))
-def test_what_an_example_draws_is_the_same_in_any_batch(examples):
-    whole = np.asarray(apply(made_up(), drawn_keys(range(COUNT)), ALL))
-    part = apply(made_up()[examples], drawn_keys(examples), ALL)
+def test_the_random_numbers_of_an_example_do_not_depend_on_the_batch(examples):
+    whole = np.asarray(apply(made_up(), keys_of(range(COUNT)), ALL))
+    part = apply(made_up()[examples], keys_of(examples), ALL)
     np.testing.assert_allclose(part, whole[examples], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("names", [ALL, ALL[::-1]])
-def test_names_are_applied_in_order_and_draw_the_same_in_any_company(names):
+def test_names_are_applied_in_order_and_do_not_change_the_random_numbers_of_others(names):
     expected = made_up()
     for name in names:
         expected = changed(name, expected)
-    np.testing.assert_allclose(apply(made_up(), drawn_keys(range(COUNT)), names), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(apply(made_up(), keys_of(range(COUNT)), names), expected, rtol=0, atol=1e-6)
 
 
 def test_each_name_has_a_key_of_its_own_for_each_example(monkeypatch):
-    """With one key for all of them, what they draw would be independent by good luck alone."""
+    """With one key for all names, their random numbers would be independent only by chance."""
     for name in ALL:
         monkeypatch.setitem(AUGMENTATIONS, name, lambda image, key: image + jax.random.key_data(key) / 2.0**32)
-    zeros, example_keys = jnp.zeros((5, 1, 1, 2)), drawn_keys(range(5))
+    zeros, example_keys = jnp.zeros((5, 1, 1, 2)), keys_of(range(5))
     found = np.stack([augment(zeros, example_keys, (name,)).reshape(5, 2) for name in ALL])
     assert len(np.unique(found)) == found.size
     for name, i in itertools.product(ALL, range(5)):
@@ -110,7 +113,7 @@ def test_each_name_has_a_key_of_its_own_for_each_example(monkeypatch):
         np.testing.assert_array_equal(found[ALL.index(name), i], expected)
 
 
-def test_what_different_names_draw_is_independent():
+def test_different_names_are_independent():
     """All 2 x 3 x 5 cases of flip, shift down and shift right are equally likely (29 degrees of freedom)."""
     rows, columns = place_of_content(changed("translation", copies(numbered(4, 12))))
     flipped = changed("flip", copies(numbered(4, 12)))[:, 0, 0, 0] != numbered(4, 12)[0, 0, 0]
@@ -119,7 +122,7 @@ def test_what_different_names_draw_is_independent():
     assert chi_squared(counts) < 58.3  # the 0.999 quantile
 
 
-# Derivatives: with f(x) = A x + b all of them follow from A
+# Derivatives: for f(x) = A x + b they all follow from A
 
 
 def matrix_times(name: str, images, seed: int = 0) -> np.ndarray:
@@ -141,29 +144,29 @@ def compiled_derivatives(name: str):
 
 def derivatives(name: str, w, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The gradient A' w of <w, f(x)> by x, and the derivative by w of half its squared norm."""
-    by_w, by_x = compiled_derivatives(name)(w, made_up(5), drawn_keys(range(COUNT), seed))
+    by_w, by_x = compiled_derivatives(name)(w, made_up(5), keys_of(range(COUNT), seed))
     return np.asarray(by_x), np.asarray(by_w)
 
 
 @every_name
 @settings(law, max_examples=10)
 @given(seed=seeds, share=st.floats(-2, 2, width=32))
-def test_it_is_affine_in_the_image(name, seed, share):
+def test_an_augmentation_is_affine_in_the_image(name, seed, share):
     mixed = share * made_up(1) + (1 - share) * made_up(2)
     expected = share * changed(name, made_up(1), seed) + (1 - share) * changed(name, made_up(2), seed)
     np.testing.assert_allclose(changed(name, mixed, seed), expected, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", ALL[1:])
-def test_all_but_colour_leave_mid_grey_alone(name):
+def test_all_augmentations_but_colour_keep_mid_grey(name):
     np.testing.assert_array_equal(changed(name, np.zeros((COUNT, *SHAPE), np.float32)), 0)
 
 
 @every_name
 @settings(law, max_examples=10)
 @given(seed=seeds)
-def test_a_gradient_with_respect_to_the_image_is_pulled_back_to_it(name, seed):
-    """<A v, w> = <v, A' w> for each example, and no other example has a part in it."""
+def test_a_gradient_is_pulled_back_to_the_image(name, seed):
+    """<A v, w> = <v, A' w> for each example, whatever the other examples are."""
     v, w = made_up(3), made_up(4)
     by_x, _ = derivatives(name, w, seed)
     expected = (matrix_times(name, v, seed) * w).sum((1, 2, 3))
@@ -174,7 +177,7 @@ def test_a_gradient_with_respect_to_the_image_is_pulled_back_to_it(name, seed):
 @settings(law, max_examples=5)
 @given(seed=seeds)
 def test_a_gradient_penalty_can_be_trained_on(name, seed):
-    """Of the linear critic <w, f(x)> the penalty is |A' w|^2 / 2, and its derivative A A' w."""
+    """The linear critic <w, f(x)> has the penalty |A' w|^2 / 2, whose derivative is A A' w."""
     by_x, by_w = derivatives(name, made_up(4), seed)
     np.testing.assert_allclose(by_w, matrix_times(name, by_x, seed), rtol=0, atol=1e-4)
 
@@ -203,7 +206,7 @@ PIXELS = made_up(6, 1, (2, 3, 3))[0]
 @law
 @given(seed=seeds)
 def test_colour_is_a_change_of_brightness_saturation_and_contrast(seed):
-    """The published formulas in their order, with the numbers that were drawn, and nothing clipped."""
+    """The published formulas in their order, with the sampled numbers, and nothing clipped."""
     images, out = made_up(), changed("colour", made_up(), seed)
     brightness, saturation, contrast = coefficients(images, out)[..., None, None, None]
     expected = np.float64(images) + brightness
@@ -224,16 +227,16 @@ def test_brightness_saturation_and_contrast_are_uniform_and_independent():
     assert (abs(np.corrcoef(drawn)[np.triu_indices(3, 1)]) < 4 / np.sqrt(MANY)).all()
 
 
-def test_colour_changes_no_image_in_the_mean():
-    """Brightness is 0 in the mean, saturation and contrast 1."""
+def test_the_mean_of_colour_is_the_image():
+    """The mean of brightness is 0; the means of saturation and contrast are 1."""
     out = changed("colour", copies(PIXELS))
     np.testing.assert_array_less(abs(out.mean(0) - PIXELS), 4 * out.std(0) / np.sqrt(MANY))
 
 
 @law
 @given(seed=seeds)
-def test_saturation_changes_no_grey_image(seed):
-    """One of three equal channels gets what its one channel gets by itself: brightness and contrast."""
+def test_saturation_does_not_change_grey_images(seed):
+    """An image of three equal channels changes as its only channel does: by brightness and contrast."""
     grey = made_up(7, shape=(9, 12, 1))
     out = changed("colour", grey, seed)
     np.testing.assert_allclose(changed("colour", grey.repeat(3, axis=3), seed), out.repeat(3, axis=3), atol=1e-6)
@@ -245,7 +248,7 @@ def test_saturation_changes_no_grey_image(seed):
 
 @law
 @given(seed=seeds, channels=st.permutations(range(3)))
-def test_colour_knows_neither_places_nor_channels(seed, channels):
+def test_colour_does_not_depend_on_places_or_channels(seed, channels):
     places = np.random.default_rng(seed).permutation(SHAPE[0] * SHAPE[1])
 
     def shuffled(images):
@@ -259,13 +262,13 @@ def test_colour_knows_neither_places_nor_channels(seed, channels):
 
 
 def numbered(height: int, width: int, channels: int = 1) -> np.ndarray:
-    """An image each of whose pixels tells its place, and none of which is 0."""
+    """An image whose pixels are the numbers of their places, from 1 on."""
     places = (np.arange(1, height * width + 1) / (height * width)).reshape(height, width, 1)
     return places.repeat(channels, axis=2).astype(np.float32)
 
 
 def place_of_content(out) -> tuple[np.ndarray, np.ndarray]:
-    """How far down and right of its place a pixel of `numbered` lies that is still there, in each image."""
+    """How far down and right the content of `numbered` was moved, in each image."""
     count, height, width, _ = out.shape
     pixels = out[..., 0].reshape(count, -1)
     positions = (pixels != 0).argmax(1)
@@ -276,7 +279,7 @@ def place_of_content(out) -> tuple[np.ndarray, np.ndarray]:
 @law
 @given(seed=seeds)
 def test_a_translation_moves_the_image_over_a_background_of_zeros(seed):
-    """As one rolls an image that has enough zeros around it; all channels alike."""
+    """An image with enough zeros around it is rolled, all channels alike."""
     down, right = place_of_content(changed("translation", copies(numbered(*SHAPE), COUNT), seed))
     padded = np.pad(made_up(), [(0, 0), (9, 9), (12, 12), (0, 0)])
     expected = [np.roll(image, shift, (0, 1))[9:18, 12:24] for image, *shift in zip(padded, down, right, strict=True)]
@@ -284,7 +287,7 @@ def test_a_translation_moves_the_image_over_a_background_of_zeros(seed):
 
 
 def test_each_shift_is_equally_likely():
-    """All 3 x 5 of them (chi-squared, 14 degrees of freedom)."""
+    """There are 3 x 5 shifts (chi-squared, 14 degrees of freedom)."""
     shifts = place_of_content(changed("translation", copies(numbered(4, 12)), 1))
     found, counts = np.unique(np.stack(shifts), axis=1, return_counts=True)
     assert found.T.tolist() == [list(shift) for shift in itertools.product(range(-1, 2), range(-2, 3))]
@@ -313,33 +316,33 @@ def holes(height: int, width: int) -> np.ndarray:
     return np.stack([np.outer(rows, columns) for rows in intervals(height) for columns in intervals(width)])
 
 
-def drawn_holes(shape, count: int, seed: int = 0) -> np.ndarray:
-    """Those that the augmentation cuts: bool [count, height, width, channel]."""
+def holes_of(shape, count: int, seed: int = 0) -> np.ndarray:
+    """The holes that the augmentation cuts: bool [count, height, width, channel]."""
     return changed("cutout", copies(np.ones(shape), count), seed) == 0
 
 
 @law
 @given(seed=seeds)
-def test_a_hole_is_zero_and_all_else_untouched(seed):
+def test_a_hole_is_zero_and_other_pixels_do_not_change(seed):
     """In all channels alike."""
-    hole = drawn_holes(SHAPE, COUNT, seed)
+    hole = holes_of(SHAPE, COUNT, seed)
     np.testing.assert_array_equal(hole, hole[..., :1].repeat(3, axis=3))
     np.testing.assert_array_equal(changed("cutout", made_up(), seed), np.where(hole, 0, made_up()))
 
 
 @law
 @given(seed=seeds)
-def test_no_gradient_comes_out_of_a_hole_and_all_of_it_from_elsewhere(seed):
+def test_the_gradient_is_zero_in_a_hole_and_whole_elsewhere(seed):
     of_the_sum, _ = derivatives("cutout", np.ones((COUNT, *SHAPE), np.float32), seed)
-    np.testing.assert_array_equal(of_the_sum, ~drawn_holes(SHAPE, COUNT, seed))
+    np.testing.assert_array_equal(of_the_sum, ~holes_of(SHAPE, COUNT, seed))
 
 
 @pytest.mark.parametrize(
     ("sizes", "places", "bound"), [((1, 1), 1, 0.1), ((5, 4), 25, 51.2), ((2, 7), 16, 37.7)], ids=str
 )
 def test_each_place_of_a_hole_is_equally_likely(sizes, places, bound):
-    """By the 0.999 quantile of chi-squared. Its area is half by half of the image's sizes, less what hangs over."""
-    allowed, drawn = holes(*sizes), drawn_holes((*sizes, 1), MANY)[..., 0]
+    """By the 0.999 quantile of chi-squared. Each side of a hole is half of the image's, minus what hangs over."""
+    allowed, drawn = holes(*sizes), holes_of((*sizes, 1), MANY)[..., 0]
     matches = (drawn[:, None] == allowed).all((2, 3))
     assert len(allowed) == places
     assert (matches.sum(1) == 1).all()
@@ -353,7 +356,7 @@ def test_each_place_of_a_hole_is_equally_likely(sizes, places, bound):
 # Flip
 
 
-def test_an_image_is_itself_or_its_mirror_image_in_half_of_all_cases():
+def test_an_image_is_mirrored_in_half_of_all_cases():
     image = numbered(4, 12)
     out = changed("flip", copies(image))
     kept, mirrored = ((out == other).all((1, 2, 3)) for other in (image, image[:, ::-1]))
@@ -361,5 +364,5 @@ def test_an_image_is_itself_or_its_mirror_image_in_half_of_all_cases():
     assert abs(mirrored.mean() - 0.5) < 4 * 0.5 / np.sqrt(MANY)
 
 
-def test_a_name_that_stands_twice_draws_the_same_twice():
-    np.testing.assert_array_equal(apply(made_up(), drawn_keys(range(COUNT)), ("flip", "flip")), made_up())
+def test_a_name_that_stands_twice_has_the_same_random_numbers_twice():
+    np.testing.assert_array_equal(apply(made_up(), keys_of(range(COUNT)), ("flip", "flip")), made_up())

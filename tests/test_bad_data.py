@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from programs import contents, records, saved, saved_steps, train_tiny
 
-from jaxgan.data import order, sources
+from jaxgan.data import order
+from jaxgan.data.sources import folder as folders
 
 COUNT = 20
 
@@ -75,19 +76,19 @@ WRONG = {
         lambda: draw("x"),
         "folder:x",
         {"data__channels": 2},
-        r"config.data.channels=2 should be 1 \(grey\) or 3 \(colour\) for folder:x",
+        r"config.data.channels=2 must be 1 \(grey\) or 3 \(colour\) for folder:x",
     ),
     "no such split": (
         lambda: draw("x"),
         "folder:x",
         {"data__split": "tset"},
-        "there is no split 'tset': choose from train",
+        "unknown split 'tset': choose from train",
     ),
     "near such a split": (
         lambda: draw("x/train/a") and draw("x/test/a"),
         "folder:x",
         {"data__split": "tset"},
-        r"there is no split 'tset': did you mean test\? choose from test, train",
+        r"unknown split 'tset': did you mean test\? choose from test, train",
     ),
     "nothing of a split": (
         lambda: draw("x"),
@@ -99,21 +100,21 @@ WRONG = {
         lambda: draw("x"),
         "folder:x",
         {"data__split": "train[:"},
-        r"config.data.split='train\[:' should be like 'train', 'train\+test' or 'train\[:10%\]'",
+        r"config.data.split='train\[:' must be like 'train', 'train\+test' or 'train\[:10%\]'",
     ),
     "no such class": (
         lambda: draw("x/cat") and draw("x/dog"),
         "folder:x",
         {"data__classes": "cats,dog"},
-        r"there is no config.data.classes 'cats': did you mean cat\? choose from cat, dog",
+        r"unknown config.data.classes 'cats': did you mean cat\? choose from cat, dog",
     ),
     "no such kind": (
         lambda: None,
         "foldr:x",
         {},
-        r"there is no config.data.source 'foldr': did you mean folder\? choose from array, .*, world",
+        r"unknown config.data.source 'foldr': did you mean folder\? choose from array, .*, world",
     ),
-    "digits elsewhere": (lambda: None, "digits:x", {}, "config.data.source=digits:x should be digits alone: .*"),
+    "digits elsewhere": (lambda: None, "digits:x", {}, "config.data.source=digits:x must be digits alone: .*"),
     "images too small": (
         lambda: draw("x", size=7),
         "folder:x",
@@ -121,37 +122,37 @@ WRONG = {
         r"\S*/here/x/\d+.png is a bad image \(7x7 pixels are too few for 8x8\): repair it, remove it, or .*=skip",
     ),
     "no file": (lambda: None, "array:x.npz", {}, r"\S*x.npz: No such file or directory"),
-    "another file": (lambda: None, "array:x.zip", {}, "config.data.source=array:x.zip should end in .npz or .npy"),
+    "another file": (lambda: None, "array:x.zip", {}, "config.data.source=array:x.zip must end in .npz or .npy"),
     "no array": (lambda: Path("x.npz").write_text("?"), "array:x.npz", {}, r"x.npz cannot be read \(.*\): .*numbers"),
     "half an array": (
         lambda: pack(images=IMAGES) or Path("x.npz").write_bytes(Path("x.npz").read_bytes()[:200]),
         "array:x.npz",
         {},
-        r"x.npz cannot be read \(.*\): it should hold arrays of numbers",
+        r"x.npz cannot be read \(.*\): it must hold arrays of numbers",
     ),
     "another name": (
         lambda: pack(pictures=IMAGES),
         "array:x.npz",
         {},
-        "x.npz should hold an array 'images', not pictures",
+        "x.npz must hold an array 'images', not pictures",
     ),
     "floats": (
         lambda: pack(images=IMAGES / 2),
         "array:x.npz",
         {},
-        r"x.npz: images of type float64 and shape \(9, 8, 8, 1\) should be uint8, \[N, H, W\] or \[N, H, W, C\]",
+        r"x.npz: images of type float64 and shape \(9, 8, 8, 1\) must be uint8, \[N, H, W\] or \[N, H, W, C\]",
     ),
     "one image": (
         lambda: pack(images=IMAGES[0, :, :, 0]),
         "array:x.npz",
         {},
-        r"x.npz: images of type uint8 and shape \(8, 8\) should be .*",
+        r"x.npz: images of type uint8 and shape \(8, 8\) must be .*",
     ),
     "no images in an array": (
         lambda: pack(images=NONE),
         "array:x.npz",
         {},
-        r"x.npz: images of type uint8 and shape \(0, 8, 8, 1\) should be .*",
+        r"x.npz: images of type uint8 and shape \(0, 8, 8, 1\) must be .*",
     ),
     "pickled images": (
         lambda: pack(images=OBJECTS),
@@ -169,25 +170,25 @@ WRONG = {
         lambda: pack(images=IMAGES, labels=np.arange(8)),
         "array:x.npz",
         {},
-        r"x.npz: labels of type int64 and shape \(8,\) should be 9 whole numbers .*",
+        r"x.npz: labels of type int64 and shape \(8,\) must be 9 whole numbers .*",
     ),
     "labels below 0": (
         lambda: pack(images=IMAGES, labels=np.arange(9) - 1),
         "array:x.npz",
         {},
-        r"x.npz: labels of type int64 and shape \(9,\) should be 9 whole numbers .*",
+        r"x.npz: labels of type int64 and shape \(9,\) must be 9 whole numbers .*",
     ),
     "names as labels": (
         lambda: pack(images=IMAGES, labels=np.array(["cat"] * 9)),
         "array:x.npz",
         {},
-        r"x.npz: labels of type <U3 and shape \(9,\) should be 9 whole numbers .*",
+        r"x.npz: labels of type <U3 and shape \(9,\) must be 9 whole numbers .*",
     ),
     "classes of none": (
         lambda: pack(images=IMAGES),
         "array:x.npz",
         {"data__classes": "3,"},
-        "config.data.classes should be empty for array:x.npz, whose images have no classes",
+        "config.data.classes must be empty for array:x.npz, whose images have no classes",
     ),
     "other channels": (
         lambda: pack(images=np.zeros((9, 8, 8, 5), np.uint8)),
@@ -199,22 +200,37 @@ WRONG = {
         lambda: draw("x"),
         "folder:x",
         {"data__crop": "random"},
-        "config.data.load_size=0 should be at least 9, since the random crop cuts config.data.size=8 pixels out of it",
+        "config.data.load_size=0 must be at least 9, since the random crop cuts config.data.size=8 pixels out of it",
     ),
     "less to crop": (
         lambda: draw("x"),
         "folder:x",
         {"data__load_size": 7},
-        "config.data.load_size=7 should be at least 8, since the centre crop cuts config.data.size=8 pixels out of it",
+        "config.data.load_size=7 must be at least 8, since the centre crop cuts config.data.size=8 pixels out of it",
     ),
-    "no such crop": (lambda: None, "digits", {"data__crop": "center"}, r".*config.data.crop 'center': did you mean.*"),
-    "no such feed": (lambda: None, "digits", {"data__feed": "stream"}, r".*config.data.feed 'stream': did you mean.*"),
-    "another care": (lambda: None, "digits", {"data__on_bad_image": "ignore"}, ".*config.data.on_bad_image 'ignore'.*"),
+    "no such crop": (
+        lambda: None,
+        "digits",
+        {"data__crop": "middle"},
+        "config.data.crop=middle must be centre, center or random",
+    ),
+    "no such placement": (
+        lambda: None,
+        "digits",
+        {"data__placement": "stream"},
+        "config.data.placement=stream must be auto, resident or streaming",
+    ),
+    "no such answer to bad images": (
+        lambda: None,
+        "digits",
+        {"data__on_bad_image": "ignore"},
+        "config.data.on_bad_image=ignore must be error or skip",
+    ),
     "fewer than no workers": (
         lambda: None,
         "digits",
         {"data__workers": -2},
-        "config.data.workers=-2 should be -1 or more",
+        "config.data.workers=-2 must be -1 or more",
     ),
     "labels that are needed": (
         lambda: draw("x"),
@@ -228,16 +244,16 @@ WRONG = {
         {"conditioning__generator": "cbn", "conditioning__discriminator": "projection"},
         "config.conditioning.generator=cbn needs labels, and config.data.source=array:x.npz has none: .*",
     ),
-    "no such world": (
+    "no such mixture": (
         lambda: None,
         "world:rign",
-        {"model__family": "points"},
-        r".* config.data.source world 'rign': did you mean ring\? choose from gaussian1d, grid, mixture1d, ring",
+        {"model__family": "toy_mlp"},
+        r"unknown config.data.source world 'rign': did you mean ring\? choose from gaussian1d, grid, mixture1d, ring",
     ),
     "nothing looks for bad images": (
         lambda: draw("x"),
         "folder:x",
-        {"data__on_bad_image": "skip", "data__cache": False, "data__feed": "streaming"},
+        {"data__on_bad_image": "skip", "data__cache": False, "data__placement": "streaming"},
         "config.data.on_bad_image=skip needs config.data.cache=True, which looks at every image first",
     ),
 }
@@ -273,7 +289,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, capsys):
 # An image that cannot be decoded
 
 
-@pytest.mark.parametrize("settings", [{}, {"data__cache": False, "data__feed": "resident"}])
+@pytest.mark.parametrize("settings", [{}, {"data__cache": False, "data__placement": "resident"}])
 @pytest.mark.parametrize("content", [b"no picture", b""])
 def test_a_bad_image_is_named_before_training(capsys, settings, content):
     path = draw("x").absolute() / "7.png"
@@ -285,15 +301,15 @@ def test_a_bad_image_is_named_before_training(capsys, settings, content):
     assert not Path("run").exists()
 
 
-STREAMING = {"data__cache": False, "data__feed": "streaming", "data__workers": 0, "checkpoint_every": 100}
+STREAMING = {"data__cache": False, "data__placement": "streaming", "data__workers": 0, "checkpoint_every": 100}
 
 
 def stored() -> Sequence[str]:
     """The paths of the images in the folder x, in the order of the data set."""
-    return sources.folder("x").splits["train"].paths
+    return folders.read("x").splits["train"].paths
 
 
-def test_a_bad_image_that_is_met_while_training_stops_it_and_what_was_trained_stays(capsys):
+def test_a_bad_image_found_while_training_stops_it_and_keeps_what_was_trained(capsys):
     """The run goes on, once the image is repaired, as if nothing had happened."""
     draw("x")
     path = Path(stored()[order.batch_indices(0, 2, 8, COUNT)[0]])
@@ -315,7 +331,7 @@ def test_a_bad_image_that_is_met_while_training_stops_it_and_what_was_trained_st
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("place", [0, 7])  # of which the first is in the picture of real images, too
+@pytest.mark.parametrize("place", [0, 7])  # the first is in the picture of real images, too
 def test_a_bad_image_in_the_first_batch_leaves_no_checkpoint(capsys, place):
     draw("x")
     path = stored()[order.batch_indices(0, 0, 8, COUNT)[place]]
@@ -325,7 +341,7 @@ def test_a_bad_image_in_the_first_batch_leaves_no_checkpoint(capsys, place):
     assert list(Path().glob("run/checkpoints/*")) == []
 
 
-@pytest.mark.parametrize("settings", [{}, {"data__cache": False, "data__feed": "resident"}])
+@pytest.mark.parametrize("settings", [{}, {"data__cache": False, "data__placement": "resident"}])
 def test_bad_images_are_left_out_and_counted_if_asked_so(capsys, settings):
     folder = draw("x")
     for number in range(3):
@@ -335,7 +351,7 @@ def test_bad_images_are_left_out_and_counted_if_asked_so(capsys, settings):
     (line,) = err.splitlines()
     assert line.startswith(f"warning: 3 of {COUNT} images are left out: ")
     assert line.count("is a bad image (its format is unknown)") == 3
-    assert f"\n{COUNT - 3} images, 8x8x1; resident\n" in out
+    assert f"\n{COUNT - 3} images (8x8x1); resident\n" in out
     assert saved_steps(Path("run"))[-1] == 12
 
 

@@ -12,14 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments import raises_user_error, tiny_config
+from experiments import assert_same_bits, raises_user_error, tiny_config
 from PIL import Image
 from programs import DEADLINE, ROOT
 
-from jaxgan.data import cache, sources
-from jaxgan.data.cache import CHUNK, ArrayDataset, LazyDataset
+from jaxgan.data import cache, dataset
+from jaxgan.data.cache import CHUNK, LazyDataset
+from jaxgan.data.dataset import ArrayDataset, from_arrays, image_dataset, with_digest
 from jaxgan.data.decode import Transform
 from jaxgan.data.selection import Selection, select
+from jaxgan.data.sources import folder as folders
+from jaxgan.data.stored import Arrays
 from jaxgan.errors import UserError, exit_code
 
 SMALL = Transform(6, 6, 3, upscale=True)
@@ -47,20 +50,21 @@ def pictures(tmp_path) -> Path:
 def of_folder(folder: Path, transform: Transform = SMALL, **settings) -> LazyDataset:
     """The pictures in a folder."""
     settings = {f"data__{name}": value for name, value in settings.items()}
-    return LazyDataset(select(tiny_config(data__source=f"folder:{folder}", **settings).data), transform)
+    data = tiny_config(data__source=f"folder:{folder}", **settings).data
+    return LazyDataset(select(data, folders.read(str(folder))), transform)
 
 
 def of_arrays(count: int, content: str = "made up") -> LazyDataset:
     """Pictures in an array, of an odd size."""
     images = np.random.default_rng(1).integers(0, 256, (count, 7, 5, 3), np.uint8)
-    arrays = sources.Arrays(images, np.arange(count, dtype=np.int32) % 7)
+    arrays = Arrays(images, np.arange(count, dtype=np.int32) % 7)
     return LazyDataset(Selection("array:x.npz", ((arrays, 0, count),), (), None, content), SMALL)
 
 
-def one_by_one(undecoded: LazyDataset) -> tuple[bytes, bytes]:
+def one_by_one(lazy: LazyDataset) -> tuple[bytes, bytes]:
     """Every image decoded alone, and its label."""
-    items = [undecoded.selection.read(np.array([i]))[0] for i in range(len(undecoded))]
-    images = np.stack([undecoded.transform(item.image, item.name) for item in items])
+    items = [lazy.selection.read(np.array([i]))[0] for i in range(len(lazy))]
+    images = np.stack([lazy.transform(item.image, item.name) for item in items])
     return images.tobytes(), np.int32([item.label for item in items]).tobytes()
 
 
@@ -85,7 +89,7 @@ def forbid_decoding(monkeypatch) -> None:
 
 def spoil(folder: Path) -> list[str]:
     """Makes three pictures bad, each in its own way, and returns their paths in the order of the data set."""
-    order = sources.folder(str(folder)).splits["train"].paths
+    order = folders.read(str(folder)).splits["train"].paths
     bad = [order[0], order[CHUNK + 3], order[-1]]
     Path(bad[0]).write_text("no picture")
     Path(bad[1]).write_bytes(Path(bad[1]).read_bytes()[:60])
@@ -98,31 +102,31 @@ def spoil(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("count", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
 def test_both_ways_give_the_bytes_of_decoding_one_by_one(count):
-    undecoded = of_arrays(count)
-    expected = one_by_one(undecoded)
-    stored, held = cache.cached(undecoded, skip_bad=False), cache.in_memory(undecoded, skip_bad=False)
-    assert in_bytes(stored) == in_bytes(held) == expected
-    assert stored.digest == held.digest
-    assert len(stored) == len(held) == len(undecoded) == count
-    assert stored.shape == held.shape == undecoded.shape == (6, 6, 3)
+    lazy = of_arrays(count)
+    expected = one_by_one(lazy)
+    stored, own = cache.cached(lazy, skip_bad=False), cache.in_memory(lazy, skip_bad=False)
+    assert in_bytes(stored) == in_bytes(own) == expected
+    assert stored.digest == own.digest
+    assert len(stored) == len(own) == len(lazy) == count
+    assert stored.shape == own.shape == lazy.shape == (6, 6, 3)
 
 
 def test_a_folder_of_pictures_keeps_its_labels_and_classes(pictures):
-    undecoded = of_folder(pictures)
-    stored, held = cache.cached(undecoded, skip_bad=False), cache.in_memory(undecoded, skip_bad=False)
-    assert in_bytes(stored) == in_bytes(held) == one_by_one(undecoded)
-    assert stored.classes == held.classes == ("cats", "dogs")
+    lazy = of_folder(pictures)
+    stored, own = cache.cached(lazy, skip_bad=False), cache.in_memory(lazy, skip_bad=False)
+    assert in_bytes(stored) == in_bytes(own) == one_by_one(lazy)
+    assert stored.classes == own.classes == ("cats", "dogs")
     assert np.bincount(stored.labels).tolist() == [COUNT - COUNT // 2, COUNT // 2]
 
 
-def test_the_digest_tells_images_and_labels_apart(tmp_path):
-    undecoded = of_arrays(9)
-    ((arrays, start, stop),) = undecoded.selection.parts
+def test_images_and_labels_both_change_the_digest(tmp_path):
+    lazy = of_arrays(9)
+    ((arrays, start, stop),) = lazy.selection.parts
 
     def digest(**changes) -> str:
         parts = ((dataclasses.replace(arrays, **changes), start, stop),)
-        selection = dataclasses.replace(undecoded.selection, parts=parts)
-        return cache.in_memory(dataclasses.replace(undecoded, selection=selection), skip_bad=False).digest
+        selection = dataclasses.replace(lazy.selection, parts=parts)
+        return cache.in_memory(dataclasses.replace(lazy, selection=selection), skip_bad=False).digest
 
     other_images, other_labels = arrays.images.copy(), arrays.targets.copy()
     other_images[8] = 255 - other_images[8]
@@ -131,13 +135,15 @@ def test_the_digest_tells_images_and_labels_apart(tmp_path):
     assert digest() == digest()
 
 
-def test_a_batch_is_that_of_undecoded_examples(pictures):
-    undecoded = of_folder(pictures)
-    stored, indices = cache.cached(undecoded, skip_bad=False), np.array([5, 0, COUNT - 1, 5])
-    batch, expected = stored.batch(indices), undecoded.batch(indices)
-    for name in ("images", "labels"):
-        np.testing.assert_array_equal(batch[name], expected[name])
-        assert batch[name].dtype == expected[name].dtype
+def test_a_batch_is_that_of_examples_that_are_decoded_anew(pictures):
+    """By indices, and by the rows of each field as loaders ask for them."""
+    lazy = of_folder(pictures)
+    stored, indices = cache.cached(lazy, skip_bad=False), np.array([5, 0, COUNT - 1, 5])
+    rows = {"images": indices, "labels": indices}
+    assert (stored.fields, stored.groups) == (lazy.fields, lazy.groups)
+    assert_same_bits(stored.take(indices), lazy.take(indices))
+    assert_same_bits(stored.batch(rows), lazy.batch(rows))
+    assert_same_bits(stored.batch(rows), stored.take(indices))
 
 
 # Once
@@ -217,7 +223,7 @@ def test_opening_maps_the_images_and_reads_none(place):
     examples = cache.load(place / name)
     assert len(examples) == count
     assert not examples.images.flags.writeable
-    assert examples.batch(np.array([count - 1, 0]))["images"].tobytes()[:2048] == bytes(2048)
+    assert examples.take(np.array([count - 1, 0]))["images"].tobytes()[:2048] == bytes(2048)
 
 
 def test_another_process_is_sent_the_place_of_the_images(pictures):
@@ -231,33 +237,38 @@ def test_another_process_is_sent_the_place_of_the_images(pictures):
 
 
 def test_another_process_is_sent_what_is_in_memory():
-    held = cache.in_memory(of_arrays(9), skip_bad=False)
-    received = pickle.loads(pickle.dumps(held))
-    assert in_bytes(received) == in_bytes(held)
-    assert (received.classes, received.digest) == (held.classes, held.digest)
-
-
-# Whole or not at all
-
-# Opens the pictures in argv[1] when a line arrives on stdin; tells how many of them it decoded, and the digest.
+    own = cache.in_memory(of_arrays(9), skip_bad=False)
+    received = pickle.loads(pickle.dumps(own))
+    assert in_bytes(received) == in_bytes(own)
+    assert (received.classes, received.digest) == (own.classes, own.digest)
 
 
 def test_a_digest_is_that_of_the_numbers_whatever_their_order_in_memory():
     images = np.random.default_rng(0).integers(0, 256, (7, 5, 4, 3), np.uint8)
     labels = np.zeros(7, np.int32)
-    digest = cache.from_arrays(images, labels, ()).digest
-    assert cache.from_arrays(np.asfortranarray(images), np.broadcast_to(np.int32(0), 7), ()).digest == digest
-    assert (
-        cache.from_arrays(images[::-1], labels, ()).digest != digest != cache.from_arrays(images, labels + 1, ()).digest
-    )
+    digest = from_arrays(images, labels, ()).digest
+    assert from_arrays(np.asfortranarray(images), np.broadcast_to(np.int32(0), 7), ()).digest == digest
+    assert from_arrays(images[::-1], labels, ()).digest != digest != from_arrays(images, labels + 1, ()).digest
 
 
+def test_a_digest_is_computed_once(monkeypatch):
+    images, labels = np.zeros((7, 5, 4, 3), np.uint8), np.zeros(7, np.int32)
+    whole = from_arrays(images, labels, ())
+    assert with_digest(image_dataset(images, labels)).digest == whole.digest
+    monkeypatch.setattr(dataset, "digest_of", None)
+    assert with_digest(whole) is whole
+
+
+# Whole or not at all
+
+# Opens the pictures in argv[1] when a line arrives on stdin; prints how many of them it decoded, and the digest.
 OPEN = """
 import os, sys, time
-from jaxgan.core.settings import default
+from jaxgan.config import default
 from jaxgan.data import cache
 from jaxgan.data.decode import Transform
 from jaxgan.data.selection import select
+from jaxgan.data.sources import folder
 
 decoded, decode = [], Transform.__call__
 def counting(self, stored, name):
@@ -266,18 +277,17 @@ def counting(self, stored, name):
     return decode(self, stored, name)
 Transform.__call__ = counting
 
-config = default()
-config.data.source = "folder:" + sys.argv[1]
-undecoded = cache.Undecoded(select(config.data), Transform(6, 6, 3, True))
+config = default({{"data.source": "folder:" + sys.argv[1]}})
+lazy = cache.LazyDataset(select(config.data, folder.read(sys.argv[1])), Transform(6, 6, 3, True))
 print("ready", flush=True)
 sys.stdin.readline()
-examples = cache.cached(undecoded, False)
+examples = cache.cached(lazy, False)
 print(len(decoded), examples.digest, examples.images.sum(), flush=True)
 """
 
 
 def opening(folder: Path, extra: str) -> subprocess.Popen:
-    """A process that opens the pictures in a folder when it is told to."""
+    """A process that opens the pictures in a folder when a line arrives."""
     return subprocess.Popen(
         [sys.executable, "-c", OPEN.format(extra=extra), str(folder)],
         cwd=ROOT,
@@ -305,20 +315,20 @@ def test_processes_that_start_at_once_decode_once(pictures, place):
     assert "." not in name
 
 
-def test_a_process_that_is_killed_leaves_nothing_that_the_next_one_minds(pictures, place):
+def test_what_a_killed_process_left_is_replaced_by_the_next_one(pictures, place):
     process = opening(pictures, f"if len(decoded) == {CHUNK + 5}: os.kill(os.getpid(), {signal.SIGKILL})")
     process.communicate("\n", timeout=DEADLINE)
     assert process.returncode == -signal.SIGKILL
     (left,) = names(place)
     assert left.endswith(".partial")
-    undecoded = of_folder(pictures)
-    assert in_bytes(cache.cached(undecoded, skip_bad=False)) == one_by_one(undecoded)
+    lazy = of_folder(pictures)
+    assert in_bytes(cache.cached(lazy, skip_bad=False)) == one_by_one(lazy)
     assert names(place) == [left.removesuffix(".partial")]
 
 
 FULL = """
 import resource, sys
-import train
+from jaxgan.cli import train
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 sys.exit(train.main(sys.argv[1:]))
 """
@@ -393,10 +403,10 @@ def test_a_damaged_cache_is_named(place, capsys, damage):
 
 def test_bad_images_are_left_out_and_reported_each_time(pictures, monkeypatch, capsys):
     bad = spoil(pictures)
-    undecoded = of_folder(pictures)
+    lazy = of_folder(pictures)
     good = [i for i in range(COUNT) if i not in (0, CHUNK + 3, COUNT - 1)]
-    expected = undecoded.batch(np.array(good))
-    first = cache.cached(undecoded, skip_bad=True)
+    expected = lazy.take(np.array(good))
+    first = cache.cached(lazy, skip_bad=True)
     np.testing.assert_array_equal(first.images, expected["images"])
     np.testing.assert_array_equal(first.labels, expected["labels"])
     (line,) = capsys.readouterr().err.splitlines()
@@ -405,13 +415,13 @@ def test_bad_images_are_left_out_and_reported_each_time(pictures, monkeypatch, c
     )
     assert all(f"; {path} is a bad image (" in line for path in bad[1:])
 
-    held = cache.in_memory(undecoded, skip_bad=True)
-    assert in_bytes(held) == in_bytes(first)
-    assert held.digest == first.digest
+    own = cache.in_memory(lazy, skip_bad=True)
+    assert in_bytes(own) == in_bytes(first)
+    assert own.digest == first.digest
     assert capsys.readouterr().err == line + "\n"
 
     forbid_decoding(monkeypatch)
-    assert in_bytes(cache.cached(undecoded, skip_bad=True)) == in_bytes(first)
+    assert in_bytes(cache.cached(lazy, skip_bad=True)) == in_bytes(first)
     assert capsys.readouterr().err == line + "\n"
 
 
@@ -429,11 +439,11 @@ def test_of_many_bad_images_three_are_named(pictures, capsys):
 @pytest.mark.parametrize("use", [cache.cached, cache.in_memory])
 def test_bad_images_are_refused_unless_they_are_to_be_skipped(pictures, place, use, skipped_before):
     bad = spoil(pictures)
-    undecoded = of_folder(pictures)
+    lazy = of_folder(pictures)
     if skipped_before:
-        cache.cached(undecoded, skip_bad=True)
+        cache.cached(lazy, skip_bad=True)
     with raises_user_error(UserError) as raised:
-        use(undecoded, skip_bad=False)
+        use(lazy, skip_bad=False)
     assert str(raised.value) == (
         f"{bad[0]} is a bad image (its format is unknown): repair it, remove it, or set config.data.on_bad_image=skip"
     )

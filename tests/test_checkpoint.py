@@ -1,4 +1,4 @@
-"""Checkpoints come back bit by bit, or they are told apart as damaged and passed over."""
+"""Checkpoints come back bit by bit, or they are recognised as damaged and passed over."""
 
 import shutil
 
@@ -124,7 +124,7 @@ def test_no_checkpoint_is_no_mistake(tmp_path):
 
 
 def test_saving_takes_a_copy(tmp_path):
-    """The state that is saved is that of the call, whatever becomes of its memory before all is written."""
+    """The state that is saved is that of the call, whatever becomes of its buffers before all is written."""
     state = {"host": np.arange(10_000, dtype=np.int32), "device": jnp.arange(10_000, dtype=jnp.int32)}
     expected, shapes = bits(state), jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), state)
     with Checkpoints(tmp_path, keep=1) as checkpoints:

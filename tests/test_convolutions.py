@@ -13,6 +13,7 @@ from jax import lax
 
 from benchmarks import flops
 from jaxgan.models.ops import convolutions, fast_conv_matrices
+from jaxgan.models.ops.layers import to_layout
 
 FEW, MANY = (2, 3), (16, 17)  # features in and out, on either side of where fast algorithms start to pay
 
@@ -24,15 +25,11 @@ def arrays(size: int, kernel: int, features: tuple[int, int] = FEW, batch: int =
     return jnp.asarray(images, jnp.float32), jnp.asarray(weights / kernel / math.sqrt(features[0]), jnp.float32)
 
 
-def turned(features):
-    return features.transpose(3, 1, 2, 0)
-
-
 def both(name: str, *options):
-    """A convolution by name: batch last, yet taking and giving what the stock one does; and the stock one."""
+    """A convolution by name: ours, batch last, with inputs and outputs in the stock layout; and the stock one."""
     one, other = getattr(convolutions, name), getattr(convolutions, f"stock_{name}")
     return (
-        lambda images, kernel: turned(one(turned(images), kernel, *options)),
+        lambda images, kernel: to_layout(one(to_layout(images, True), kernel, *options), True),
         lambda images, kernel: other(images, kernel, *options),
     )
 
@@ -62,7 +59,7 @@ def assert_equal(functions, *args, rtol: float = 1e-4):
 
 @pytest.mark.parametrize("batch_last", [False, True])
 def test_a_convolution_is_the_sum_over_its_window(batch_last):
-    """The definition, written out; all forms share conventions that only this pins down."""
+    """The definition, written out: the convention that all forms share."""
     images, kernel = (np.float64(array) for array in arrays(6, 4))
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     expected = np.zeros((2, 3, 3, 3))
@@ -75,17 +72,17 @@ def test_a_convolution_is_the_sum_over_its_window(batch_last):
 
 
 @pytest.mark.parametrize("batch_last", [False, True])
-def test_a_transposed_convolution_paints_its_kernel_for_each_pixel(batch_last):
-    """The definition; what is painted beyond the edges is cut off."""
+def test_a_transposed_convolution_adds_its_kernel_at_each_pixel(batch_last):
+    """The definition; what is added beyond the edges is cut off."""
     images, kernel = (np.float64(array) for array in arrays(3, 4))
-    painted = np.zeros((2, 8, 8, 3))
+    added = np.zeros((2, 8, 8, 3))
     for row in range(3):
         for column in range(3):
-            # Of a convolution by the kernel as it is: to paint, it is turned by 180 degrees.
-            stroke = np.einsum("bc,ijco->bijo", images[:, row, column], kernel[::-1, ::-1])
-            painted[:, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4] += stroke
+            # The kernel is that of a convolution, so the patch is the kernel rotated by 180 degrees.
+            patch = np.einsum("bc,ijco->bijo", images[:, row, column], kernel[::-1, ::-1])
+            added[:, 2 * row : 2 * row + 4, 2 * column : 2 * column + 4] += patch
     function = both("conv_transpose", 2)[0 if batch_last else 1]
-    np.testing.assert_allclose(function(*arrays(3, 4)), painted[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(function(*arrays(3, 4)), added[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
 
 
 WINDOWS = {"kernel": st.integers(1, 6), "stride": st.integers(1, 3), "size": st.integers(4, 9)}
@@ -93,13 +90,13 @@ WINDOWS = {"kernel": st.integers(1, 6), "stride": st.integers(1, 3), "size": st.
 
 @settings(deadline=None, max_examples=8, derandomize=True)
 @given(**WINDOWS, before=st.integers(0, 2), after=st.integers(0, 2), features=st.sampled_from([FEW, MANY]))
-def test_a_convolution_has_the_stock_one_s_values(kernel, stride, size, before, after, features):
+def test_a_convolution_has_the_values_of_the_stock_one(kernel, stride, size, before, after, features):
     assert_equal(both("conv", stride, (before, after)), *arrays(max(size, kernel), kernel, features))
 
 
 @settings(deadline=None, max_examples=8, derandomize=True)
 @given(**WINDOWS, features=st.sampled_from([FEW, MANY]))
-def test_a_transposed_convolution_has_the_stock_one_s_values(kernel, stride, size, features):
+def test_a_transposed_convolution_has_the_values_of_the_stock_one(kernel, stride, size, features):
     functions = both("conv_transpose", stride)
     images, weights = arrays(size, kernel, features)
     assert_equal(functions, images, weights)
@@ -108,29 +105,29 @@ def test_a_transposed_convolution_has_the_stock_one_s_values(kernel, stride, siz
 
 
 HALVING, POOLED, POINTWISE = ("conv", 4, 2, (1, 1)), ("conv", 3, 1, (1, 1)), ("conv", 1, 1, (0, 0))
-TUTORIAL = ("conv", 5, 2, (1, 2))
-DOUBLING, TUTORIAL_SAME, TUTORIAL_DOUBLING = (("conv_transpose", *pair) for pair in ((4, 2), (5, 1), (5, 2)))
-# What the models are made of, at their sizes: the smallest squares, odd ones, and several tiles in a row. Batches are
-# small, or large enough for Fourier's transform.
+TF_HALVING = ("conv", 5, 2, (1, 2))
+DOUBLING, TF_SAME, TF_DOUBLING = (("conv_transpose", *pair) for pair in ((4, 2), (5, 1), (5, 2)))
+# The convolutions of the models, at their sizes: the smallest squares, odd sizes, and several tiles in a row. Batches
+# are small, or large enough for Fourier's transform.
 USED = [
     (HALVING, 8, FEW, 2),
     (HALVING, 16, MANY, 2),
     (POOLED, 8, MANY, 2),
     (POINTWISE, 4, MANY, 2),
-    (TUTORIAL, 14, MANY, 2),
-    (TUTORIAL, 14, MANY, 32),
+    (TF_HALVING, 14, MANY, 2),
+    (TF_HALVING, 14, MANY, 32),
     (DOUBLING, 4, FEW, 2),
     (DOUBLING, 7, MANY, 2),
-    (TUTORIAL_SAME, 7, MANY, 2),
-    (TUTORIAL_DOUBLING, 7, FEW, 2),
-    (TUTORIAL_DOUBLING, 7, MANY, 2),
-    (TUTORIAL_DOUBLING, 7, MANY, 32),
+    (TF_SAME, 7, MANY, 2),
+    (TF_DOUBLING, 7, FEW, 2),
+    (TF_DOUBLING, 7, MANY, 2),
+    (TF_DOUBLING, 7, MANY, 32),
 ]
 
 
-def test_five_taps_by_large_tiles_have_the_stock_one_s_gradients():
+def test_five_taps_in_large_tiles_have_the_gradients_of_the_stock_one():
     """Images too large for Fourier's transform; it takes seconds to compile so many points."""
-    name, kernel, *options = TUTORIAL_SAME
+    name, kernel, *options = TF_SAME
 
     def gradients(function):
         def pulled(*args):
@@ -143,7 +140,7 @@ def test_five_taps_by_large_tiles_have_the_stock_one_s_gradients():
 
 
 @pytest.mark.parametrize(("used", "size", "features", "batch"), USED)
-def test_all_derivatives_are_the_stock_ones(used, size, features, batch):
+def test_all_derivatives_are_those_of_the_stock_convolution(used, size, features, batch):
     name, kernel, *options = used
     assert_equal(map(derivatives, both(name, *options)), *arrays(size, kernel, features, batch))
 
@@ -151,8 +148,8 @@ def test_all_derivatives_are_the_stock_ones(used, size, features, batch):
 POPULATION = 3
 
 
-def together(function):
-    """A population's values and gradients, of images that all members share."""
+def of_members(function):
+    """Values and gradients of a population, whose members share the images."""
     loss = lambda images, kernel: jnp.sin(function(images, kernel)).sum()  # noqa: E731
     return jax.vmap(jax.value_and_grad(loss, (0, 1)), in_axes=(None, 0))
 
@@ -168,11 +165,11 @@ def descending(function):
     return lambda images, kernel: lax.scan(step, kernel, images)
 
 
-@pytest.mark.parametrize(("used", "features"), [(HALVING, FEW), (DOUBLING, MANY), (TUTORIAL_SAME, MANY)])
-def test_a_population_of_kernels_is_convolved_as_each_alone(used, features):
+@pytest.mark.parametrize(("used", "features"), [(HALVING, FEW), (DOUBLING, MANY), (TF_SAME, MANY)])
+def test_a_population_of_kernels_is_convolved_as_each_kernel_alone(used, features):
     name, kernel, *options = used
     images, weights = arrays(8, kernel, features)
-    assert_equal(map(together, both(name, *options)), images, jnp.stack([weights * i for i in range(POPULATION)]))
+    assert_equal(map(of_members, both(name, *options)), images, jnp.stack([weights * i for i in range(POPULATION)]))
 
 
 @pytest.mark.parametrize(("used", "features"), [(HALVING, MANY), (DOUBLING, FEW)])
@@ -183,7 +180,7 @@ def test_a_loop_over_steps_learns_the_same_kernel(used, features):
 
 
 def of_half_precision(used, size, features, batch=2):
-    """The results and gradients in bfloat16 and in float32, of numbers that bfloat16 has, by a kernel; and that one."""
+    """kernel -> results and gradients in bfloat16 and in float32, of numbers that bfloat16 has; and such a kernel."""
     name, kernel, *options = used
     images, weights = arrays(size, kernel, features, batch)
     short, long = both(name, *options)
@@ -201,9 +198,7 @@ def of_half_precision(used, size, features, batch=2):
     return lambda kernel: run(images, kernel, slopes), rounded
 
 
-@pytest.mark.parametrize(
-    ("used", "size"), [(HALVING, 8), (POOLED, 4), (TUTORIAL, 8), (DOUBLING, 7), (TUTORIAL_SAME, 7)]
-)
+@pytest.mark.parametrize(("used", "size"), [(HALVING, 8), (POOLED, 4), (TF_HALVING, 8), (DOUBLING, 7), (TF_SAME, 7)])
 def test_half_precision_rounds_each_result_once(used, size):
     """All products and sums are float32's; a kernel's gradient is not rounded at all."""
     run, rounded = of_half_precision(used, size, FEW)
@@ -212,7 +207,7 @@ def test_half_precision_rounds_each_result_once(used, size):
     for array, other, digits in zip(actual, expected, (8, 8, 16), strict=True):
         atol = 1e-4 * np.abs(other).max()  # where terms cancel, float32's own rounding is more than that
         np.testing.assert_allclose(np.float32(array), other, rtol=2.0**-digits, atol=atol)
-    # A kernel that bfloat16 has not is rounded to it first.
+    # Another kernel is rounded to bfloat16 first.
     nearby = rounded * (1 + 2.0**-12)
     np.testing.assert_array_equal(nearby.astype(jnp.bfloat16), rounded.astype(jnp.bfloat16))
     assert (np.asarray(nearby) != np.asarray(rounded)).any()
@@ -220,7 +215,7 @@ def test_half_precision_rounds_each_result_once(used, size):
 
 
 @pytest.mark.parametrize(("used", "size", "features", "batch"), [case for case in USED if case[2] == MANY])
-def test_fast_algorithms_in_half_precision_err_by_a_few_roundings(used, size, features, batch):
+def test_errors_of_fast_algorithms_in_half_precision_are_a_few_roundings(used, size, features, batch):
     """The root mean square of errors is below 2^-7 of the numbers' own; one rounding is 2^-9 at most."""
     run, rounded = of_half_precision(used, size, features, batch)
     for array, other in zip(*run(rounded), strict=True):
@@ -238,17 +233,17 @@ def test_a_tile_is_a_correlation_of_fewer_products(outputs, taps):
     images, kernel, results = tile = fast_conv_matrices.tile(outputs, taps)
     assert {matrix.dtype for matrix in tile} == {np.dtype(np.float64)}
     rng = np.random.default_rng(0)
-    seen, weights = rng.normal(size=(20, outputs + taps - 1)), rng.normal(size=(20, taps))
-    points = (weights @ kernel.T) * (seen @ images.T)
+    windows, weights = rng.normal(size=(20, outputs + taps - 1)), rng.normal(size=(20, taps))
+    points = (weights @ kernel.T) * (windows @ images.T)
     assert points.shape[1] == outputs + taps - 1
-    expected = [np.correlate(row, taps) for row, taps in zip(seen, weights, strict=True)]
+    expected = [np.correlate(row, taps) for row, taps in zip(windows, weights, strict=True)]
     np.testing.assert_allclose(points @ results.T, expected, rtol=0, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(1, 7), st.integers(1, 3), st.integers(0, 4), st.integers(1, 9), st.integers(1, 9))
-def test_waves_multiply_to_a_correlation(size, stride, before, rows, count):
-    """The convolution theorem, for any window, wherever it stands, even where it sees nothing but padding."""
+def test_products_of_waves_are_a_correlation(size, stride, before, rows, count):
+    """The convolution theorem, for any window at any place, also in the padding alone."""
     matrices = fast_conv_matrices.fourier(size, stride, before, rows, count)
     rng = np.random.default_rng(0)
     images, taps = rng.normal(size=(rows, rows)), rng.normal(size=(size, size))
@@ -282,11 +277,11 @@ def test_pairs_of_conjugate_waves_take_three_products(length, points):
         (HALVING, 16, (128, 128), jnp.bfloat16, 9 / 16, 0.7),
         (DOUBLING, 8, (128, 128), jnp.bfloat16, 9 / 16, 0.7),
         (HALVING, 16, (128, 8), jnp.float32, 0.95, 1.4),
-        (TUTORIAL_SAME, 7, (128, 128), jnp.float32, 121 / 29**2, 0.35),
+        (TF_SAME, 7, (128, 128), jnp.float32, 121 / 29**2, 0.35),
     ],
 )
 def test_many_features_take_less_arithmetic(used, size, features, dtype, low, high):
-    """9 products in the place of 16, and some sums; the stock ones spare the products with padding.
+    """9 products in the place of 16, and some sums; the stock ones do not multiply padding.
 
     With 2 zeros on either side, 29 x 29 taps meet 7 x 7 pixels; Fourier's transform of 9 x 9 makes 121 products.
     """

@@ -20,22 +20,22 @@ def test_choose_gives_back_what_is_there(table):
 def test_choose_names_the_nearest_and_all():
     with pytest.raises(UserError) as raised:
         choose("loss", "hing", {"wasserstein": 1, "hinge": 2})
-    assert str(raised.value) == "there is no loss 'hing': did you mean hinge? choose from hinge, wasserstein"
+    assert str(raised.value) == "unknown loss 'hing': did you mean hinge? choose from hinge, wasserstein"
 
 
 def test_choose_does_not_guess_wildly():
     with pytest.raises(UserError) as raised:
         choose("loss", "xyz", ["hinge", "wasserstein"])
-    assert str(raised.value) == "there is no loss 'xyz': choose from hinge, wasserstein"
+    assert str(raised.value) == "unknown loss 'xyz': choose from hinge, wasserstein"
 
 
 def test_choose_lists_many_names_only_where_they_are_near():
     table = [f"setting_{index:02d}" for index in range(30)]
     with pytest.raises(
-        UserError, match=r"^there is no setting 'setting_7': did you mean (setting_\d\d or ){2}setting_\d\d\?$"
+        UserError, match=r"^unknown setting 'setting_7': did you mean (setting_\d\d or ){2}setting_\d\d\?$"
     ):
         choose("setting", "setting_7", table)
-    with pytest.raises(UserError, match=r"^there is no setting 'xyz': none of the 30 is near it$"):
+    with pytest.raises(UserError, match=r"^unknown setting 'xyz': none of the 30 is near it$"):
         choose("setting", "xyz", table)
 
 
@@ -48,7 +48,7 @@ def test_a_program_s_own_exit_code(result, code, capsys):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (UserError("config.steps=0 should be at least 1"), "error: config.steps=0 should be at least 1\n"),
+        (UserError("config.steps=0 must be at least 1"), "error: config.steps=0 must be at least 1\n"),
         (UserError("two\n  lines"), "error: two lines\n"),
         (PermissionError(13, "Permission denied", "runs/x"), "error: runs/x: Permission denied\n"),
         (OSError(28, "No space left on device"), "error: the file system: No space left on device\n"),

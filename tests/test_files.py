@@ -110,13 +110,13 @@ def test_who_waits_for_a_lock_says_so(tmp_path, capsys):
     with file_lock(path):
         assert capsys.readouterr().err == ""
         second.start()
-        told = ""
-        while not told and second.is_alive():
+        line = ""
+        while not line and second.is_alive():
             time.sleep(0.01)
-            told = capsys.readouterr().err
+            line = capsys.readouterr().err
         order.append("first")
     second.join()
-    assert told == f"waiting for another process, which holds {path}\n"
+    assert line == f"waiting for another process, which holds {path}\n"
     assert order == ["first", "second"]
 
 

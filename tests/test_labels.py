@@ -1,4 +1,4 @@
-"""Drawing on demand: sample.py --labels, by number and name, of classes and of a latent code's categories."""
+"""Conditional samples: sample.py --labels, by number and name, of classes and of a latent code's categories."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from experiments import quick_jit
 from PIL import Image
 from programs import contents, train_tiny
 
-import sample
+from jaxgan import config as configuration
+from jaxgan.cli import sample
 from jaxgan.core import experiment
-from jaxgan.core import settings as configuration
 from jaxgan.io.checkpoint import Checkpoints
 from jaxgan.viz import grid
 
@@ -55,10 +55,9 @@ def flowers(tmp_path_factory):
 @pytest.fixture(scope="module")
 def codes(tmp_path_factory):
     """An InfoGAN with 5 categories and a number as it is before training; nothing may change it."""
-    workdir, config = tmp_path_factory.mktemp("codes"), tiny.get_config()
-    config.update_from_flattened_dict(INFOGAN)
+    workdir, config = tmp_path_factory.mktemp("codes"), configuration.default(tiny.TINY | INFOGAN)
     configuration.save(config, workdir / "config.json")
-    exp = experiment.build(config)
+    exp = configuration.build(config)
     with Checkpoints(workdir / "checkpoints", keep=1) as checkpoints:
         checkpoints.save(1, quick_jit(lambda: experiment.initial_state(exp))(), {})
     yield from untouched(workdir)
@@ -74,7 +73,7 @@ def sampled(workdir: Path, *more: str, out: str = "out.npz") -> int:
     return sample.main([f"--workdir={workdir}", f"--out={out}", "--raw", *more])
 
 
-def drawn(workdir: Path, *more: str) -> tuple[np.ndarray, list[int]]:
+def samples(workdir: Path, *more: str) -> tuple[np.ndarray, list[int]]:
     """The images of sample.py and their labels."""
     assert sampled(workdir, *more) == 0
     with np.load("out.npz") as file:
@@ -103,38 +102,38 @@ def the_error(capsys) -> str:
     ],
 )
 def test_labels_by_number_and_by_name(flowers, asked, labels):
-    pictures, found = drawn(flowers, f"--labels={asked}")
+    pictures, found = samples(flowers, f"--labels={asked}")
     assert found == labels
     assert (pictures.dtype, pictures.shape) == (np.uint8, (len(labels), 8, 8, 1))
 
 
 def test_without_labels_all_of_them_come_in_turn(flowers, codes):
-    assert drawn(flowers, "--num=10")[1] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
-    assert drawn(codes, "--num=7")[1] == [0, 1, 2, 3, 4, 0, 1]
+    assert samples(flowers, "--num=10")[1] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    assert samples(codes, "--num=7")[1] == [0, 1, 2, 3, 4, 0, 1]
 
 
 @pytest.mark.parametrize("run", ["flowers", "codes"])
 def test_an_image_depends_on_its_seed_place_and_label_alone(run, request):
     """Whatever the other labels are, and how many there are."""
     workdir = request.getfixturevalue(run)
-    in_turn, labels = drawn(workdir, "--num=12")
-    own = {label: drawn(workdir, f"--labels={label}", "--num=12")[0] for label in set(labels)}
+    in_turn, labels = samples(workdir, "--num=12")
+    own = {label: samples(workdir, f"--labels={label}", "--num=12")[0] for label in set(labels)}
     for index, label in enumerate(labels):
         np.testing.assert_array_equal(in_turn[index], own[label][index])
     assert len({picture.tobytes() for pictures in own.values() for picture in pictures}) == 12 * len(own)
-    together, labels = drawn(workdir, "--labels=2,0", "--num=6")
+    both, labels = samples(workdir, "--labels=2,0", "--num=6")
     assert labels == [2, 2, 2, 0, 0, 0]
-    np.testing.assert_array_equal(together, np.concatenate([own[2][:3], own[0][3:6]]))
-    other, _ = drawn(workdir, "--labels=2,0", "--num=6", "--seed=1")
-    assert not {picture.tobytes() for picture in other} & {picture.tobytes() for picture in together}
+    np.testing.assert_array_equal(both, np.concatenate([own[2][:3], own[0][3:6]]))
+    other, _ = samples(workdir, "--labels=2,0", "--num=6", "--seed=1")
+    assert not {picture.tobytes() for picture in other} & {picture.tobytes() for picture in both}
 
 
 def test_a_row_walks_from_one_seed_to_the_other_within_its_label(flowers):
-    walk, labels = drawn(flowers, "--labels=3,1", "--num=12", "--columns=3", "--interpolate=1")
+    walk, labels = samples(flowers, "--labels=3,1", "--num=12", "--columns=3", "--interpolate=1")
     assert labels == [3] * 6 + [1] * 6
     for seed, column in ((0, 0), (1, 2)):
         for row, label in enumerate((3, 3, 1, 1)):
-            ends, _ = drawn(flowers, f"--labels={label}", f"--num={row + 1}", f"--seed={seed}")
+            ends, _ = samples(flowers, f"--labels={label}", f"--num={row + 1}", f"--seed={seed}")
             np.testing.assert_array_equal(walk[3 * row + column], ends[row])
 
 
@@ -142,15 +141,15 @@ def test_a_row_walks_from_one_seed_to_the_other_within_its_label(flowers):
 def test_a_row_keeps_its_label_where_none_is_asked_for(run, request):
     """It begins and ends with images of the two seeds; a code's numbers change on the way."""
     workdir = request.getfixturevalue(run)
-    walk, labels = drawn(workdir, "--num=12", "--columns=3", "--interpolate=1")
+    walk, labels = samples(workdir, "--num=12", "--columns=3", "--interpolate=1")
     assert labels == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     for seed, column in ((0, 0), (1, 2)):
-        ends, _ = drawn(workdir, "--num=4", f"--seed={seed}")
+        ends, _ = samples(workdir, "--num=4", f"--seed={seed}")
         np.testing.assert_array_equal(walk[column::3], ends)
 
 
 def test_a_grid_has_a_row_for_each_label_and_its_name(flowers):
-    pictures, _ = drawn(flowers, "--labels=1,3", "--num=6")
+    pictures, _ = samples(flowers, "--labels=1,3", "--num=6")
     assert sampled(flowers, "--labels=1,3", "--num=6", out="grid.png") == 0
     with Image.open("grid.png") as image:
         named = np.asarray(image)
@@ -166,7 +165,7 @@ def test_a_grid_has_a_row_for_each_label_and_its_name(flowers):
 
 def test_every_row_of_a_walk_has_the_name_of_its_label(flowers):
     walk = ["--labels=1,3", "--num=12", "--columns=3", "--interpolate=1"]
-    pictures, _ = drawn(flowers, *walk)
+    pictures, _ = samples(flowers, *walk)
     assert sampled(flowers, *walk, out="walk.png") == 0
     with Image.open("walk.png") as image:
         names = ["red rose", "red rose", "tulip", "tulip"]
@@ -174,21 +173,21 @@ def test_every_row_of_a_walk_has_the_name_of_its_label(flowers):
 
 
 def test_one_label_needs_no_names(flowers):
-    pictures, _ = drawn(flowers, "--labels=1", "--num=4")
+    pictures, _ = samples(flowers, "--labels=1", "--num=4")
     assert sampled(flowers, "--labels=1", "--num=4", out="plain.png") == 0
     with Image.open("plain.png") as image:
         np.testing.assert_array_equal(np.asarray(image), grid.image_grid(pictures))
 
 
 def test_a_folder_has_a_folder_for_each_label(flowers):
-    pictures, _ = drawn(flowers, "--labels=sweet%2C pea".replace("%2C", ","), "--num=2")
+    pictures, _ = samples(flowers, "--labels=sweet%2C pea".replace("%2C", ","), "--num=2")
     assert sampled(flowers, "--labels=sweet, pea", "--num=2", out="one/") == 0
     assert {str(path) for path in contents(Path("one"))} == {
         "sweet, pea",
         "sweet, pea/000000.png",
         "sweet, pea/000001.png",
     }
-    both, _ = drawn(flowers, "--labels=1,0", "--num=4")
+    both, _ = samples(flowers, "--labels=1,0", "--num=4")
     assert sampled(flowers, "--labels=red rose,0", "--num=4", out="two/") == 0
     files = {0: "red rose/000000.png", 1: "red rose/000001.png", 2: "daisy/000002.png", 3: "daisy/000003.png"}
     assert sorted(str(path) for path in Path("two").rglob("*.png")) == sorted(f"two/{path}" for path in files.values())
@@ -202,21 +201,21 @@ def test_a_folder_has_a_folder_for_each_label(flowers):
 
 
 def test_categories_of_a_code_are_asked_for_by_number(codes, capsys):
-    assert drawn(codes, "--labels=4,1", "--num=4")[1] == [4, 4, 1, 1]
-    assert drawn(codes, "--labels=all", "--num=5")[1] == [0, 1, 2, 3, 4]
+    assert samples(codes, "--labels=4,1", "--num=4")[1] == [4, 4, 1, 1]
+    assert samples(codes, "--labels=all", "--num=5")[1] == [0, 1, 2, 3, 4]
     assert sampled(codes, "--labels=5") == 2
-    assert the_error(capsys).endswith("--labels=5: 5 should be from 0 to 4")
+    assert the_error(capsys).endswith("--labels=5: 5 must be from 0 to 4")
 
 
 WRONG = {
-    "--labels=4": r"--labels=4: 4 should be from 0 to 3",
-    "--labels=0,-1": r"--labels=0,-1: -1 should be from 0 to 3",
-    "--labels=tuilp": r"there is no class 'tuilp': did you mean tulip\? choose from daisy, red rose, .*",
-    "--labels=daisy,rose": r"there is no class 'rose': did you mean red rose\? .*",
-    "--labels=": r"there is no class '': choose from .*",
-    "--labels=1,": r"there is no class '': choose from .*",
-    "--labels=0,1,2 --num=8": r"--num=8 should be a multiple of the 3 labels",
-    "--labels=0,1 --num=8 --columns=2": r"--columns=2 should be 4, the images of a label, or absent",
+    "--labels=4": r"--labels=4: 4 must be from 0 to 3",
+    "--labels=0,-1": r"--labels=0,-1: -1 must be from 0 to 3",
+    "--labels=tuilp": r"unknown class 'tuilp': did you mean tulip\? choose from daisy, red rose, .*",
+    "--labels=daisy,rose": r"unknown class 'rose': did you mean red rose\? .*",
+    "--labels=": r"unknown class '': choose from .*",
+    "--labels=1,": r"unknown class '': choose from .*",
+    "--labels=0,1,2 --num=8": r"--num=8 must be a multiple of the 3 labels",
+    "--labels=0,1 --num=8 --columns=2": r"--columns=2 must be 4, the images of a label, or absent",
     "--labels=0,1,2 --interpolate=1": r"--labels has 3 labels and --num=64 with --columns=8 makes 8 rows: .*",
 }
 
@@ -230,14 +229,14 @@ def test_a_wrong_label_is_named_and_put_right_in_one_line(flowers, capsys, wrong
 
 
 def renamed(flowers: Path, text: str) -> Path:
-    """A copy of the run that remembers something else of its data."""
+    """A copy of the run with another record of its data."""
     workdir = Path(shutil.copytree(flowers, "run"))
     (workdir / "data.json").write_text(text)
     return workdir
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "3", '{"classes": 4}'])
-def test_a_damaged_memory_of_the_names_is_named(flowers, capsys, text):
+def test_a_damaged_record_of_the_names_is_named(flowers, capsys, text):
     workdir = renamed(flowers, text)
     assert sampled(workdir, "--labels=1") == 2
     error = the_error(capsys)
@@ -248,4 +247,4 @@ def test_a_damaged_memory_of_the_names_is_named(flowers, capsys, text):
 def test_a_class_whose_name_is_a_number_goes_by_its_name(flowers):
     """As after training on the digits 3 and 7 alone."""
     workdir = renamed(flowers, json.dumps({"classes": ["7", "3", "1", "9"]}))
-    assert drawn(workdir, "--labels=3,1,7,0", "--num=4")[1] == [1, 2, 0, 0]
+    assert samples(workdir, "--labels=3,1,7,0", "--num=4")[1] == [1, 2, 0, 0]

@@ -85,7 +85,7 @@ def test_batch_norm_gives_mean_0_and_variance_1_while_training(shape):
     np.testing.assert_allclose(running["var"], 0.9 + 0.1 * features.var(axes), rtol=1e-4)
 
 
-def test_batch_norm_uses_its_running_moments_otherwise():
+def test_batch_norm_uses_its_running_moments_while_not_training():
     features = 3 * jax.random.normal(jax.random.key(0), (8, 2)) + 7
     variables = Normed("batch").init(jax.random.key(1), features, train=True)
     moments = {"mean": jnp.asarray([7.0, 1.0]), "var": jnp.asarray([9.0, 4.0])}
@@ -102,7 +102,7 @@ def test_no_norm_is_the_identity():
 
 
 @pytest.mark.parametrize("modulation", [None, jnp.ones((8, 2))])
-def test_without_a_norm_nothing_is_modulated(modulation):
+def test_no_norm_ignores_a_modulation(modulation):
     features = jnp.ones((8, 3))
     np.testing.assert_array_equal(Normed("none").apply({}, features, modulation), features)
 
@@ -137,11 +137,11 @@ def normed(variables, features, modulation=None, train=True):
 
 
 @pytest.mark.parametrize("shape", PLACES)
-def test_at_first_a_modulated_norm_is_a_plain_one(shape):
+def test_an_initial_modulated_norm_is_a_plain_norm(shape):
     features, variables, _ = modulated(shape)
     plain = initial(shape)
     assert set(plain["params"]) == {"BatchNorm_0"}
-    assert set(variables["params"]) == {"Dense_0", "Dense_1"}  # and neither a scale nor a bias for all classes
+    assert set(variables["params"]) == {"Dense_0", "Dense_1"}  # and no scale or bias of all classes
     assert_same_bits(normed(variables, features, ONE_HOT), normed(plain, features))
     np.testing.assert_array_equal(variables["params"]["Dense_0"]["kernel"], np.ones((CLASSES, COUNT)))
     np.testing.assert_array_equal(variables["params"]["Dense_1"]["kernel"], np.zeros((CLASSES, COUNT)))
@@ -159,11 +159,11 @@ def test_each_example_is_scaled_and_shifted_by_the_row_of_its_class(shape, train
     expected = (x - mean) / np.sqrt(variance + 1e-5) * scales.reshape(wide) + shifts.reshape(wide)
     out, stats = normed(variables, features, ONE_HOT, train)
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
-    # The statistics know of no classes.
+    # The statistics do not depend on classes.
     assert_same_bits(stats, normed(initial(shape), features, None, train)[1])
 
 
-def test_the_row_of_a_class_is_its_own():
+def test_the_row_of_a_class_changes_examples_of_that_class_alone():
     features, _, variables = modulated(PLACES[1])
     before = normed(variables, features, ONE_HOT)[0]
     for layer in ("Dense_0", "Dense_1"):
@@ -198,7 +198,7 @@ def dropped(features, seed, rate=RATE, batch_last=False):
 
 @pytest.mark.parametrize("batch_last", [False, True])
 @pytest.mark.parametrize("rate", [0.1, RATE, 0.5, 0.9])
-def test_what_dropout_keeps_grows_by_the_share_that_it_drops(rate, batch_last):
+def test_dropout_drops_a_share_of_the_features_and_scales_the_others(rate, batch_last):
     out = np.asarray(dropped(DROPPED, 0, rate, batch_last))
     kept = out != 0
     np.testing.assert_allclose(out[kept], np.asarray(DROPPED)[kept] / (1 - rate), rtol=1e-6)
@@ -207,26 +207,26 @@ def test_what_dropout_keeps_grows_by_the_share_that_it_drops(rate, batch_last):
 
 
 @pytest.mark.parametrize("batch_last", [False, True])
-def test_a_rate_of_0_drops_nothing_and_the_highest_nearly_all(batch_last):
+def test_a_rate_of_0_drops_no_features_and_the_highest_rate_nearly_all(batch_last):
     np.testing.assert_array_equal(dropped(DROPPED, 0, 0.0, batch_last), DROPPED)
     assert np.count_nonzero(dropped(DROPPED, 0, 1 - 2**-40, batch_last)) <= 1  # of 2^15
 
 
 def test_the_expectation_of_dropout_is_its_input():
     features = DROPPED[:2]
-    draws = np.stack([np.float64(dropped(features, seed)) for seed in range(200)])
-    # Of one feature the deviation is |x| sqrt(rate / (1 - rate)); of 2,048 the largest stays within 5 of the mean's.
-    bound = 5 * np.abs(features) * np.sqrt(RATE / (1 - RATE) / len(draws))
-    assert (np.abs(draws.mean(axis=0) - features) <= bound).all()
+    samples = np.stack([np.float64(dropped(features, seed)) for seed in range(200)])
+    # The deviation of one feature is |x| sqrt(rate / (1 - rate)); all 2,048 means are within 5 of their deviations.
+    bound = 5 * np.abs(features) * np.sqrt(RATE / (1 - RATE) / len(samples))
+    assert (np.abs(samples.mean(axis=0) - features) <= bound).all()
 
 
-def test_masks_of_neighbours_know_nothing_of_each_other():
-    """Neither examples, rows, columns, features nor keys: correlations are below 5 standard deviations of chance."""
+def test_dropout_masks_are_independent():
+    """Correlations of neighbours along keys and each axis are below 5 standard deviations of chance."""
     masks = np.stack([np.asarray(dropped(jnp.ones_like(DROPPED), seed)) != 0 for seed in (0, 1)]) - (1 - RATE)
     for axis in range(masks.ndim):
         one, other = (np.delete(masks, end, axis) for end in (-1, 0))
         assert abs((one * other).mean()) < 5 * RATE * (1 - RATE) / np.sqrt(one.size)
-    # And no example, no place and no feature is dropped more often than the others.
+    # No example, place or feature is dropped more often than the others.
     for axis in range(1, masks.ndim):
         others = tuple(other for other in range(masks.ndim) if other != axis)
         count = masks.size / masks.shape[axis]
@@ -238,7 +238,7 @@ def test_both_layouts_drop_the_same_features():
 
 
 @pytest.mark.parametrize("batch_last", [False, True])
-def test_a_mask_belongs_to_the_example_s_index_in_the_global_batch(batch_last):
+def test_a_dropout_mask_depends_on_the_index_in_the_global_batch(batch_last):
     shards = jnp.stack([layers.to_layout(half, batch_last) for half in jnp.split(DROPPED, 2)])
     one = lambda shard: layers.dropout(shard, jax.random.key(3), RATE, "devices", batch_last)  # noqa: E731
     out = quick_jit(jax.vmap(one, axis_name="devices"))(shards)
@@ -261,7 +261,7 @@ def spreads(features, group):
 
 
 @pytest.mark.parametrize(("shape", "group"), [((6, 5), 3), ((6, 3, 2, 5), 1), ((6, 3, 2, 5), 2), ((6, 3, 2, 5), 6)])
-def test_each_example_is_told_the_spread_of_its_group(shape, group):
+def test_the_last_feature_is_the_spread_of_the_group(shape, group):
     features = jax.random.normal(jax.random.key(0), shape)
     out = spreads(features, group)
     assert out.shape == (*shape[:-1], 6)
@@ -272,7 +272,7 @@ def test_each_example_is_told_the_spread_of_its_group(shape, group):
         np.testing.assert_allclose(out[i, ..., 5], np.full(shape[1:-1], spread), rtol=1e-4, atol=1.1e-4)
 
 
-def test_the_order_in_a_group_does_not_matter_and_neither_do_other_groups():
+def test_the_spread_depends_on_neither_the_order_in_a_group_nor_other_groups():
     features = jax.random.normal(jax.random.key(0), (6, 4))
     before = spreads(features, 3)
     np.testing.assert_allclose(spreads(features[jnp.asarray([2, 0, 1, 3, 4, 5])], 3)[:, 4], before[:, 4], rtol=1e-5)
@@ -281,7 +281,7 @@ def test_the_order_in_a_group_does_not_matter_and_neither_do_other_groups():
     assert (changed[3:] > before[3:, 4] + 1).all()
 
 
-def test_the_gradient_of_equal_examples_is_finite():
+def test_the_gradient_of_the_spread_of_equal_examples_is_finite():
     features = jnp.ones((4, 3))
     assert spreads(features, 4)[:, 3].max() < 1e-3
     slope = quick_jit(jax.grad(lambda x: layers.minibatch_stddev(x, 4)[:, 3].sum()))(features)
@@ -327,7 +327,7 @@ def spectral(kind: str, scale: float = 1.0):
 
 @pytest.mark.parametrize("kind", WIDE)
 def test_a_normalised_kernel_has_a_largest_singular_value_of_1(kind):
-    """Its layer's output is that of the kernel over numpy's singular value: joined are all axes but the last one."""
+    """The output is that of the kernel divided by numpy's singular value, with all axes but the last one joined."""
     inputs, variables, matrix = spectral(kind)
     (name, params), *_ = variables["params"].items()
     largest = np.linalg.svd(np.float64(matrix), compute_uv=False)[0]
@@ -337,7 +337,7 @@ def test_a_normalised_kernel_has_a_largest_singular_value_of_1(kind):
     for train in (True, False):
         out = applied(kind, True, variables, inputs, train)[0]
         np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
-    # One that is normalised already stays.
+    # A normalised kernel does not change.
     out = applied(kind, True, variables | divided, inputs)[0]
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
 
@@ -358,13 +358,13 @@ def test_one_step_of_power_iteration_by_hand():
 
 
 @pytest.mark.parametrize("kind", WIDE)
-def test_the_scale_of_a_kernel_does_not_matter(kind):
+def test_spectral_norm_does_not_depend_on_the_scale_of_a_kernel(kind):
     (inputs, one, _), (_, other, _) = spectral(kind), spectral(kind, scale=10.0)
     expected, out = (applied(kind, True, variables, inputs)[0] for variables in (one, other))
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_estimate_moves_in_training_alone():
+def test_the_estimate_of_the_singular_value_changes_in_training_alone():
     inputs, _, _ = spectral("Conv")
     variables = Spectral("Conv").init(jax.random.key(3), inputs, train=False)
     for train in (True, False):
@@ -401,7 +401,7 @@ def test_the_xavier_initializer_is_uniform_within_its_bounds(shape, fans):
 
 
 @pytest.mark.parametrize("name", layers.INITIALIZERS)
-def test_only_the_gaussian_initializer_minds_the_deviation(name):
+def test_only_the_gaussian_initializer_depends_on_the_deviation(name):
     shape = (4, 4, 2, 3)
     one, other = (layers.INITIALIZERS[name](stddev)(jax.random.key(0), shape, jnp.float32) for stddev in (0.02, 0.04))
     assert (one.shape, one.dtype) == (shape, jnp.float32)
@@ -409,7 +409,7 @@ def test_only_the_gaussian_initializer_minds_the_deviation(name):
     assert float(jnp.abs(one).min()) > 0
 
 
-def test_the_gaussian_initializer_is_the_papers():
+def test_the_gaussian_initializer_is_that_of_the_dcgan_paper():
     """Radford et al., 2016, section 4: zero-centred normal with standard deviation 0.02."""
     kernel = np.asarray(layers.INITIALIZERS["gaussian"](0.02)(jax.random.key(0), (4, 4, 64, 128), jnp.float32))
     error = 0.02 / np.sqrt(kernel.size)
@@ -447,9 +447,9 @@ def first_and_second_order(multiply):
     return jax.tree.leaves(run(*MATRICES))
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_product_and_its_derivatives_of_two_orders_are_those_of_rounded_numbers(turned):
-    half = lambda one, other: layers.product(one, other.T if turned else other, jnp.bfloat16, turned)  # noqa: E731
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_product_and_its_derivatives_of_two_orders_are_those_of_rounded_numbers(transposed):
+    half = lambda one, other: layers.product(one, other.T if transposed else other, jnp.bfloat16, transposed)  # noqa: E731
     value, *slopes = first_and_second_order(half)
     expected, *expected_slopes = first_and_second_order(rounded)
     np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)  # sums in another order
@@ -459,7 +459,7 @@ def test_a_product_and_its_derivatives_of_two_orders_are_those_of_rounded_number
 
 
 @pytest.mark.parametrize("batch_last", [False, True])
-def test_a_half_precision_layer_s_gradient_by_its_kernel_is_not_rounded(batch_last):
+def test_the_gradient_by_the_kernel_of_a_half_precision_layer_is_not_rounded(batch_last):
     inputs = layers.to_layout(MATRICES[0].astype(jnp.bfloat16), batch_last)
     layer = layers.Dense(9, batch_last=batch_last)
     variables = layer.init(jax.random.key(0), inputs)
@@ -471,7 +471,7 @@ def test_a_half_precision_layer_s_gradient_by_its_kernel_is_not_rounded(batch_la
     np.testing.assert_allclose(slope, np.broadcast_to(sums[:, None], slope.shape), rtol=1e-5, atol=1e-6)
 
 
-def test_a_layer_told_to_multiply_in_half_precision_gives_back_float32():
+def test_a_layer_that_multiplies_in_half_precision_returns_float32():
     layer = layers.Dense(9, use_bias=False, dtype=jnp.bfloat16)
     variables = layer.init(jax.random.key(0), MATRICES[0])
     out = layer.apply(variables, MATRICES[0])

@@ -74,19 +74,33 @@ AT_ZERO = {
     "relativistic_average_least_squares": (2, 2),
     "relativistic_average_hinge": (2, 2),
 }
-SIDES = [(name, side) for name in LOSSES for side in ("discriminator", "generator")]
-RELATIVISTIC = [name for name in LOSSES if name.startswith("relativistic")]
-TAKES_MARGIN = [name for name, loss in LOSSES.items() if loss.takes_margin]
+SHORT = {
+    "lsgan": "least_squares",
+    "wgan": "wasserstein",
+    "rpgan": "relativistic",
+    "ragan": "relativistic_average",
+    "ralsgan": "relativistic_average_least_squares",
+    "rahinge": "relativistic_average_hinge",
+}
+NAMES = [name for name in LOSSES if name not in SHORT]
+SIDES = [(name, side) for name in NAMES for side in ("discriminator", "generator")]
+RELATIVISTIC = [name for name in NAMES if name.startswith("relativistic")]
+TAKES_MARGIN = [name for name in NAMES if LOSSES[name].takes_margin]
 AVERAGES = [(name, side) for name, side in SIDES if LOSSES[name].takes_means]
 
 
 def test_every_loss_has_a_formula_here():
-    assert LOSSES.keys() == FORMULAS.keys() == AT_ZERO.keys()
+    assert set(NAMES) == FORMULAS.keys() == AT_ZERO.keys()
     assert set(TAKES_MARGIN) == MARGIN_FORMULAS.keys()
 
 
+@pytest.mark.parametrize("name", SHORT)
+def test_a_short_name_is_the_same_loss(name):
+    assert LOSSES[name] is LOSSES[SHORT[name]]
+
+
 @pytest.mark.parametrize(("name", "side"), SIDES)
-def test_values_are_the_papers(name, side):
+def test_values_are_those_of_the_paper(name, side):
     formula = FORMULAS[name][side == "generator"]
     values = jax.jit(getattr(LOSSES[name], side))(REAL, FAKE)
     expected = formula(np.asarray(REAL, np.float64), np.asarray(FAKE, np.float64))
@@ -94,7 +108,7 @@ def test_values_are_the_papers(name, side):
 
 
 @pytest.mark.parametrize(("name", "side"), SIDES)
-def test_an_undecided_discriminator(name, side):
+def test_values_of_an_undecided_discriminator(name, side):
     values = getattr(LOSSES[name], side)(jnp.zeros(3), jnp.zeros(3))
     np.testing.assert_allclose(values, [AT_ZERO[name][side == "generator"]] * 3, rtol=1e-6)
 
@@ -105,7 +119,7 @@ def test_one_value_for_each_example(name, side):
     if LOSSES[name].takes_means:
         function = functools.partial(function, real_mean=REAL.mean(), fake_mean=FAKE.mean())
     assert function(REAL, FAKE).shape == REAL.shape
-    # The value of an example is the same in any company, if the company's means are given where they matter.
+    # The value of an example does not depend on the batch, where the means of the batch are given.
     alone = [function(REAL[i : i + 1], FAKE[i : i + 1])[0] for i in range(len(REAL))]
     np.testing.assert_allclose(function(REAL, FAKE), alone, rtol=1e-6)
 
@@ -159,7 +173,7 @@ def test_the_relativistic_generator_is_the_discriminator_with_exchanged_sides(na
 
 
 @pytest.mark.parametrize("side", ["discriminator", "generator"])
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", NAMES)
 def test_only_relativistic_losses_ignore_a_common_shift_of_the_logits(name, side):
     function = getattr(LOSSES[name], side)
     # Powers of two, so that the shifted differences are the same floats.
@@ -168,20 +182,20 @@ def test_only_relativistic_losses_ignore_a_common_shift_of_the_logits(name, side
     assert unmoved == (name in RELATIVISTIC or (name, side) == ("wasserstein", "discriminator"))
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_only_relativistic_generators_look_at_real_logits(name):
+@pytest.mark.parametrize("name", NAMES)
+def test_only_relativistic_generators_depend_on_real_logits(name):
     gradient = jax.grad(lambda real: LOSSES[name].generator(real, FAKE).sum())(REAL)
     assert bool(np.any(gradient)) == (name in RELATIVISTIC)
 
 
-def test_the_non_saturating_gradient_lives_where_the_minimax_one_fades():
-    sure = jnp.asarray([-8.0, -12.0, -20.0])  # fakes that the discriminator sees through
+def test_the_non_saturating_gradient_stays_where_the_minimax_one_vanishes():
+    sure = jnp.asarray([-8.0, -12.0, -20.0])  # fakes that the discriminator recognises
     slope = lambda function: jax.grad(lambda fake: function(fake, fake).sum())(sure)  # noqa: E731
-    minimax, living = slope(losses.minimax_generator), slope(losses.non_saturating_generator)
+    minimax, non_saturating = slope(losses.minimax_generator), slope(losses.non_saturating_generator)
     np.testing.assert_allclose(minimax, -sigmoid(sure), rtol=1e-5)
-    np.testing.assert_allclose(living, -sigmoid(-sure), rtol=1e-5)
+    np.testing.assert_allclose(non_saturating, -sigmoid(-sure), rtol=1e-5)
     assert (np.abs(minimax) < 1e-3).all()
-    assert (np.abs(living) > 0.999).all()
+    assert (np.abs(non_saturating) > 0.999).all()
 
 
 @pytest.mark.parametrize("name", ["hinge", "logistic", "relativistic"])
@@ -199,8 +213,16 @@ def test_the_published_margin_is_the_default(name):
     assert loss.margin == {"hinge": 1.0}.get(name, 0.0)
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if name not in TAKES_MARGIN])
-def test_where_no_margin_is_taken_one_is_an_error(name):
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_loss_has_the_settings_that_it_reads_and_no_others(name):
+    loss, settings = LOSSES[name], losses.brought(LOSSES[name])
+    assert settings.keys() == {*["targets"] * loss.takes_targets, *["margin"] * loss.takes_margin}
+    if loss.takes_margin:
+        assert settings["margin"].default == loss.margin
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in TAKES_MARGIN])
+def test_a_margin_is_an_error_for_a_loss_without_one(name):
     assert LOSSES[name].margin == 0
     with pytest.raises(TypeError, match="margin"):
         LOSSES[name].discriminator(REAL, FAKE, margin=1.0)
@@ -216,7 +238,7 @@ def test_logistic_without_a_margin_is_non_saturating_to_the_last_bit(side):
 
 @settings(deadline=None, max_examples=30, derandomize=True)
 @given(st.floats(0.125, 64, width=32))
-def test_hinge_with_a_margin_is_the_published_one_in_other_units(margin):
+def test_hinge_with_a_margin_is_the_published_hinge_of_scaled_logits(margin):
     scaled = margin * losses.hinge_discriminator(REAL / margin, FAKE / margin)
     values = losses.hinge_discriminator(REAL, FAKE, margin=margin)
     np.testing.assert_allclose(values, scaled, rtol=1e-5, atol=1e-5)
@@ -224,8 +246,8 @@ def test_hinge_with_a_margin_is_the_published_one_in_other_units(margin):
 
 @settings(deadline=None, max_examples=30, derandomize=True)
 @given(st.floats(-8, 8, width=32))
-def test_a_margin_moves_the_logits(margin):
-    """A margin is demanded of real logits and of fake ones alike; of their difference where they are compared."""
+def test_a_margin_is_a_shift_of_the_logits(margin):
+    """Of real logits and of fake logits; of their difference where these are compared."""
     for name in ("hinge", "logistic"):
         function = LOSSES[name].discriminator
         moved = function(REAL - margin, FAKE + margin, margin=0.0)
@@ -234,7 +256,7 @@ def test_a_margin_moves_the_logits(margin):
     np.testing.assert_allclose(values, losses.relativistic_discriminator(REAL - margin, FAKE), rtol=1e-5, atol=1e-5)
 
 
-def test_logistic_is_hinge_made_smooth():
+def test_logistic_is_a_smooth_hinge():
     """softplus(t) lies between max(0, t) and max(0, t) + log 2, twice in each value."""
     for margin in (0.0, 1.0, 3.0):
         smooth, sharp = (LOSSES[name].discriminator(REAL, FAKE, margin=margin) for name in ("logistic", "hinge"))
@@ -246,7 +268,7 @@ def test_pearson_is_least_squares_with_other_targets():
     ones = jnp.ones(5)
     expected = losses.least_squares_discriminator(REAL, FAKE, ones, -ones)
     np.testing.assert_array_equal(LOSSES["pearson"].discriminator(REAL, FAKE), expected)
-    # b - c = 1 and b - a = 2, under which it is Pearson's: at c = 0 the generator is content.
+    # b - c = 1 and b - a = 2, under which it is Pearson's: at c = 0 the generator has no gradient.
     assert jax.grad(lambda fake: LOSSES["pearson"].generator(REAL, fake).sum())(jnp.zeros(5)).tolist() == [0] * 5
 
 
@@ -283,8 +305,8 @@ def test_given_means_replace_those_of_the_batch(name, side):
 
 
 @pytest.mark.parametrize(("name", "side"), AVERAGES)
-def test_means_over_devices_make_one_batch_of_their_shares(name, side):
-    """Values and gradients, the latter also through the means."""
+def test_devices_with_common_means_compute_the_loss_of_the_whole_batch(name, side):
+    """So are gradients, also through the means."""
     function, real, fake = getattr(LOSSES[name], side), REAL[:4], FAKE[:4]
 
     def loss(real, fake):
@@ -296,7 +318,7 @@ def test_means_over_devices_make_one_batch_of_their_shares(name, side):
     shares = jax.vmap(jax.grad(loss, (0, 1), has_aux=True), axis_name="devices")(split(real), split(fake))
     whole = jax.grad(lambda real, fake: function(real, fake).mean(), (0, 1))(real, fake)
     np.testing.assert_allclose(shares[1].ravel(), function(real, fake), rtol=1e-6)
-    # A share's mean is over half as many examples.
+    # The mean of a device is over half as many examples.
     for share, one in zip(shares[0], whole, strict=True):
         np.testing.assert_allclose(share.ravel() / 2, one, rtol=1e-5, atol=1e-7)
 
@@ -311,7 +333,7 @@ def test_soft_targets_mix_the_two_hard_ones(name):
     np.testing.assert_allclose(function(REAL, FAKE, ones, share), mixed, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.takes_targets])
+@pytest.mark.parametrize("name", [name for name in NAMES if LOSSES[name].takes_targets])
 def test_flipped_targets_exchange_the_roles(name):
     function, ones, zeros = LOSSES[name].discriminator, jnp.ones(5), jnp.zeros(5)
     np.testing.assert_allclose(function(REAL, FAKE, zeros, ones), function(FAKE, REAL, ones, zeros), rtol=1e-6)
@@ -319,7 +341,7 @@ def test_flipped_targets_exchange_the_roles(name):
 
 
 @pytest.mark.parametrize("target", [0.1, 0.5, 0.9])
-def test_a_smoothed_target_is_the_best_answer(target):
+def test_the_best_output_for_a_smoothed_target_is_that_target(target):
     """Salimans et al., 2016: the optimum for one kind of example is D = target."""
     best = jnp.log(target / (1 - target))[None]
     slope = jax.grad(lambda logits: losses.cross_entropy(logits, target).sum())

@@ -7,30 +7,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments import leaves, quick_jit, raises_user_error, tiny_config
+from experiments import WIDTHS, leaves, quick_jit, raises_user_error, tiny_config
 
 from jaxgan import models
-from jaxgan.core import experiment
+from jaxgan.config import build, default
 from jaxgan.data.sources import example_shape
 from jaxgan.errors import UserError
 from jaxgan.models import summary
 from jaxgan.models.ops import layers
 
 DCGAN_SIZES = (8, 14, 16, 28, 32, 56, 64)
-RING = {"model__family": "points", "data__source": "world:ring"}
-FAMILIES = {"mlp": {"model__family": "mlp"}, "dcgan": {"model__family": "dcgan", "data__size": 16}, "points": RING}
-TUTORIAL = {"model__family": "tutorial", "data__size": 8}
+RING = {"model__family": "toy_mlp", "data__source": "world:ring"}
+FAMILIES = {"mlp": {"model__family": "mlp"}, "dcgan": {"model__family": "dcgan", "data__size": 16}, "toy_mlp": RING}
+TF_DCGAN = {"model__family": "tf_dcgan", "data__size": 8}
 LAYERS = (nn.Dense, layers.Dense, layers.Conv, layers.ConvTranspose)
 
 
 def built(**settings):
-    """The networks of a tiny experiment that knows no labels."""
-    config = tiny_config(**settings)
-    return models.build(config, example_shape(config.data))
+    """The networks of a tiny experiment without labels."""
+    return build(tiny_config(**settings)).networks
 
 
 def inputs_of(network, count=2, **settings):
-    """What a network of a tiny experiment without conditions may be given."""
+    """Inputs of a network of a tiny experiment without conditions."""
     config = tiny_config(**settings)
     shape = {"generator": (config.latent_dim,), "discriminator": example_shape(config.data)}[network]
     return jax.random.normal(jax.random.key(1), (count, *shape)), None
@@ -84,7 +83,7 @@ def run_compiled(function, *args):
     ("family", "size"),
     [("dcgan", size) for size in DCGAN_SIZES]
     + [("mlp", size) for size in (1, 5, 8, 24)]
-    + [("tutorial", size) for size in (4, 8, 20, 28, 32)],
+    + [("tf_dcgan", size) for size in (4, 8, 20, 28, 32)],
 )
 def test_shapes(family, size, channels):
     networks = built(model__family=family, data__size=size, data__channels=channels)
@@ -92,13 +91,13 @@ def test_shapes(family, size, channels):
     run = lambda network: lambda x: network.init_with_output(jax.random.key(0), x, None, train=True)[0]  # noqa: E731
     images = jax.eval_shape(run(networks["generator"]), latents)
     assert (images.shape, images.dtype) == ((3, size, size, channels), jnp.float32)
-    judgement = jax.eval_shape(run(networks["discriminator"]), images)
-    assert (judgement.logits.shape, judgement.logits.dtype) == ((3,), jnp.float32)
-    assert (len(judgement.features), judgement.features.ndim, judgement.recovered) == (3, 2, None)
+    d_out = jax.eval_shape(run(networks["discriminator"]), images)
+    assert (d_out.logits.shape, d_out.logits.dtype) == ((3,), jnp.float32)
+    assert (len(d_out.features), d_out.features.ndim, d_out.aux_logits) == (3, 2, None)
 
 
 @pytest.mark.parametrize("family", ["dcgan", "mlp"])
-def test_images_fill_the_range_of_tanh_and_do_not_leave_it(family):
+def test_images_fill_the_range_of_tanh_and_stay_in_it(family):
     generator = built(model__family=family, model__init_stddev=1.0, model__initializer="gaussian")["generator"]
     latents = 10 * jax.random.normal(jax.random.key(1), (8, 4))
     images, _ = quick_jit(lambda x: generator.init_with_output(jax.random.key(0), x, None, train=True))(latents)
@@ -108,40 +107,53 @@ def test_images_fill_the_range_of_tanh_and_do_not_leave_it(family):
 
 
 @pytest.mark.parametrize("size", [6, 10, 24, 48, 7, 4, 1, 9])
-def test_a_size_that_dcgan_cannot_make_is_named(size):
+def test_a_size_that_dcgan_cannot_make_is_an_error(size):
     with raises_user_error(UserError, match=rf"config\.data\.size={size} .*dcgan.*8, 14, 16, 28, 32"):
-        experiment.build(tiny_config(model__family="dcgan", data__size=size))
+        build(tiny_config(model__family="dcgan", data__size=size))
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 9, 14, 30])
-def test_a_size_that_tutorial_cannot_make_is_named(size):
-    with raises_user_error(UserError, match=rf"config\.data\.size={size} .*tutorial.*multiples of 4: 28, 32"):
-        experiment.build(tiny_config(model__family="tutorial", data__size=size))
+def test_a_size_that_tf_dcgan_cannot_make_is_an_error(size):
+    with raises_user_error(UserError, match=rf"config\.data\.size={size} .*tf_dcgan.*multiples of 4: 28, 32"):
+        build(tiny_config(model__family="tf_dcgan", data__size=size))
 
 
-def test_tutorial_makes_no_points():
-    with raises_user_error(UserError, match=r"config\.data\.source=world:ring .*family=tutorial: .*points of a world"):
-        experiment.build(tiny_config(model__family="tutorial", data__source="world:ring"))
+@pytest.mark.parametrize("family", ["dcgan", "mlp", "tf_dcgan"])
+def test_families_of_images_make_no_points(family):
+    message = rf"config\.data\.source=world:ring does not fit .*={family}: (an? )?{family} makes images; toy_mlp makes"
+    with raises_user_error(UserError, match=message):
+        build(tiny_config(**RING | {"model__family": family}))
 
 
-def test_a_setting_that_a_family_lacks_is_named():
-    with raises_user_error(UserError, match=r"config\.model\.discriminator\.downsampling='max_pool' .*mlp.*'stride'"):
-        experiment.build(tiny_config(model__family="mlp", model__discriminator__downsampling="max_pool"))
+def test_toy_mlp_makes_no_images():
+    message = r"config\.data\.size=8 does not fit config\.model\.family=toy_mlp: .*; dcgan and mlp make images"
+    with raises_user_error(UserError, match=message):
+        build(tiny_config(model__family="toy_mlp"))
 
 
 @pytest.mark.parametrize(
-    "setting",
+    ("setting", "family", "able"),
     [
-        "model__initializer",
-        "model__generator__norm",
-        "model__discriminator__norm",
-        "model__discriminator__downsampling",
+        ("discriminator.downsampling", "mlp", "dcgan"),
+        ("generator.hidden_dims", "toy_mlp", "dcgan"),
+        ("discriminator.hidden_dims", "toy_mlp", "dcgan"),
+        ("generator.depth", "mlp", "toy_mlp"),
+        ("discriminator.maxout", "mlp", "toy_mlp"),
     ],
 )
-def test_an_unknown_name_in_the_model_is_a_user_error(setting):
-    name = setting.replace("__", ".")
-    with raises_user_error(UserError, match=rf"{name}.*'nonsense'"):
-        experiment.build(tiny_config(**{"model__family": "dcgan", setting: "nonsense"}))
+def test_a_setting_of_another_family_is_an_error_with_that_family(setting, family, able):
+    """The value does not matter: a configuration has the settings of its own family alone."""
+    message = rf"config\.model\.{setting} has no effect here: model\.family={able} has it"
+    with raises_user_error(UserError, match=message):
+        tiny_config(model__family=family, **{f"model.{setting}": 2})
+
+
+@pytest.mark.parametrize(
+    "name", ["family", "initializer", "generator.norm", "discriminator.norm", "discriminator.downsampling"]
+)
+def test_an_unknown_name_in_the_model_is_a_user_error(name):
+    with raises_user_error(UserError, match=rf"unknown config\.model\.{name} 'nonsense'"):
+        default({"model.family": "dcgan", f"model.{name}": "nonsense"})
 
 
 def test_strided_convolutions_downsample_unless_pooling_is_asked_for():
@@ -159,11 +171,11 @@ def test_strided_convolutions_downsample_unless_pooling_is_asked_for():
     assert convolutions(model__discriminator__downsampling="max_pool") == [(16, 16), (8, 8)]
 
 
-@pytest.mark.parametrize(("leak", "settings"), [(0.2, {}), (0.05, {"model__discriminator__leak": 0.05})])
-@pytest.mark.parametrize(("family", "depth"), [("mlp", 3), ("dcgan", 1), ("points", 3)])
-def test_the_leak_is_the_slope_below_zero(family, depth, leak, settings):
-    """With constant layers the logit of anything is the slope to the power of the depth, times -1."""
-    settings = FAMILIES[family] | {"data__size": 8} | settings
+@pytest.mark.parametrize(("slope", "settings"), [(0.2, {}), (0.05, {"model__discriminator__negative_slope": 0.05})])
+@pytest.mark.parametrize(("family", "depth"), [("mlp", 3), ("dcgan", 1), ("toy_mlp", 3)])
+def test_the_slope_below_zero_is_a_setting(family, depth, slope, settings):
+    """With constant layers the logit of any example is the slope to the power of the depth, times -1."""
+    settings = (RING if family == "toy_mlp" else {"model__family": family, "data__size": 8}) | settings
     network = built(**settings, model__discriminator__norm="none")["discriminator"]
     inputs = inputs_of("discriminator", **settings)
     params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes_of(network, inputs)["params"])
@@ -172,13 +184,13 @@ def test_the_leak_is_the_slope_below_zero(family, depth, leak, settings):
     body[first]["bias"] -= 1
     for layer in (params["Dense_0"], *(body[name] for name in others)):
         layer["kernel"] = np.full_like(layer["kernel"], 1 / layer["kernel"].shape[0])
-    judgement = network.apply({"params": jax.device_put(params)}, *inputs, train=True)
-    np.testing.assert_allclose(judgement.logits, [-(leak**depth)] * 2, rtol=1e-5)
+    d_out = network.apply({"params": jax.device_put(params)}, *inputs, train=True)
+    np.testing.assert_allclose(d_out.logits, [-(slope**depth)] * 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
-def test_a_bias_stands_exactly_where_no_norm_follows(family, network):
+def test_a_layer_has_a_bias_exactly_where_no_norm_follows(family, network):
     settings = FAMILIES[family]
     inputs = inputs_of(network, **settings)
     plain = built(**settings, **{f"model__{network}__norm": "none"})[network]
@@ -194,32 +206,32 @@ def test_a_bias_stands_exactly_where_no_norm_follows(family, network):
             assert ("bias" in params) != isinstance(following, nn.BatchNorm)
 
 
-NORMS = {"generator": {"mlp": 4, "dcgan": 2, "points": 4}, "discriminator": {"mlp": 3, "dcgan": 1, "points": 3}}
+NORMS = {"generator": {"mlp": 4, "dcgan": 2, "toy_mlp": 4}, "discriminator": {"mlp": 3, "dcgan": 1, "toy_mlp": 3}}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
-def test_norm_stands_between_a_layer_and_its_activation(family, network):
+def test_a_norm_follows_a_layer_and_precedes_its_activation(family, network):
     inputs = inputs_of(network, 8, **FAMILIES[family])
     module = built(**FAMILIES[family])[network]
     record = calls(module, initialised(module, inputs), inputs, run_compiled)
-    leak = tiny_config().model.discriminator.leak
-    activation = nn.relu if network == "generator" else lambda x: nn.leaky_relu(x, leak)
+    slope = tiny_config().model.discriminator.negative_slope
+    activation = nn.relu if network == "generator" else lambda x: nn.leaky_relu(x, slope)
     norms = [index for index, (layer, *_) in enumerate(record) if isinstance(layer, nn.BatchNorm)]
     assert len(norms) == NORMS[network][family]
     for index in norms:
         (before, _, made, _), (_, normed, out, _), (_, taken, *_) = record[index - 1 : index + 2]
         assert isinstance(before, LAYERS)
-        # In whatever order a layout has them.
+        # Sorted, since the order of numbers is that of a layout.
         np.testing.assert_array_equal(np.sort(normed, axis=None), np.sort(made, axis=None))
         np.testing.assert_array_equal(np.sort(taken, axis=None), np.sort(activation(out), axis=None))
         assert out.min() < 0
     assert not isinstance(record[-1][0], nn.BatchNorm)
 
 
-def test_the_paper_s_network():
-    """Radford et al., 2016, figure 1: 100 -> 4x4x1024 -> 512 -> 256 -> 128 -> 64x64x3, with width 128."""
-    settings = {"data__size": 64, "data__channels": 3, "model__generator__width": 128}
+def test_the_generator_of_the_dcgan_paper():
+    """Radford et al., 2016, figure 1: 100 -> 4x4x1024 -> 512 -> 256 -> 128 -> 64x64x3, with 128 base channels."""
+    settings = {"data__size": 64, "data__channels": 3, "model__generator__base_channels": 128}
     generator = built(model__family="dcgan", **settings)["generator"]
     inputs = jax.ShapeDtypeStruct((1, 100), jnp.float32), None
     variables = shapes_of(generator, inputs)
@@ -227,10 +239,11 @@ def test_the_paper_s_network():
     assert [row.shape for row in rows] == [(4 * 4 * 1024,), (8, 8, 512), (16, 16, 256), (32, 32, 128), (64, 64, 3)]
 
 
-def test_the_tutorial_s_networks():
+def test_the_networks_of_the_tutorial_of_tensorflow():
     """TensorFlow's tutorial on 28x28x1: its layers, and the parameters that Keras counts in them, moments left out."""
-    settings = {"data__size": 28, "latent_dim": 100, "model__generator__width": 64, "model__discriminator__width": 64}
-    networks = built(model__family="tutorial", model__discriminator__norm="none", **settings)
+    settings = {"data__size": 28, "latent_dim": 100}
+    settings |= {f"model__{network}__base_channels": 64 for network in ("generator", "discriminator")}
+    networks = built(model__family="tf_dcgan", model__discriminator__norm="none", **settings)
     sizes = {
         name: sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
         for name, shapes in (
@@ -247,17 +260,17 @@ def test_the_tutorial_s_networks():
 
 LAYOUTS = {
     "dcgan": FAMILIES["dcgan"]
-    | {"model__generator__dense": (6,), "model__discriminator__dense": (6,)}
+    | {"model__generator__hidden_dims": (6,), "model__discriminator__hidden_dims": (6,)}
     | {"model__discriminator__downsampling": "max_pool", "model__discriminator__minibatch_stddev": 2}
     | {"conditioning__generator": "cbn", "conditioning__discriminator": "projection"},
     "dcgan, wide": {"model__family": "dcgan", "data__size": 8}
-    | dict.fromkeys(("model__generator__width", "model__discriminator__width"), 16),
-    "tutorial": TUTORIAL,
+    | dict.fromkeys(("model__generator__base_channels", "model__discriminator__base_channels"), 16),
+    "tf_dcgan": TF_DCGAN,
 }
 
 
 def made_up(network, inputs):
-    """Variables that tell biases and scales apart; made here, since initialisers take long to compile."""
+    """Variables with biases and scales of their own; made here, since initialisers take long to compile."""
     rng = np.random.default_rng(0)
 
     def numbers(leaf):
@@ -269,14 +282,14 @@ def made_up(network, inputs):
 
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
-def test_no_layout_changes_what_a_network_is(network, name):
-    """One tree of parameters serves both: same outputs, gradients and new statistics."""
+def test_both_layouts_are_the_same_network(network, name):
+    """Of the same parameters they have the same outputs, gradients and new statistics."""
     settings = LAYOUTS[name]
-    exp = experiment.build(tiny_config(**settings), classes=3)
+    exp = build(tiny_config(**settings), classes=3)
     layouts = [laid_out(exp.networks[network], batch_last) for batch_last in (False, True)]
     first, condition = (
         None if part is None else jax.random.normal(jax.random.key(1), (4, *part.shape[1:]))
-        for part in experiment.example_inputs(exp)[network]
+        for part in exp.algorithm.inputs(exp)[network]
     )
     trees = [shapes_of(layout, (first, condition)) for layout in layouts]
     assert trees[0] == trees[1]
@@ -302,8 +315,8 @@ def test_no_layout_changes_what_a_network_is(network, name):
     assert all(np.abs(slope).max() > 1e-3 for path, slope in stock.items() if "kernel" in path)
 
 
-@pytest.mark.parametrize("settings", [FAMILIES["dcgan"], TUTORIAL], ids=["dcgan", "tutorial"])
-def test_dropout_belongs_to_training_and_to_its_key(settings):
+@pytest.mark.parametrize("settings", [FAMILIES["dcgan"], TF_DCGAN], ids=["dcgan", "tf_dcgan"])
+def test_dropout_depends_on_training_and_on_its_key(settings):
     inputs = inputs_of("discriminator", 4, **settings)
     settings |= {"model__discriminator__norm": "none"}
     plain, network = (built(**settings, model__discriminator__dropout=rate)["discriminator"] for rate in (0.0, 0.5))
@@ -323,7 +336,7 @@ def test_dropout_belongs_to_training_and_to_its_key(settings):
     assert (np.stack([other.logits, without.logits]) != np.asarray(one.logits)).all()
 
 
-@pytest.mark.parametrize("settings", [*FAMILIES.values(), TUTORIAL], ids=[*FAMILIES, "tutorial"])
+@pytest.mark.parametrize("settings", [*FAMILIES.values(), TF_DCGAN], ids=[*FAMILIES, "tf_dcgan"])
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_half_precision_is_near_and_ends_in_float32(network, settings):
     """Each of a few layers rounds to 8 bits."""
@@ -343,7 +356,7 @@ def test_half_precision_is_near_and_ends_in_float32(network, settings):
     assert not all(np.array_equal(array, expected[path]) for path, array in actual.items())
 
 
-WAYS = {  # of labels and codes into the networks, and what else has parameters or wraps those that have
+WAYS = {  # that labels and codes enter the networks, and other modules with parameters
     "none": {},
     "cbn and projection": {"conditioning__generator": "cbn", "conditioning__discriminator": "projection"},
     "concat": dict.fromkeys(("conditioning__generator", "conditioning__discriminator"), "concat"),
@@ -359,8 +372,8 @@ WAYS = {  # of labels and codes into the networks, and what else has parameters 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_the_table_counts_every_parameter(family, network, way):
-    exp = experiment.build(tiny_config(**FAMILIES[family], **WAYS[way]), classes=5)
-    module, inputs = exp.networks[network], experiment.example_inputs(exp)[network]
+    exp = build(tiny_config(**FAMILIES[family], **WAYS[way]), classes=5)
+    module, inputs = exp.networks[network], exp.algorithm.inputs(exp)[network]
     variables = shapes_of(module, inputs)
     rows = summary.layer_rows(module, variables, inputs)
     assert len({row.path for row in rows}) == len(rows)
@@ -398,9 +411,9 @@ def test_flops_of_one_layer(layer, shape, flops):
     ("family", "network"), [("dcgan", "generator"), ("dcgan", "discriminator"), ("mlp", "generator")]
 )
 def test_flops_are_near_those_that_xla_counts(family, network):
-    settings = {f"model__{network}__width": 32, "model__family": family, "data__size": 64, "latent_dim": 100}
-    exp = experiment.build(tiny_config(**settings, data__channels=3))
-    module, inputs = exp.networks[network], experiment.example_inputs(exp)[network]
+    settings = {f"model__{network}__{WIDTHS[family]}": 32, "model__family": family, "data__size": 64, "latent_dim": 100}
+    exp = build(tiny_config(**settings, data__channels=3))
+    module, inputs = exp.networks[network], exp.algorithm.inputs(exp)[network]
     if family == "dcgan":
         module = laid_out(module, batch_last=False)  # whose convolutions XLA knows as such
     variables = shapes_of(module, inputs)
@@ -418,3 +431,28 @@ def test_a_network_starts_with_the_named_initializer():
         assert len(kernels) == 5
         for kernel in kernels:
             np.testing.assert_allclose(kernel.std(), stddev, rtol=0.05)
+
+
+@pytest.mark.parametrize("family", [name for name, entry in models.MODELS.items() if "decoder" in entry.roles])
+def test_a_decoder_is_a_generator_without_a_bound(family):
+    """Same parameters; where the generator ends in tanh, the decoder does not."""
+    config = tiny_config(**FAMILIES[family], model__initializer="he")
+    shape = example_shape(config.data)
+    generator, decoder = (models.make(config, "generator", role, shape) for role in ("generator", "decoder"))
+    latents = jax.random.normal(jax.random.key(1), (3, 4))
+
+    @quick_jit
+    def run():
+        variables = generator.init(jax.random.key(0), latents, None, train=False)
+        return [network.apply(variables, latents, None, train=False) for network in (generator, decoder)]
+
+    bounded, free = run()
+    np.testing.assert_allclose(bounded, free if family == "toy_mlp" else np.tanh(free), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", [name for name, entry in models.MODELS.items() if "encoder" in entry.roles])
+def test_an_encoder_gives_the_features_of_a_discriminator(family):
+    config = tiny_config(**FAMILIES[family])
+    shape = example_shape(config.data)
+    encoder, body = (models.make(config, "discriminator", role, shape) for role in ("encoder", "discriminator"))
+    assert encoder == body

@@ -1,4 +1,4 @@
-"""What each network minimises: targets, margins, conditions, features and the best fakes, each by hand."""
+"""What each player minimises: targets, margins, conditions, features and the best fakes, each by hand."""
 
 import functools
 import math
@@ -23,63 +23,64 @@ from experiments import (
 from jax.nn import log_softmax, softplus
 
 from jaxgan.adversarial import forward, objectives
-from jaxgan.adversarial.conditioning import Judgement
+from jaxgan.adversarial.conditioning import DiscriminatorOutput
 from jaxgan.algorithms import gan
-from jaxgan.core import experiment as experiments
+from jaxgan.config import build
 from jaxgan.core.state import TrainState
 
 
-def at_step(step: int, **sweep) -> TrainState:
-    """A state that knows nothing but its step, seed and own settings."""
-    return TrainState(jnp.int32(step), jnp.uint32(0), {}, {}, {}, sweep)
+def at_step(step: int, **hparams) -> TrainState:
+    """A state that has nothing but its step, seed and own settings."""
+    return TrainState(jnp.int32(step), jnp.uint32(0), {}, {}, {}, {}, hparams)
 
 
-def judgements(seed: int, batch: int = 8, conditions: int = 0) -> tuple[Judgement, Judgement]:
-    """Made-up ones of real and fake examples."""
+def outputs(seed: int, batch: int = 8, conditions: int = 0) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
+    """Made-up outputs of a discriminator for real and fake examples."""
     rng = np.random.default_rng(seed)
     parts = [
         [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in (batch, (batch, 3), (batch, conditions))]
         for _ in "rf"
     ]
-    return tuple(Judgement(*part[:2], part[2] if conditions else None) for part in parts)
+    return tuple(DiscriminatorOutput(*part[:2], part[2] if conditions else None) for part in parts)
 
 
 SMOOTH = {"targets__real": (0.7, 0.9), "targets__fake": (0.1, 0.3)}
 
 
-def drawn(batch_size: int, step: int = 0, repeat: int = 0, **settings):
-    exp = experiments.build(tiny_config(**settings))
-    draw = quick_jit(lambda: objectives.draw_targets(exp, at_step(step), batch_size, repeat))
-    return [np.asarray(targets) for targets in draw()]
+def targets_of(batch_size: int, step: int = 0, index: int = 0, **settings) -> list[np.ndarray]:
+    """The targets of real examples and of fakes."""
+    exp = build(tiny_config(**settings))
+    sample = quick_jit(lambda: objectives.sample_targets(exp, at_step(step), batch_size, index))
+    return [np.asarray(targets) for targets in sample()]
 
 
 def test_the_targets_reach_the_loss():
-    exp = experiments.build(tiny_config(loss="least_squares", **SMOOTH))
-    real, fake = judgements(0)
+    exp = build(tiny_config(loss="least_squares", **SMOOTH))
+    real, fake = outputs(0)
     value, metrics = objectives.discriminator_loss(exp, at_step(0), real, fake, None)
-    ones, zeros = drawn(8, loss="least_squares", **SMOOTH)
+    ones, zeros = targets_of(8, loss="least_squares", **SMOOTH)
     assert not np.isin(ones, (0, 1)).any()
     np.testing.assert_allclose(value, (((real.logits - ones) ** 2 + (fake.logits - zeros) ** 2) / 2).mean(), rtol=1e-5)
-    np.testing.assert_allclose(metrics["d_loss"], value)
-    np.testing.assert_allclose(metrics["d_real"], real.logits.mean(), rtol=1e-5)
-    np.testing.assert_allclose(metrics["d_fake"], fake.logits.mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss/discriminator"], value)
+    np.testing.assert_allclose(metrics["logits/real"], real.logits.mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["logits/fake"], fake.logits.mean(), rtol=1e-5)
 
 
 def test_targets_fill_their_ranges():
-    for targets, low, high in zip(drawn(4000, **SMOOTH), (0.7, 0.1), (0.9, 0.3), strict=True):
+    for targets, low, high in zip(targets_of(4000, **SMOOTH), (0.7, 0.1), (0.9, 0.3), strict=True):
         assert low <= targets.min() < low + 0.01
         assert high - 0.01 < targets.max() <= high
         np.testing.assert_allclose(targets.mean(), (low + high) / 2, atol=0.005)
 
 
 def test_hard_targets_are_one_and_zero():
-    real, fake = drawn(16)
+    real, fake = targets_of(16)
     np.testing.assert_array_equal(real, np.ones(16))
     np.testing.assert_array_equal(fake, np.zeros(16))
 
 
-def test_a_share_of_the_targets_is_flipped():
-    real, fake = drawn(20_000, targets__flip=0.05)
+def test_a_fraction_of_the_targets_is_flipped():
+    real, fake = targets_of(20_000, targets__flip=0.05)
     np.testing.assert_array_equal(real, 1 - fake)
     error = np.sqrt(0.05 * 0.95 / 20_000)
     assert abs(fake.mean() - 0.05) < 4 * error
@@ -87,51 +88,58 @@ def test_a_share_of_the_targets_is_flipped():
 
 def test_an_example_keeps_its_targets_in_any_batch():
     settings = SMOOTH | {"targets__flip": 0.5}
-    small, large = drawn(8, **settings), drawn(16, **settings)
+    small, large = targets_of(8, **settings), targets_of(16, **settings)
     for part, whole in zip(small, large, strict=True):
         np.testing.assert_array_equal(part, whole[:8])
-    assert not np.isin(small[0], drawn(8, step=1, **settings)).any()
-    assert not np.isin(small[0], drawn(8, repeat=1, **settings)).any()
+    assert not np.isin(small[0], targets_of(8, step=1, **settings)).any()
+    assert not np.isin(small[0], targets_of(8, index=1, **settings)).any()
 
 
-def test_a_loss_without_targets_draws_none():
-    assert objectives.draw_targets(experiments.build(tiny_config(loss="relativistic")), at_step(0), 8) == ()
+def test_a_loss_without_targets_samples_none():
+    assert objectives.sample_targets(build(tiny_config(loss="relativistic")), at_step(0), 8) == ()
 
 
 @pytest.mark.parametrize(
-    ("loss", "margin", "swept", "used"),
+    ("loss", "settings", "hparams", "used"),
     [
-        ("hinge", -1.0, {}, 1.0),
-        ("hinge", 0.3, {}, 0.3),
-        ("hinge", 0.3, {"margin": -1.0}, 1.0),
-        ("logistic", -1.0, {}, 0.0),
-        ("logistic", -1.0, {"margin": 2.0}, 2.0),
+        ("hinge", {}, {}, 1.0),
+        ("hinge", {"margin": 0.3}, {}, 0.3),
+        ("hinge", {"margin": 0.3}, {"margin": 1.0}, 1.0),
+        ("logistic", {}, {}, 0.0),
+        ("logistic", {}, {"margin": 2.0}, 2.0),
+        ("relativistic", {}, {}, 0.0),
+        ("relativistic", {"margin": 0.5}, {}, 0.5),
     ],
 )
-def test_the_margin_is_the_published_one_unless_another_is_set(loss, margin, swept, used):
-    exp = experiments.build(tiny_config(loss=loss, margin=margin))
-    real, fake = judgements(0)
-    swept = {name: jnp.float32(value) for name, value in swept.items()}
-    total, metrics = objectives.discriminator_loss(exp, at_step(0, **swept), real, fake, None)
-    positive = {"hinge": lambda x: np.maximum(x, 0), "logistic": lambda x: np.log1p(np.exp(x))}[loss]
-    expected = (positive(used - real.logits) + positive(used + fake.logits)).mean()
-    np.testing.assert_allclose([total, metrics["d_loss"]], expected, rtol=1e-5)
+def test_the_margin_is_the_published_one_unless_another_is_set(loss, settings, hparams, used):
+    exp = build(tiny_config(loss=loss, **settings))
+    real, fake = outputs(0)
+    hparams = {name: jnp.float32(value) for name, value in hparams.items()}
+    total, metrics = objectives.discriminator_loss(exp, at_step(0, **hparams), real, fake, None)
+    positive = (lambda x: np.maximum(x, 0)) if loss == "hinge" else (lambda x: np.log1p(np.exp(x)))
+    if loss == "relativistic":
+        expected = positive(used + fake.logits - real.logits).mean()
+    else:
+        expected = (positive(used - real.logits) + positive(used + fake.logits)).mean()
+    np.testing.assert_allclose([total, metrics["loss/discriminator"]], expected, rtol=1e-5)
 
 
 def test_a_classifier_is_wrong_by_its_cross_entropy_on_real_and_fake():
     sides = {"conditioning__generator": "concat", "conditioning__discriminator": "acgan", "conditioning__weight": 3.0}
-    exp = experiments.build(tiny_config(**sides), classes=4)
-    real, fake = judgements(1, conditions=4)
+    exp = build(tiny_config(**sides), classes=4)
+    real, fake = outputs(1, conditions=4)
     labels = np.arange(8) % 4
-    wrong = lambda guess: -np.asarray(log_softmax(guess))[np.arange(8), labels].mean()  # noqa: E731
+    wrong = lambda logits: -np.asarray(log_softmax(logits))[np.arange(8), labels].mean()  # noqa: E731
     condition = jnp.eye(4)[labels]
     d_total, d_metrics = objectives.discriminator_loss(exp, at_step(0), real, fake, condition)
     g_total, g_metrics = objectives.generator_loss(exp, at_step(0), real, fake, condition)
-    np.testing.assert_allclose(d_metrics["d_recovery"], wrong(real.recovered) + wrong(fake.recovered), rtol=1e-5)
-    np.testing.assert_allclose(g_metrics["g_recovery"], wrong(fake.recovered), rtol=1e-5)
-    np.testing.assert_allclose(d_total, d_metrics["d_loss"] + 3 * d_metrics["d_recovery"], rtol=1e-5)
-    np.testing.assert_allclose(g_total, g_metrics["g_loss"] + 3 * g_metrics["g_recovery"], rtol=1e-5)
-    np.testing.assert_allclose(d_metrics["d_loss"], (softplus(-real.logits) + softplus(fake.logits)).mean(), rtol=1e-5)
+    d_aux, g_aux = d_metrics["aux_loss/discriminator"], g_metrics["aux_loss/generator"]
+    d_loss, g_loss = d_metrics["loss/discriminator"], g_metrics["loss/generator"]
+    np.testing.assert_allclose(d_aux, wrong(real.aux_logits) + wrong(fake.aux_logits), rtol=1e-5)
+    np.testing.assert_allclose(g_aux, wrong(fake.aux_logits), rtol=1e-5)
+    np.testing.assert_allclose(d_total, d_loss + 3 * d_aux, rtol=1e-5)
+    np.testing.assert_allclose(g_total, g_loss + 3 * g_aux, rtol=1e-5)
+    np.testing.assert_allclose(d_loss, (softplus(-real.logits) + softplus(fake.logits)).mean(), rtol=1e-5)
 
 
 INFOGAN = {"conditioning__generator": "concat", "conditioning__discriminator": "infogan"}
@@ -139,25 +147,26 @@ INFOGAN |= {"conditioning__categories": 3, "conditioning__continuous": 2}
 
 
 @pytest.mark.parametrize(("categories", "continuous"), [(3, 2), (3, 0), (0, 2)])
-def test_codes_are_recovered_from_fakes_alone(categories, continuous):
+def test_codes_are_predicted_of_fakes_alone(categories, continuous):
     parts = {"conditioning__categories": categories, "conditioning__continuous": continuous}
-    exp = experiments.build(tiny_config(**INFOGAN | parts), classes=7)
-    real, fake = judgements(2, conditions=categories + continuous)
+    exp = build(tiny_config(**INFOGAN | parts), classes=7)
+    real, fake = outputs(2, conditions=categories + continuous)
     condition = np.random.default_rng(3).uniform(-1, 1, (8, categories + continuous)).astype(np.float32)
     chosen = np.arange(8) % max(categories, 1)
     condition[:, :categories] = np.eye(max(categories, 1))[chosen][:, :categories]
-    expected = 0.5 * ((fake.recovered - condition)[:, categories:] ** 2).sum(1)
+    expected = 0.5 * ((fake.aux_logits - condition)[:, categories:] ** 2).sum(1)
     if categories:
-        expected -= np.asarray(log_softmax(fake.recovered[:, :categories]))[np.arange(8), chosen]
-    for real_judgement in (real, real._replace(recovered=1e3 + real.recovered)):
-        _, metrics = objectives.discriminator_loss(exp, at_step(0), real_judgement, fake, jnp.asarray(condition))
-        np.testing.assert_allclose(metrics["d_recovery"], expected.mean(), rtol=1e-5)
+        expected -= np.asarray(log_softmax(fake.aux_logits[:, :categories]))[np.arange(8), chosen]
+    for real_out in (real, real._replace(aux_logits=1e3 + real.aux_logits)):
+        _, metrics = objectives.discriminator_loss(exp, at_step(0), real_out, fake, jnp.asarray(condition))
+        np.testing.assert_allclose(metrics["aux_loss/discriminator"], expected.mean(), rtol=1e-5)
 
 
-def codes(batch: int, step: int = 0, use: str = "generator", repeat: int = 0) -> np.ndarray:
-    exp = experiments.build(tiny_config(**INFOGAN), classes=7)
-    batch = {"images": jnp.zeros((batch, 8, 8, 1))}
-    return np.asarray(quick_jit(lambda: forward.draw(exp, at_step(step), batch, use, repeat).condition)())
+def codes(count: int, step: int = 0, stream: str = "generator", index: int = 0) -> np.ndarray:
+    """The latent codes of so many fakes."""
+    exp = build(tiny_config(**INFOGAN), classes=7)
+    batch = {"images": jnp.zeros((count, 8, 8, 1))}
+    return np.asarray(quick_jit(lambda: forward.sample_latents(exp, at_step(step), batch, stream, index).condition)())
 
 
 def test_codes_are_uniform():
@@ -175,7 +184,7 @@ def test_codes_are_uniform():
 
 def test_an_example_keeps_its_code_in_any_batch():
     np.testing.assert_array_equal(codes(16)[:8], codes(8))
-    others = [codes(8, step=1), codes(8, use="discriminator"), codes(8, repeat=1)]
+    others = [codes(8, step=1), codes(8, stream="discriminator"), codes(8, index=1)]
     assert not any(np.isin(codes(8)[:, 3:], other[:, 3:]).any() for other in others)
 
 
@@ -196,53 +205,56 @@ PAIRS = {
 }
 
 
-def with_sides(pair: str):
+def conditional(pair: str):
+    """The experiment of a pair of conditionings."""
     return experiment(recorded=True, classes=3, **POINTS | PAIRS[pair])
 
 
-def conditions(tiny, batch, use: str):
-    """What the generator is told, and the discriminator, of each example."""
+def conditions(tiny, batch, stream: str):
+    """The conditions that the generator gets, and those that the discriminator gets."""
     side = tiny.config.conditioning.discriminator
     if side == "none":
         return None, None
     if side == "infogan":  # whose codes have tests of their own
-        return forward.draw(tiny.exp, tiny.state, batch, use).condition, None
+        return forward.sample_latents(tiny.exp, tiny.state, batch, stream).condition, None
     labels = jnp.eye(3)[batch["labels"]]
     return labels, None if side == "acgan" else labels
 
 
-def unrecognised(tiny, judgement: Judgement, condition):
+def aux_loss(tiny, d_out: DiscriminatorOutput, condition):
+    """How wrong the predicted condition is."""
+    predicted = d_out.aux_logits
     if tiny.config.conditioning.discriminator == "acgan":
-        return -(condition * log_softmax(judgement.recovered)).sum(1).mean()
-    guess, truth = judgement.recovered, condition
-    numbers = 0.5 * ((guess[:, 3:] - truth[:, 3:]) ** 2).sum(1)
-    return (numbers - (truth[:, :3] * log_softmax(guess[:, :3])).sum(1)).mean()
+        return -(condition * log_softmax(predicted)).sum(1).mean()
+    numbers = 0.5 * ((predicted[:, 3:] - condition[:, 3:]) ** 2).sum(1)
+    return (numbers - (condition[:, :3] * log_softmax(predicted[:, :3])).sum(1)).mean()
 
 
 @functools.partial(quick_jit, static_argnums=0)
 def by_hand(tiny, batch):
     """Both gradients, each of its own loss, written with flax and jax alone."""
-    weight, side = tiny.config.conditioning.weight, tiny.config.conditioning.discriminator
-    judge = lambda params, x, told, stats=None: applied(tiny, "discriminator", params, x, told, stats)[0]  # noqa: E731
+    side = tiny.config.conditioning.discriminator
+    weight = tiny.config.conditioning.get("weight", 0.0)
+    output = lambda params, x, condition: applied(tiny, "discriminator", params, x, condition)[0]  # noqa: E731
 
     def d_loss(params):
-        condition, told = conditions(tiny, batch, "discriminator")
+        condition, given = conditions(tiny, batch, "discriminator")
         z = latents_of(tiny, "discriminator latents")
         fake = applied(tiny, "generator", params_of(tiny, "generator"), z, condition)[0]
-        first, second = judge(params, batch["images"], told), judge(params, fake, told)
+        first, second = output(params, batch["points"], given), output(params, fake, given)
         total = softplus(-first.logits).mean() + softplus(second.logits).mean()
         if side in ("acgan", "infogan"):
-            total += weight * unrecognised(tiny, second, condition)
+            total += weight * aux_loss(tiny, second, condition)
         if side == "acgan":
-            total += weight * unrecognised(tiny, first, condition)
+            total += weight * aux_loss(tiny, first, condition)
         return total
 
     def g_loss(params):
-        condition, told = conditions(tiny, batch, "generator")
+        condition, given = conditions(tiny, batch, "generator")
         fake = applied(tiny, "generator", params, latents_of(tiny, "generator latents"), condition)[0]
-        judgement = judge(params_of(tiny, "discriminator"), fake, told)
-        total = softplus(-judgement.logits).mean()
-        return total + weight * unrecognised(tiny, judgement, condition) if judgement.recovered is not None else total
+        d_out = output(params_of(tiny, "discriminator"), fake, given)
+        total = softplus(-d_out.logits).mean()
+        return total + weight * aux_loss(tiny, d_out, condition) if side in ("acgan", "infogan") else total
 
     losses = {"discriminator": d_loss, "generator": g_loss}
     return {name: jax.grad(loss)(params_of(tiny, name)) for name, loss in losses.items()}
@@ -250,8 +262,8 @@ def by_hand(tiny, batch):
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_both_gradients_are_those_of_a_loss_written_by_hand(pair):
-    """A fake is made for, and judged with, the label of the real example in its place."""
-    tiny = with_sides(pair)
+    """A fake has the label of the real example in its place, in both networks."""
+    tiny = conditional(pair)
     batch = tiny.one_batch()
     expected = by_hand(tiny, batch)
     for name in ("discriminator", "generator"):
@@ -261,8 +273,8 @@ def test_both_gradients_are_those_of_a_loss_written_by_hand(pair):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_only_what_is_conditioned_minds_the_labels(pair):
-    tiny = with_sides(pair)
+def test_labels_matter_where_a_network_is_conditioned_and_nowhere_else(pair):
+    tiny = conditional(pair)
     batch = tiny.one_batch()
     permuted = batch | {"labels": jnp.roll(batch["labels"], 1)}
     assert not np.array_equal(batch["labels"], permuted["labels"])
@@ -272,26 +284,26 @@ def test_only_what_is_conditioned_minds_the_labels(pair):
         if pair in ("none", "infogan"):
             assert_same_bits((one, metrics), (other, others))
         else:
-            assert not np.isclose(metrics[f"{name[0]}_loss"], others[f"{name[0]}_loss"], rtol=1e-5)
+            assert not np.isclose(metrics[f"loss/{name}"], others[f"loss/{name}"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("pair", ["none", "infogan"])
-def test_a_batch_without_labels_is_enough_where_nothing_minds_them(pair):
-    tiny = with_sides(pair)
-    images = {"images": tiny.one_batch()["images"]}
+def test_a_batch_without_labels_is_enough_where_no_network_uses_them(pair):
+    tiny = conditional(pair)
+    points = {"points": tiny.one_batch()["points"]}
     step = lambda batch: gan.generator_step(tiny.exp, tiny.state, batch)  # noqa: E731
-    assert jax.eval_shape(step, images) == jax.eval_shape(step, tiny.one_batch())
+    assert jax.eval_shape(step, points) == jax.eval_shape(step, tiny.one_batch())
 
 
 def test_the_distance_of_features():
-    exp = experiments.build(tiny_config(feature_matching=2.0))
-    real, fake = judgements(4)
+    exp = build(tiny_config(feature_matching=2.0))
+    real, fake = outputs(4)
     total, metrics = objectives.generator_loss(exp, at_step(0), real, fake, None)
     expected = ((real.features.mean(0) - fake.features.mean(0)) ** 2).sum()
-    np.testing.assert_allclose(metrics["g_features"], expected, rtol=1e-5)
-    np.testing.assert_allclose(total, metrics["g_loss"] + 2 * expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss/feature_matching"], expected, rtol=1e-5)
+    np.testing.assert_allclose(total, metrics["loss/generator"] + 2 * expected, rtol=1e-5)
     shuffled = real._replace(features=real.features[::-1])  # means match, whatever the examples
-    assert objectives.generator_loss(exp, at_step(0), real, shuffled, None)[1]["g_features"] < 1e-12
+    assert objectives.generator_loss(exp, at_step(0), real, shuffled, None)[1]["loss/feature_matching"] < 1e-12
 
 
 def test_without_an_adversary_the_generator_follows_the_features_alone():
@@ -301,24 +313,24 @@ def test_without_an_adversary_the_generator_follows_the_features_alone():
     def by_hand(batch):
         features = lambda x: applied(tiny, "discriminator", params_of(tiny, "discriminator"), x)[0].features.mean(0)  # noqa: E731
         make = lambda params: applied(tiny, "generator", params, latents_of(tiny, "generator latents"))[0]  # noqa: E731
-        distance = lambda params: ((features(batch["images"]) - features(make(params))) ** 2).sum()  # noqa: E731
+        distance = lambda params: ((features(batch["points"]) - features(make(params))) ** 2).sum()  # noqa: E731
         params = params_of(tiny, "generator")
         return make(params), *jax.value_and_grad(distance)(params)
 
     fakes, value, slope = by_hand(tiny.one_batch())
     state, metrics = tiny.generator_step(tiny.state, tiny.one_batch())
-    np.testing.assert_allclose(metrics["g_features"], value, rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss/feature_matching"], value, rtol=1e-5)
     assert_close(gradients(state, "generator"), jax.tree.map(lambda leaf: 2 * leaf, slope), atol=1e-6)
     assert value > 1e-3
     # Fakes for real examples: nothing is left to learn.
-    state, metrics = tiny.generator_step(tiny.state, tiny.one_batch() | {"images": fakes})
-    assert metrics["g_features"] < 1e-10
+    state, metrics = tiny.generator_step(tiny.state, tiny.one_batch() | {"points": fakes})
+    assert metrics["loss/feature_matching"] < 1e-10
     assert max(float(abs(leaf).max()) for leaf in jax.tree.leaves(gradients(state, "generator"))) < 1e-5
-    assert metrics["g_loss"] > 0.1
+    assert metrics["loss/generator"] > 0.1
 
 
-def weights(logits, step: int, share: float, decay_steps: int = 100):
-    exp = experiments.build(tiny_config(top_k__share=share, top_k__decay_steps=decay_steps))
+def weights(logits, step: int, fraction: float, decay_steps: int = 100):
+    exp = build(tiny_config(top_k__fraction=fraction, top_k__decay_steps=decay_steps))
     take = quick_jit(lambda state, logits: objectives.top_k_weights(exp, state, logits))
     return np.asarray(take(at_step(step), jnp.asarray(logits, jnp.float32)))
 
@@ -334,28 +346,28 @@ def test_the_best_fakes_share_the_weight(step, count):
 
 
 @pytest.mark.parametrize(
-    ("batch", "share"), [(8, "0.01"), (1, "0.5"), (25, "0.6"), (50, "0.3"), (64, "0.75"), (100, "0.6"), (10, "0.31")]
+    ("batch", "fraction"), [(8, "0.01"), (1, "0.5"), (25, "0.6"), (50, "0.3"), (64, "0.75"), (100, "0.6"), (10, "0.31")]
 )
-def test_a_share_of_a_batch_is_rounded_up(batch, share):
+def test_a_fraction_of_a_batch_is_rounded_up(batch, fraction):
     """Exactly: 0.3 of 50 is 15, whatever the binary fraction next to 0.3 is; and one fake is left at least."""
-    found = weights(np.arange(batch), 100, float(share))
-    assert np.count_nonzero(found) == math.ceil(batch * Fraction(share)) >= 1
+    found = weights(np.arange(batch), 100, float(fraction))
+    assert np.count_nonzero(found) == math.ceil(batch * Fraction(fraction)) >= 1
 
 
 def test_the_best_fakes_are_those_of_all_devices():
-    exp = experiments.build(tiny_config(top_k__share=0.25, top_k__decay_steps=1), axis_name="axis")
+    exp = build(tiny_config(top_k__fraction=0.25, top_k__decay_steps=1), axis_name="axis")
     logits = jnp.asarray([3.0, 7, 0, 1, 6, 5, 4, 2])
     everywhere = jax.vmap(lambda own: objectives.top_k_weights(exp, at_step(1), own), axis_name="axis")
     np.testing.assert_allclose(everywhere(logits.reshape(2, 4)).reshape(-1), weights(logits, 1, 0.25, 1), rtol=1e-6)
 
 
 def test_the_generator_learns_from_the_best_fakes_alone():
-    settings = {"top_k__share": 0.25, "top_k__decay_steps": 10}
-    tiny, plain = experiment(recorded=True, **POINTS, **settings), with_sides("none")
+    settings = {"top_k__fraction": 0.25, "top_k__decay_steps": 10}
+    tiny, plain = experiment(recorded=True, **POINTS, **settings), conditional("none")
     batch = tiny.one_batch()
     (state, metrics), (expected, others) = (one.generator_step(one.state, batch) for one in (tiny, plain))
     assert_close(gradients(state, "generator"), gradients(expected, "generator"))  # at first all of them count
-    np.testing.assert_allclose(metrics["g_loss"], others["g_loss"], rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss/generator"], others["loss/generator"], rtol=1e-5)
 
     def of_the_best_two(params):
         fakes = applied(tiny, "generator", params, latents_of(tiny, "generator latents", step=10))[0]
@@ -364,5 +376,5 @@ def test_the_generator_learns_from_the_best_fakes_alone():
 
     value, slope = quick_jit(jax.value_and_grad(of_the_best_two))(params_of(tiny, "generator"))
     state, metrics = tiny.generator_step(tiny.state.replace(step=jnp.int32(10)), batch)
-    np.testing.assert_allclose(metrics["g_loss"], value, rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss/generator"], value, rtol=1e-5)
     assert_close(gradients(state, "generator"), slope, atol=1e-6)

@@ -1,4 +1,4 @@
-"""What is opened: images at the size that the configuration asks for, and the points of worlds."""
+"""Opened data sets: images at the size that the configuration asks for, and the points of mixtures of Gaussians."""
 
 import jax
 import numpy as np
@@ -8,19 +8,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxgan.data import cache, loader, order, sources
+from jaxgan import config as configuration
+from jaxgan.core.types import Field
+from jaxgan.data import loader, order
+from jaxgan.data.dataset import ArrayDataset, digest_of
 from jaxgan.data.decode import Transform
 from jaxgan.data.gaussian_mixtures import MIXTURES, TRAIN_EXAMPLES, TRAIN_SEED
+from jaxgan.data.sources import digits, fields_of, open_dataset
+from jaxgan.data.sources.images import SETTINGS as IMAGE_SETTINGS
+from jaxgan.data.stored import StoredImages
 from jaxgan.errors import UserError
 
 law = settings(deadline=None, max_examples=30, derandomize=True)
+CROPS = ("centre", "center", "random")
 
 # Images
 
 
 @pytest.fixture(scope="module")
-def digits() -> sources.Source:
-    return sources.digits("")
+def stored() -> StoredImages:
+    """The digits."""
+    return digits.read("")
 
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:
@@ -29,14 +37,14 @@ def resize(images: np.ndarray, size: int) -> np.ndarray:
     return np.stack([transform(image, "an image") for image in images])
 
 
-def test_the_digits_are_all_there(digits):
-    (name, split), *others = digits.splits.items()
+def test_the_digits_are_all_there(stored):
+    (name, split), *others = stored.splits.items()
     assert (name, others) == ("train", [])
     assert (split.images.shape, split.images.dtype) == ((1797, 8, 8, 1), np.uint8)
     assert (split.labels().shape, split.labels().dtype) == ((1797,), np.int32)
     assert (split.images.min(), split.images.max()) == (0, 255)
     assert len(np.unique(split.images)) == 17  # the original grey levels, 0 to 16
-    assert digits.classes == tuple("0123456789")
+    assert stored.classes == tuple("0123456789")
     # Counts of the classes, from the data set's own description.
     assert np.bincount(split.labels()).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
@@ -60,116 +68,130 @@ def test_resizing_treats_each_channel_and_each_image_alone():
     np.testing.assert_array_equal(out[0], whole)
 
 
-def test_the_same_size_changes_nothing(digits):
-    image = digits.splits["train"].images[0]
+def test_the_same_size_changes_nothing(stored):
+    image = stored.splits["train"].images[0]
     assert Transform(8, 8, 1, upscale=True)(image, "an image") is image
 
 
-def test_a_source_at_the_size_that_the_configuration_asks_for(digits):
-    split, opened = digits.splits["train"], loader.open_dataset(tiny_config(data__size=16))
+def test_a_source_is_opened_at_the_size_that_the_configuration_asks_for(stored):
+    split, opened = stored.splits["train"], open_dataset(tiny_config(data__size=16))
     assert (len(opened), opened.shape, opened.classes) == (1797, (16, 16, 1), tuple("0123456789"))
-    batch = opened.batch(np.arange(1797))
+    batch = opened.take(np.arange(1797))
     np.testing.assert_array_equal(batch["images"], resize(split.images, 16))
     np.testing.assert_array_equal(batch["labels"], split.labels())
 
 
-@pytest.mark.parametrize("crop", loader.CROPS)
-def test_the_centre_is_cut_out_once_and_other_crops_whenever_an_image_is_used(digits, crop):
-    whole = resize(digits.splits["train"].images[:5], 16)
-    opened = loader.open_dataset(tiny_config(data__load_size=16, data__size=12, data__crop=crop))
+@pytest.mark.parametrize("crop", CROPS)
+def test_the_centre_is_cropped_once_and_random_crops_are_cut_at_each_use(stored, crop):
+    """The fields of a batch have the size after cropping in either case."""
+    whole = resize(stored.splits["train"].images[:5], 16)
+    config = tiny_config(data__load_size=16, data__size=12, data__crop=crop)
     expected = whole if crop == "random" else whole[:, 2:14, 2:14]
-    np.testing.assert_array_equal(opened.batch(np.arange(5))["images"], expected)
+    np.testing.assert_array_equal(open_dataset(config).take(np.arange(5))["images"], expected)
+    assert fields_of(config.data) == (Field("images", (12, 12, 1), "pixels"), Field("labels", (), "labels"))
 
 
 def test_wrong_sources_are_named():
-    with raises_user_error(UserError, match="config.data.source 'digit': did you mean digits"):
-        loader.open_dataset(tiny_config(data__source="digit"))
+    with raises_user_error(UserError, match="unknown config.data.source 'digit': did you mean digits"):
+        tiny_config(data__source="digit")
+    config = tiny_config()
+    config.data.source = "digit"
+    with raises_user_error(UserError, match="unknown config.data.source 'digit': did you mean digits"):
+        open_dataset(config)
     with raises_user_error(UserError, match=r"it has 1 channels, not config\.data\.channels=2"):
-        loader.open_dataset(tiny_config(data__channels=2))
+        open_dataset(tiny_config(data__channels=2))
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "hint"),
+    ("setting", "value", "words"),
     [
-        ("feed", "residant", "resident"),
-        ("feed", "stream", "streaming"),
-        ("crop", "center", "centre"),
-        ("on_bad_image", "skipp", "skip"),
+        ("placement", "residant", "auto, resident or streaming"),
+        ("placement", "stream", "auto, resident or streaming"),
+        ("crop", "middle", "centre, center or random"),
+        ("on_bad_image", "skipp", "error or skip"),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(setting, value, hint):
-    with raises_user_error(UserError, match=rf"config\.data\.{setting} '{value}': did you mean {hint}\?"):
-        loader.open_dataset(tiny_config(**{f"data__{setting}": value}))
+def test_an_unknown_word_is_answered_with_the_known_ones(setting, value, words):
+    with raises_user_error(UserError, match=rf"config\.data\.{setting}={value} must be {words}"):
+        configuration.validate(tiny_config(**{f"data__{setting}": value}))
 
 
 @law
-@given(size=st.integers(1, 20), load_size=st.integers(0, 20), crop=st.sampled_from(loader.CROPS))
+@given(size=st.integers(1, 20), load_size=st.integers(0, 20), crop=st.sampled_from(CROPS))
 def test_a_crop_has_to_lie_in_the_image(size, load_size, crop):
     """A load_size of 0 is the size itself, of which there is but one crop."""
     config = tiny_config(data__split="train[:3]", data__size=size, data__load_size=load_size, data__crop=crop)
-    if (load_size or size) > size or (crop == "centre" and load_size in (0, size)):
-        assert loader.open_dataset(config).shape == (load_size if crop == "random" else size,) * 2 + (1,)
+    if (load_size or size) > size or (crop != "random" and load_size in (0, size)):
+        assert open_dataset(config).shape == (load_size if crop == "random" else size,) * 2 + (1,)
         return
     with raises_user_error(
-        UserError, match=rf"load_size={load_size} should be .* {crop} crop cuts config.data.size={size} "
+        UserError, match=rf"load_size={load_size} must be .* {crop} crop cuts config.data.size={size} "
     ):
-        loader.open_dataset(config)
+        open_dataset(config)
 
 
-# Worlds
+# Mixtures of Gaussians
 
 
 def ring_config(**settings):
-    return tiny_config(**{"data__source": "world:ring", "model__family": "points"} | settings)
+    return tiny_config(**{"data__source": "world:ring", "model__family": "toy_mlp"} | settings)
 
 
 @pytest.fixture(scope="module")
-def ring() -> cache.ArrayDataset:
-    return loader.open_dataset(ring_config())
+def ring() -> ArrayDataset:
+    return open_dataset(ring_config())
 
 
-def test_a_world_is_opened_as_points(ring):
+def test_a_mixture_is_opened_as_points(ring):
     points, labels = MIXTURES["ring"].sample(TRAIN_SEED, TRAIN_EXAMPLES)
     assert (len(ring), ring.shape, ring.classes) == (TRAIN_EXAMPLES, (2,), tuple("01234567"))
-    batch = ring.batch(np.arange(TRAIN_EXAMPLES))
-    assert_same_bits(batch, {"images": points, "labels": labels})
+    assert (
+        ring.fields == fields_of(ring_config().data) == (Field("points", (2,), "points"), Field("labels", (), "labels"))
+    )
+    assert_same_bits(ring.take(np.arange(TRAIN_EXAMPLES)), {"points": points, "labels": labels})
 
 
-def test_the_digest_of_a_world_is_that_of_its_points(ring):
-    assert ring.digest == cache.from_arrays(ring.images, ring.labels, ring.classes).digest
+def test_the_digest_of_a_mixture_is_that_of_its_points(ring):
+    assert ring.digest == digest_of(ring.images, ring.labels)
     assert len(ring.digest) == 32
-    some = [
-        loader.open_dataset(ring_config(data__split="train[:9]", data__source=f"world:{name}")) for name in MIXTURES
-    ]
-    again = loader.open_dataset(ring_config(data__split="train[:9]"))
+    some = [open_dataset(ring_config(data__split="train[:9]", data__source=f"world:{name}")) for name in MIXTURES]
+    again = open_dataset(ring_config(data__split="train[:9]"))
     assert again.digest in {one.digest for one in some}
     assert len({ring.digest, *(one.digest for one in some)}) == 1 + len(MIXTURES)
 
 
-def test_splits_and_classes_of_a_world(ring):
-    tenth = loader.open_dataset(ring_config(data__split="train[:10%]"))
-    assert_same_bits(tenth.batch(np.arange(len(tenth))), ring.batch(np.arange(TRAIN_EXAMPLES // 10)))
-    few = loader.open_dataset(ring_config(data__split="train[:10%]", data__classes=("6,2",)))
+def test_splits_and_classes_of_a_mixture(ring):
+    tenth = open_dataset(ring_config(data__split="train[:10%]"))
+    assert_same_bits(tenth.take(np.arange(len(tenth))), ring.take(np.arange(TRAIN_EXAMPLES // 10)))
+    few = open_dataset(ring_config(data__split="train[:10%]", data__classes=("6,2",)))
     places = np.flatnonzero(np.isin(tenth.labels, (2, 6)))
     assert few.classes == ("2", "6")
     np.testing.assert_array_equal(few.images, tenth.images[places])
     np.testing.assert_array_equal(few.labels, tenth.labels[places] // 4)  # 2 and 6 become 0 and 1
 
 
-@pytest.mark.parametrize("feed", ["resident", "streaming"])
-def test_the_points_of_a_world_reach_a_step_as_they_are(feed):
-    """Whatever is asked of images: neither cropped nor flipped nor moved to another range."""
-    config = ring_config(data__split="train[:50]", data__feed=feed, data__crop="random", data__flip=True)
-    examples = loader.open_dataset(config)
-    made = loader.make_loader(config, examples, 2**30)
+@pytest.mark.parametrize("placement", ["resident", "streaming"])
+def test_the_points_of_a_mixture_reach_a_step_as_they_are(placement):
+    """They are neither cropped nor flipped nor moved to another range."""
+    config = ring_config(data__split="train[:50]", data__placement=placement)
+    dataset = open_dataset(config)
+    made = loader.make_loader(config, dataset, 1, 2**30)
     inputs = made.inputs_at(2, 1)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), made.input_spec(1)) == jax.tree.map(
         lambda x: (x.shape, x.dtype), inputs
     )
-    load = quick_jit(loader.make_batch_fn(config, made))
-    batch = load(made.data, jax.tree.map(lambda x: x[0], inputs), np.uint32(0), np.int32(2))
+    batch_fn = quick_jit(loader.make_batch_fn(config, made))
+    batch = batch_fn(made.data, jax.tree.map(lambda x: x[0], inputs), np.uint32(0), np.int32(2))
     made.close()
     indices = order.batch_indices(0, 2, 8, 50)
-    assert_same_bits(jax.tree.map(np.asarray, batch), jax.tree.map(lambda x: x[None], examples.batch(indices)))
-    kind = "resident" if feed == "resident" else "streaming, no worker processes"
-    assert loader.summary(made) == f"50 points in 2 dimensions, 8 classes (0, 1, 2, 3, 4, 5, 6, 7); {kind}"
+    assert_same_bits(jax.tree.map(np.asarray, batch), jax.tree.map(lambda x: x[None], dataset.take(indices)))
+    how = "resident" if placement == "resident" else "streaming, no worker processes"
+    assert loader.summary(made) == f"50 points (2), 8 classes (0, 1, 2, 3, 4, 5, 6, 7); {how}"
+
+
+@pytest.mark.parametrize("setting", IMAGE_SETTINGS)
+def test_a_mixture_has_no_settings_of_images(setting):
+    with raises_user_error(
+        UserError, match=f"config.data.{setting} has no effect here: data.source=digits or .* has it"
+    ):
+        ring_config(**{f"data__{setting}": 1})

@@ -25,8 +25,11 @@ from programs import DEADLINE, ROOT, members, options, train_tiny, wait_until
 from tensorflow_datasets.core.download import resource
 from tensorflow_datasets.proto import tf_example_pb2
 
-from jaxgan.data import cache, loader, prepare, sources
+from jaxgan.data import loader, prepare
+from jaxgan.data.cache import LazyDataset
+from jaxgan.data.dataset import ArrayDataset
 from jaxgan.data.selection import select
+from jaxgan.data.sources import open_dataset, tfds
 from jaxgan.errors import UserError
 
 PYTHON = "tensorflow_datasets.core.features."
@@ -119,23 +122,23 @@ def config_of(place: str, **settings):
 def test_a_set_is_read_as_it_was_written(data_dir, split, parts, stored):
     write_set(data_dir / "pets" / "1.2.0", {"image": RGB, "label": KIND})
     config = config_of("pets", split=split, cache=stored)
-    examples = loader.open_dataset(config)
-    batch = examples.batch(np.arange(len(examples)))
+    examples = open_dataset(config)
+    batch = examples.take(np.arange(len(examples)))
     np.testing.assert_array_equal(batch["images"], np.concatenate([pixels(name)[a:b] for name, a, b in parts]))
     np.testing.assert_array_equal(batch["labels"], np.concatenate([labels(name)[a:b] for name, a, b in parts]))
     assert examples.classes == NAMES
-    assert isinstance(examples, cache.ArrayDataset if stored else cache.LazyDataset)
+    assert isinstance(examples, ArrayDataset if stored else LazyDataset)
 
 
-@pytest.mark.parametrize("feed", ["resident", "streaming"])
-def test_a_set_is_fed(data_dir, feed):
+@pytest.mark.parametrize("placement", ["resident", "streaming"])
+def test_a_set_is_loaded_in_batches(data_dir, placement):
     write_set(data_dir / "pets" / "1.2.0", {"image": RGB, "label": KIND})
-    config = config_of("pets", feed=feed, cache=False, workers=0)
+    config = config_of("pets", placement=placement, cache=False, workers=0)
     config.batch_size = 7  # an epoch
-    opened = loader.make_loader(config, loader.open_dataset(config), room=0)
-    with contextlib.closing(opened):
-        data, inputs = jax.device_put((opened.data, opened.inputs_at(0, 1)))
-        batch = opened.gather(data, jax.tree.map(lambda array: array[0], inputs))
+    own = loader.make_loader(config, open_dataset(config), 1, room=0)
+    with contextlib.closing(own):
+        data, inputs = jax.device_put((own.data, own.inputs_at(0, 1)))
+        batch = own.gather(data, jax.tree.map(lambda array: array[0], inputs))
     order = np.argsort([image.tobytes() for image in batch["images"][0]])
     expected = np.argsort([image.tobytes() for image in pixels("train")])
     np.testing.assert_array_equal(batch["images"][0][order], pixels("train")[expected])
@@ -144,7 +147,7 @@ def test_a_set_is_fed(data_dir, feed):
 
 def test_classes_are_chosen_by_name(data_dir):
     write_set(data_dir / "pets" / "1.2.0", {"image": RGB, "label": KIND})
-    examples = loader.open_dataset(config_of("pets", classes=("emu",)))
+    examples = open_dataset(config_of("pets", classes=("emu",)))
     np.testing.assert_array_equal(examples.images, pixels("train")[labels("train") == 2])
     assert (examples.classes, set(examples.labels)) == (("emu",), {0})
 
@@ -162,7 +165,7 @@ def test_classes_are_chosen_by_name(data_dir):
 )
 def test_the_image_and_the_label_are_found_by_their_kind(data_dir, features, label):
     write_set(data_dir / "pets" / "1.2.0", features)
-    examples = loader.open_dataset(config_of("pets"))
+    examples = open_dataset(config_of("pets"))
     np.testing.assert_array_equal(examples.images, pixels("train"))
     np.testing.assert_array_equal(examples.labels, labels("train") * label)
     assert examples.classes == (NAMES if label else ())
@@ -172,8 +175,8 @@ def test_the_image_and_the_label_are_found_by_their_kind(data_dir, features, lab
 def test_a_set_has_to_have_one_image_in_each_example(data_dir, features):
     write_set(data_dir / "pairs" / "1.0.0", features)
     with raises_user_error(UserError) as raised:
-        loader.open_dataset(config_of("pairs"))
-    assert str(raised.value).startswith("tfds:pairs should have one image")
+        open_dataset(config_of("pairs"))
+    assert str(raised.value).startswith("tfds:pairs must have one image")
     assert all(name in str(raised.value) for name in features)
 
 
@@ -182,7 +185,7 @@ def test_versions_and_configurations(data_dir):
     write_set(data_dir / "pets" / "1.10.0", {"image": RGB})
     write_set(data_dir / "birds" / "small" / "3.0.0", {"image": RGB, "label": KIND}, config="small")
     with_labels = {
-        place: bool(loader.open_dataset(config_of(place)).classes)
+        place: bool(open_dataset(config_of(place)).classes)
         for place in ("pets", "pets:1.2.0", "pets:1.10.0", "pets:1.*.*", "birds/small", "birds/small:3.0.0")
     }
     assert with_labels == {
@@ -197,14 +200,15 @@ def test_versions_and_configurations(data_dir):
 
 def test_a_set_that_was_prepared_anew_is_decoded_anew(data_dir):
     write_set(data_dir / "pets" / "1.2.0", {"image": RGB, "label": KIND})
-    before = select(config_of("pets").data).content
-    assert select(config_of("pets").data).content == before
+    content = lambda: select(config_of("pets").data, tfds.read("pets")).content  # noqa: E731
+    before = content()
+    assert content() == before
     (path,) = (data_dir / "pets" / "1.2.0").glob("*-test.*")
     path.write_bytes(path.read_bytes())
-    assert select(config_of("pets").data).content != before
+    assert content() != before
 
 
-# Stands for TensorFlow where it is missing, and tells if anything asks for it.
+# Stands for TensorFlow where it is missing, and records whether anything asks for it.
 NO_TENSORFLOW = """
 import sys
 sys.tensorflow_was_asked_for = True
@@ -213,14 +217,14 @@ raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
 
 READ = """
 import sys
-import train
-from jaxgan.data import pipeline
+from jaxgan.cli import train
+from jaxgan.data import loader, sources
 
 config, _ = train.parse(sys.argv[1:])
-feed = pipeline.feed(config, pipeline.open_examples(config), room=2**30)
-feed.inputs_at(0, 1)
-print(pipeline.summary(feed))
-print(feed.examples.digest)
+own = loader.make_loader(config, sources.open_dataset(config), 1, room=2**30)
+own.inputs_at(0, 1)
+print(loader.summary(own))
+print(own.dataset.digest)
 print(hasattr(sys, "tensorflow_was_asked_for"), "tensorflow" in sys.modules)
 """
 
@@ -246,8 +250,8 @@ def test_reading_takes_no_tensorflow(data_dir, no_tensorflow):
     done = run("-c", READ, *settings)
     assert done.returncode == 0, done.stderr
     summary, digest, tensorflow = done.stdout.splitlines()
-    assert summary == "7 images, 6x6x3, 3 classes (cat, dog, emu); resident"
-    assert digest == loader.open_dataset(config_of("pets")).digest
+    assert summary == "7 images (6x6x3), 3 classes (cat, dog, emu); resident"
+    assert digest == open_dataset(config_of("pets")).digest
     assert tensorflow == "False False"
     assert done.stderr == ""
 
@@ -255,9 +259,9 @@ def test_reading_takes_no_tensorflow(data_dir, no_tensorflow):
 # Refused
 
 WRONG = {
-    "mnits": "there is no data set of TensorFlow Datasets named 'mnits': did you mean mnist or .*",
-    "pest": "there is no data set of TensorFlow Datasets named 'pest': did you mean pets.*",
-    "qqqqqq": r"there is no data set of TensorFlow Datasets named 'qqqqqq': none of the \d+ is near it",
+    "mnits": "unknown data set of TensorFlow Datasets named 'mnits': did you mean mnist or .*",
+    "pest": "unknown data set of TensorFlow Datasets named 'pest': did you mean pets.*",
+    "qqqqqq": r"unknown data set of TensorFlow Datasets named 'qqqqqq': none of the \d+ is near it",
     "pets:9.9.9": r"config.data.source=tfds:pets:9.9.9: .*/pets holds no such version",
     "pets/large": r"config.data.source=tfds:pets/large: .*/pets holds no such version",
     "mnist:9.9.9": r"config.data.source=tfds:mnist:9.9.9: .*cannot be loaded at version 9.9.9, only: [\d., ]+",
@@ -291,7 +295,7 @@ def test_a_wrong_command_line(capsys, argv):
 
 def test_what_is_prepared_is_not_prepared_again(data_dir, capsys, monkeypatch):
     write_set(data_dir / "pets" / "1.2.0", {"image": RGB, "label": KIND})
-    monkeypatch.setattr(subprocess, "run", None)  # by which TensorFlow would be started
+    monkeypatch.setattr(subprocess, "Popen", None)  # by which TensorFlow would be started
     assert prepare.main(["tfds:pets"]) == 0
     assert capsys.readouterr() == (f"tfds:pets is prepared: {data_dir / 'pets' / '1.2.0'}\n", "")
 
@@ -317,7 +321,7 @@ def test_a_server_out_of_reach_is_named_with_the_way_around_it(data_dir, monkeyp
     assert set(asked) == {("storage.googleapis.com", 443)}
 
 
-def test_train_says_so_too_and_soon(data_dir, tmp_path):
+def test_train_names_the_server_too_and_soon(data_dir, tmp_path):
     """By way of a proxy that is out of reach, whether or not there is a network."""
     start = time.monotonic()
     done = run("train.py", *options(tmp_path / "run", "--config.data.source=tfds:mnist"))
@@ -408,7 +412,7 @@ def test_a_download_does_not_outlive_the_program(data_dir):
 
 
 def test_without_tensorflow_the_extra_is_named(data_dir, no_tensorflow):
-    """Where the files were downloaded: TFDS remembers so, and does not look into them."""
+    """Where the files were downloaded: TFDS has a record of that, and does not look into them."""
     for url, info in prepare.find_builder("mnist").url_infos.items():
         path = data_dir / "downloads" / "mnist" / resource.get_dl_fname(url, info.checksum)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -444,10 +448,10 @@ def test_mnist(data_dir):
         "train": [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
         "test": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
     }
-    source = sources.tfds("mnist")
+    source = tfds.read("mnist")
     assert {name: np.bincount(split.labels()).tolist() for name, split in source.splits.items()} == counts
     assert source.classes == tuple("0123456789")
-    examples = loader.open_dataset(config_of("mnist", split="test", size=28, channels=1))
+    examples = open_dataset(config_of("mnist", split="test", size=28, channels=1))
     original = np.frombuffer(gzip.decompress((SHARED / "data" / "mnist" / MNIST[0]).read_bytes()), np.uint8, offset=16)
     assert sorted(map(bytes, examples.images)) == sorted(map(bytes, original.reshape(10000, 784)))
 

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import pickle
 import time
 import zipfile
 from pathlib import Path
@@ -13,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxgan.data import loader, selection, sources
+from jaxgan.data import loader, selection
 from jaxgan.data.gaussian_mixtures import MIXTURES
 from jaxgan.data.selection import Selection
-from jaxgan.data.sources import Arrays
+from jaxgan.data.sources import array, example_shape, folder, mixture, open_dataset, source_of, stacked
+from jaxgan.data.sources.mixture import mixture_of
+from jaxgan.data.stored import Arrays, Item, fingerprint
 from jaxgan.errors import UserError
 
 law = settings(deadline=None, max_examples=60, derandomize=True)
@@ -29,7 +32,7 @@ def fill(root: Path, *names: str, colour: object = 0) -> None:
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() in sources.SUFFIXES:
+        if path.suffix.lower() in folder.SUFFIXES:
             Image.new("RGB", (8, 8), colour).save(path)
         else:
             path.write_text("no picture")
@@ -37,19 +40,20 @@ def fill(root: Path, *names: str, colour: object = 0) -> None:
 
 def contents(place: Path, split: str = "train") -> dict[str, str]:
     """{name of a picture: its class}, in the order of the examples."""
-    source = sources.folder(str(place))
-    items = source.splits[split].read(range(len(source.splits[split])))
-    np.testing.assert_array_equal(source.splits[split].labels(), [item.label for item in items])
+    stored = folder.read(str(place))
+    items = stored.splits[split].read(range(len(stored.splits[split])))
+    np.testing.assert_array_equal(stored.splits[split].labels(), [item.label for item in items])
     assert all(item.image == item.name for item in items)
-    names = {0: ""} if not source.classes else {-1: None} | dict(enumerate(source.classes))
+    names = {0: ""} if not stored.classes else {-1: None} | dict(enumerate(stored.classes))
     return {Path(item.name).relative_to(place).as_posix(): names[item.label] for item in items}
 
 
 def select(source: str, split: str = "train", classes: tuple = ()) -> Selection:
-    return selection.select(tiny_config(data__source=source, data__split=split, data__classes=classes).data)
+    data = tiny_config(data__source=source, data__split=split, data__classes=classes).data
+    return selection.select(data, source_of(data).read(source.partition(":")[2]))
 
 
-def read_all(chosen: Selection) -> list[sources.Item]:
+def read_all(chosen: Selection) -> list[Item]:
     return chosen.read(np.arange(len(chosen)))
 
 
@@ -61,7 +65,7 @@ def test_a_flat_folder_has_no_classes(tmp_path):
     fill(tmp_path, ".hidden.png", "notes.txt", "a.gif.txt", ".git/x.png")
     (tmp_path / "folder.jpg").mkdir()
     assert contents(tmp_path) == dict.fromkeys(["a.png", "b.JPG", "c.jpeg", "d.webp", "e.bmp", "f.tif", "g.Tiff"], "")
-    assert sources.folder(str(tmp_path)).classes == ()
+    assert folder.read(str(tmp_path)).classes == ()
 
 
 def test_sub_folders_are_classes_in_the_order_of_their_names(tmp_path):
@@ -70,7 +74,7 @@ def test_sub_folders_are_classes_in_the_order_of_their_names(tmp_path):
     (tmp_path / "b" / "0.jpg").mkdir()
     expected = {"b/0.png": "b", "B/0.png": "B", "a b/deep/er/1.PNG": "a b", "a b/2.png": "a b", "10/0.png": "10"}
     assert contents(tmp_path) == expected | {"9/0.jpg": "9"}
-    assert sources.folder(str(tmp_path)).classes == ("10", "9", "B", "a b", "b")
+    assert folder.read(str(tmp_path)).classes == ("10", "9", "B", "a b", "b")
 
 
 def test_links_are_followed(tmp_path):
@@ -84,12 +88,12 @@ def test_links_are_followed(tmp_path):
 
 def test_folders_named_like_splits_are_splits(tmp_path):
     fill(tmp_path, "train/b/0.png", "train/a/0.png", "test/b/1.png", "test/c/1.png", "val/c/2.png")
-    assert sources.folder(str(tmp_path)).classes == ("a", "b", "c")
+    assert folder.read(str(tmp_path)).classes == ("a", "b", "c")
     assert contents(tmp_path) == {"train/b/0.png": "b", "train/a/0.png": "a"}
     assert contents(tmp_path, "test") == {"test/b/1.png": "b", "test/c/1.png": "c"}
     names = [Path(item.name).name for item in read_all(select(f"folder:{tmp_path}", "val+train"))]
     assert names == ["2.png", "0.png", "0.png"]
-    with raises_user_error(UserError, match="there is no split 'valid': did you mean val"):
+    with raises_user_error(UserError, match="unknown split 'valid': did you mean val"):
         select(f"folder:{tmp_path}", "valid")
 
 
@@ -131,7 +135,7 @@ def test_folders_that_are_not_understood(names, message, tmp_path):
     (tmp_path / "root").mkdir()
     fill(tmp_path / "root", *names)
     with raises_user_error(UserError, match=message):
-        sources.folder(str(tmp_path / "root"))
+        folder.read(str(tmp_path / "root"))
 
 
 @pytest.mark.parametrize("place", ["", "missing", "a.png", "a.png/b"])
@@ -173,11 +177,11 @@ def test_a_folder_reaches_the_device(channels, red, cache, tmp_path, monkeypatch
     fill(tmp_path / "data", "black/0.png", "black/1.jpg")
     fill(tmp_path / "data", "red/0.png", "red/1.bmp", "red/2.tif", colour="red")
     config = tiny_config(data__source=f"folder:{tmp_path / 'data'}", data__channels=channels, data__cache=cache)
-    examples = loader.open_dataset(config)
-    feed = loader.make_loader(config, examples, room=2**20)
-    assert (len(examples), examples.shape, examples.classes) == (5, (8, 8, channels), ("black", "red"))
-    assert sorted(feed.data["labels"]) == [0, 0, 1, 1, 1]
-    for image, label in zip(feed.data["images"], feed.data["labels"], strict=True):
+    dataset = open_dataset(config)
+    made = loader.make_loader(config, dataset, 1, room=2**20)
+    assert (len(dataset), dataset.shape, dataset.classes) == (5, (8, 8, channels), ("black", "red"))
+    assert sorted(made.data["labels"]) == [0, 0, 1, 1, 1]
+    for image, label in zip(made.data["images"], made.data["labels"], strict=True):
         np.testing.assert_array_equal(image, np.broadcast_to(red if label else 0, (8, 8, channels)))
     assert (tmp_path / "cache").exists() == cache
 
@@ -191,13 +195,13 @@ def save(path: Path, **arrays) -> str:
 
 
 def test_arrays_with_and_without_labels(tmp_path):
-    labelled = sources.array(save(tmp_path / "x.npz", images=IMAGES, labels=LABELS)[6:])
+    labelled = array.read(save(tmp_path / "x.npz", images=IMAGES, labels=LABELS)[6:])
     assert labelled.classes == ("0", "1", "2", "3", "4", "5")
-    plain = sources.array(save(tmp_path / "y.npz", images=IMAGES)[6:])
-    mapped = sources.array(save(tmp_path / "z.npy", images=IMAGES)[6:])
+    plain = array.read(save(tmp_path / "y.npz", images=IMAGES)[6:])
+    mapped = array.read(save(tmp_path / "z.npy", images=IMAGES)[6:])
     assert plain.classes == mapped.classes == ()
-    for source, labels in [(labelled, LABELS), (plain, 0 * LABELS), (mapped, 0 * LABELS)]:
-        split = source.splits["train"]
+    for stored, labels in [(labelled, LABELS), (plain, 0 * LABELS), (mapped, 0 * LABELS)]:
+        split = stored.splits["train"]
         items = split.read(range(12))
         np.testing.assert_array_equal([item.image for item in items], IMAGES)
         np.testing.assert_array_equal([item.label for item in items], labels)
@@ -208,32 +212,51 @@ def test_arrays_with_and_without_labels(tmp_path):
 
 def test_npy_files_are_mapped_not_read(tmp_path):
     source = save(tmp_path / "x.npy", images=IMAGES[..., None])
-    assert isinstance(sources.array(source[6:]).splits["train"].images.array, np.memmap)
-    examples = loader.open_dataset(tiny_config(data__source=source, data__split="train[2:]", data__size=4))
-    assert isinstance(examples.images, np.memmap)
-    np.testing.assert_array_equal(examples.images, IMAGES[2:, ..., None])
+    assert isinstance(array.read(source[6:]).splits["train"].images.array, np.memmap)
+    dataset = open_dataset(tiny_config(data__source=source, data__split="train[2:]", data__size=4))
+    assert isinstance(dataset.images, np.memmap)
+    np.testing.assert_array_equal(dataset.images, IMAGES[2:, ..., None])
+    received = pickle.loads(pickle.dumps(dataset))  # of which another process opens the file
+    assert isinstance(received.images, np.memmap)
+    np.testing.assert_array_equal(received.images, dataset.images)
 
 
-IMAGES_SHOULD = r"should be uint8, \[N, H, W\] or \[N, H, W, C\]"
-LABELS_SHOULD = "should be 12 whole numbers from 0 to 99999"
+@pytest.mark.parametrize("source", ["folder:{}", "stacked:array:{}/x.npy"])
+def test_only_arrays_themselves_are_mapped(source, tmp_path, monkeypatch):
+    """Of a folder, or of stacks of images, the name may end in .npy all the same."""
+    monkeypatch.setattr(stacked, "STACKS", 10)
+    place = tmp_path / "a.npy"
+    fill(place, "a.png", colour="red")
+    save(place / "x.npy", images=IMAGES)
+    dataset = open_dataset(tiny_config(data__source=source.format(place), data__channels=3, data__size=4))
+    batch = dataset.take(np.arange(len(dataset)))["images"]
+    if source.startswith("folder"):
+        np.testing.assert_array_equal(batch, np.broadcast_to(np.uint8([255, 0, 0]), (1, 4, 4, 3)))
+    else:
+        chosen = stacked.read(f"array:{place}/x.npy", {"array": array.read}).splits["train"].chosen
+        np.testing.assert_array_equal(batch, np.moveaxis(IMAGES[chosen], 1, 3))
+
+
+IMAGES_MUST = r"must be uint8, \[N, H, W\] or \[N, H, W, C\]"
+LABELS_MUST = "must be 12 whole numbers from 0 to 99999"
 
 
 @pytest.mark.parametrize(
     ("name", "arrays", "message"),
     [
-        ("x.npz", {"images": IMAGES / 255}, f"images of type float64 and shape .* {IMAGES_SHOULD}"),
-        ("x.npy", {"images": IMAGES.astype(np.int64)}, f"images of type int64 .* {IMAGES_SHOULD}"),
-        ("x.npy", {"images": IMAGES[0]}, rf"shape \(4, 4\) {IMAGES_SHOULD}"),
-        ("x.npz", {"images": IMAGES[None, None]}, IMAGES_SHOULD),
-        ("x.npz", {"images": IMAGES[:0]}, rf"shape \(0, 4, 4\) {IMAGES_SHOULD}"),
-        ("x.npz", {"image": IMAGES, "y": LABELS}, "should hold an array 'images', not image, y"),
-        ("x.npz", {}, "should hold an array 'images', not nothing"),
-        ("x.npz", {"images": IMAGES, "labels": LABELS - 1}, LABELS_SHOULD),
-        ("x.npz", {"images": IMAGES, "labels": LABELS / 1}, f"labels of type float64 .* {LABELS_SHOULD}"),
-        ("x.npz", {"images": IMAGES, "labels": LABELS[1:]}, rf"shape \(11,\) {LABELS_SHOULD}"),
-        ("x.npz", {"images": IMAGES, "labels": LABELS[:, None]}, rf"shape \(12, 1\) {LABELS_SHOULD}"),
-        ("x.npz", {"images": IMAGES, "labels": LABELS + 99_995}, LABELS_SHOULD),
-        ("x.npz", {"images": IMAGES, "labels": np.array(["cat"] * 12)}, LABELS_SHOULD),
+        ("x.npz", {"images": IMAGES / 255}, f"images of type float64 and shape .* {IMAGES_MUST}"),
+        ("x.npy", {"images": IMAGES.astype(np.int64)}, f"images of type int64 .* {IMAGES_MUST}"),
+        ("x.npy", {"images": IMAGES[0]}, rf"shape \(4, 4\) {IMAGES_MUST}"),
+        ("x.npz", {"images": IMAGES[None, None]}, IMAGES_MUST),
+        ("x.npz", {"images": IMAGES[:0]}, rf"shape \(0, 4, 4\) {IMAGES_MUST}"),
+        ("x.npz", {"image": IMAGES, "y": LABELS}, "must hold an array 'images', not image, y"),
+        ("x.npz", {}, "must hold an array 'images', not nothing"),
+        ("x.npz", {"images": IMAGES, "labels": LABELS - 1}, LABELS_MUST),
+        ("x.npz", {"images": IMAGES, "labels": LABELS / 1}, f"labels of type float64 .* {LABELS_MUST}"),
+        ("x.npz", {"images": IMAGES, "labels": LABELS[1:]}, rf"shape \(11,\) {LABELS_MUST}"),
+        ("x.npz", {"images": IMAGES, "labels": LABELS[:, None]}, rf"shape \(12, 1\) {LABELS_MUST}"),
+        ("x.npz", {"images": IMAGES, "labels": LABELS + 99_995}, LABELS_MUST),
+        ("x.npz", {"images": IMAGES, "labels": np.array(["cat"] * 12)}, LABELS_MUST),
     ],
 )
 def test_wrong_arrays_are_described(name, arrays, message, tmp_path):
@@ -247,12 +270,12 @@ def test_other_files_are_no_arrays(tmp_path):
     (tmp_path / "z.npz").mkdir()
     with zipfile.ZipFile(tmp_path / "zip.npz", "w") as file:
         file.writestr("images.npy", "no array")
-    cannot = r"cannot be read \(.+\): it should hold arrays of numbers"
+    cannot = r"cannot be read \(.+\): it must hold arrays of numbers"
     for name in ("x.txt", "x.npz", "x.npy", "y.npy", "z.npz", "zip.npz"):
-        message = "should end in .npz or .npy" if name == "x.txt" else cannot
+        message = "must end in .npz or .npy" if name == "x.txt" else cannot
         with raises_user_error(UserError, match=message):
             select(f"array:{tmp_path / name}")
-    with pytest.raises(FileNotFoundError):  # which a program tells as every file that it cannot open
+    with pytest.raises(FileNotFoundError):  # which a program reports like any other file that it cannot open
         select(f"array:{tmp_path / 'y.npz'}")
 
 
@@ -270,7 +293,7 @@ def test_damaged_arrays_are_read_or_refused_but_nothing_else(name, tmp_path):
         damaged[rng.integers(len(whole))] ^= rng.integers(1, 256)
         path.write_bytes(damaged if rng.random() < 0.8 else whole[: rng.integers(len(whole))])
         try:
-            sources.array(str(path)).splits["train"].read([0, 1])
+            array.read(str(path)).splits["train"].read([0, 1])
         except UserError as error:
             refused += 1
             message = str(error)
@@ -299,39 +322,45 @@ def test_pickled_objects_are_never_loaded(name, tmp_path):
     with open(tmp_path / name, "rb") as file:
         loaded = np.load(file, allow_pickle=True)
         len(loaded["images"] if name == "x.npz" else loaded)
-    assert mark.exists()  # so one would have seen it
+    assert mark.exists()  # so loading the objects would have shown
 
 
 # Either, and what is taken of them.
 
 
 def test_unknown_sources_are_answered(tmp_path):
-    with raises_user_error(UserError, match="there is no config.data.source 'foldr': did you mean folder"):
+    with raises_user_error(UserError, match="unknown config.data.source 'foldr': did you mean folder"):
         select(f"foldr:{tmp_path}")
-    with raises_user_error(UserError, match="there is no config.data.source '': choose from array, digits"):
+    with raises_user_error(UserError, match="unknown config.data.source '': choose from array, digits"):
         select("")
-    with raises_user_error(UserError, match="config.data.source=digits:mnist should be digits alone"):
+    with raises_user_error(UserError, match="config.data.source=digits:mnist must be digits alone"):
         select("digits:mnist")
 
 
-@pytest.mark.parametrize("ask", [selection.select, sources.world_of, sources.example_shape])
+ASK = {
+    "read": lambda config: mixture.read(config.data.source.partition(":")[2]),
+    "open": open_dataset,
+    "mixture": lambda config: mixture_of(config.data),
+    "shape": lambda config: example_shape(config.data),
+}
+
+
+@pytest.mark.parametrize("ask", ASK)
 @pytest.mark.parametrize(("place", "advice"), [("rnig", "did you mean ring"), ("", "choose from gaussian1d, grid")])
-def test_an_unknown_world_is_answered_with_the_nearest(place, advice, ask):
-    with raises_user_error(UserError, match=f"there is no config.data.source world '{place}': {advice}"):
-        ask(tiny_config(data__source=f"world:{place}").data)
+def test_an_unknown_mixture_is_answered_with_the_nearest(place, advice, ask):
+    with raises_user_error(UserError, match=f"unknown config.data.source world '{place}': {advice}"):
+        ASK[ask](tiny_config(data__source=f"world:{place}"))
 
 
-def test_the_shape_of_an_example_is_told_by_the_source():
-    shape = lambda source: sources.example_shape(tiny_config(data__source=source, data__channels=3).data)  # noqa: E731
-    assert shape("digits") == shape("folder:ring") == (8, 8, 3)
-    assert {name: shape(f"world:{name}") for name in MIXTURES} == {
-        name: (world.dim,) for name, world in MIXTURES.items()
-    }
-    assert sources.world_of(tiny_config().data) is None
-    assert sources.world_of(tiny_config(data__source="world:grid").data) is MIXTURES["grid"]
+def test_a_source_knows_the_shape_of_an_example_before_it_is_opened():
+    shape = lambda source, **settings: example_shape(tiny_config(data__source=source, **settings).data)  # noqa: E731
+    assert shape("digits", data__channels=3) == shape("folder:ring", data__channels=3) == (8, 8, 3)
+    assert {name: shape(f"world:{name}") for name in MIXTURES} == {name: (own.dim,) for name, own in MIXTURES.items()}
+    assert mixture_of(tiny_config().data) is None
+    assert mixture_of(tiny_config(data__source="world:grid").data) is MIXTURES["grid"]
 
 
-def test_a_world_is_a_source_of_points_labelled_by_mode():
+def test_a_mixture_is_a_source_of_points_labelled_by_mode():
     chosen = select("world:grid", "train[:20]")
     assert (chosen.name, chosen.classes, len(chosen)) == ("world:grid", MIXTURES["grid"].names, 20)
     assert chosen.in_arrays
@@ -342,13 +371,13 @@ def test_a_world_is_a_source_of_points_labelled_by_mode():
     assert len({select(f"world:{name}").content for name in MIXTURES}) == len(MIXTURES)
 
 
-def test_the_modes_of_a_world_are_chosen_by_name():
+def test_the_modes_of_a_mixture_are_chosen_by_name():
     chosen = select("world:grid", "train[:2%]", ("4 4,-4 -4",))
     assert chosen.classes == ("-4 -4", "4 4")
     for item in read_all(chosen):
         np.testing.assert_allclose(item.image, [8 * item.label - 4] * 2, atol=0.4)
     assert {item.label for item in read_all(chosen)} == {0, 1}
-    with raises_user_error(UserError, match="there is no config.data.classes '9'"):
+    with raises_user_error(UserError, match="unknown config.data.classes '9'"):
         select("world:ring", classes=("9",))
 
 
@@ -372,15 +401,15 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_the_fingerprint_tells_every_change(change, tmp_path):
+def test_the_fingerprint_shows_every_change(change, tmp_path):
     fill(tmp_path, "a/0.png", "a/5.png", "b/0.png")
     (tmp_path / "other").write_bytes((tmp_path / "a/0.png").read_bytes())
-    before = sources.folder(str(tmp_path)).content
-    assert sources.folder(str(tmp_path)).content == before
+    before = folder.read(str(tmp_path)).content
+    assert folder.read(str(tmp_path)).content == before
     time.sleep(0.03)  # the clock of change times has ticks of up to 10 ms
-    assert sources.fingerprint(tmp_path, ["other", "a"]) == sources.fingerprint(tmp_path, ["a", "other"])
+    assert fingerprint(tmp_path, ["other", "a"]) == fingerprint(tmp_path, ["a", "other"])
     CHANGES[change](tmp_path)
-    assert sources.folder(str(tmp_path)).content != before
+    assert folder.read(str(tmp_path)).content != before
 
 
 def test_the_fingerprint_of_an_array_and_of_what_is_taken_of_it(tmp_path):
@@ -391,7 +420,7 @@ def test_the_fingerprint_of_an_array_and_of_what_is_taken_of_it(tmp_path):
     assert select(source).content in contents
     time.sleep(0.03)
     overwrite(path := tmp_path / "x.npz")
-    assert sources.fingerprint(tmp_path, [path.name]) != sources.fingerprint(tmp_path, [])
+    assert fingerprint(tmp_path, [path.name]) != fingerprint(tmp_path, [])
     save(path, images=IMAGES, labels=LABELS)
     assert select(source).content not in contents
 
@@ -453,10 +482,10 @@ def test_classes_are_chosen_by_number(classes, tmp_path):
 
 def test_wrong_classes_are_answered(tmp_path):
     fill(tmp_path, "airplane/0.png", "boat/0.png")
-    with raises_user_error(UserError, match="there is no config.data.classes 'aeroplane': did you mean airplane"):
+    with raises_user_error(UserError, match="unknown config.data.classes 'aeroplane': did you mean airplane"):
         select(f"folder:{tmp_path}", classes=("boat", "aeroplane"))
     fill(tmp_path / "plain", "0.png")
-    with raises_user_error(UserError, match="config.data.classes should be empty for folder:.*, whose images have no"):
+    with raises_user_error(UserError, match="config.data.classes must be empty for folder:.*, whose images have no"):
         select(f"folder:{tmp_path / 'plain'}", classes=("boat",))
     source = save(tmp_path / "x.npz", images=IMAGES, labels=np.sort(LABELS))
     with raises_user_error(UserError, match="x.npz has no images of 5 in config.data.split"):

@@ -92,14 +92,14 @@ def test_parts_come_in_the_order_of_their_names_in_the_text(text, parts):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "should be like 'train'"),
-        ("train+", "should be like"),
-        ("train[5]", "should be like"),
-        ("train[:5.5%]", "should be like"),
-        ("train[::2]", "should be like"),
-        ("train[1:5", "should be like"),
-        ("trian", "there is no split 'trian': did you mean train"),
-        ("train+val[:3]", "there is no split 'val': choose from test, train"),
+        ("", "must be like 'train'"),
+        ("train+", "must be like"),
+        ("train[5]", "must be like"),
+        ("train[:5.5%]", "must be like"),
+        ("train[::2]", "must be like"),
+        ("train[1:5", "must be like"),
+        ("trian", "unknown split 'trian': did you mean train"),
+        ("train+val[:3]", "unknown split 'val': choose from test, train"),
         ("train[7:7]", r"config.data.split='train\[7:7\]': nothing lies in 'train\[7:7\]' of 10 examples"),
         ("test+train[10:]", "nothing lies in 'train"),
         ("train[:4%]", "nothing lies in"),  # 0.4 of an example

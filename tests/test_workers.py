@@ -1,4 +1,4 @@
-"""Work ahead of its use: its order, its errors, and that no process outlives its use."""
+"""Work done ahead of its use: the order of results, errors in their places, and no process that outlives its use."""
 
 import contextlib
 import functools
@@ -82,7 +82,7 @@ def test_threads_leave_the_signals_of_the_program_alone():
 
 
 def test_processes_do_the_same():
-    """One test for all of it, since processes start slowly; a function inside it spares them importing this file."""
+    """One test for all laws, since processes start slowly; a local function, since processes need not import it."""
 
     def square(number: int) -> tuple[int, int, set[int]]:
         if number == 5:
@@ -97,7 +97,7 @@ def test_processes_do_the_same():
         assert {child.pid for child in multiprocessing.active_children()} == set(processes)
         assert processes == (*processes[:2], *processes[:2], processes[0])
         assert processes[0] != processes[1]
-        # Ctrl-C goes to every process of a terminal; what it means is for the parent to say.
+        # Ctrl-C goes to every process of a terminal, and the parent decides what follows.
         assert all({signal.SIGINT, signal.SIGTERM} <= signals for signals in blocked)
         assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
         with pytest.raises(UserError) as raised:
@@ -127,7 +127,7 @@ def pictures(tmp_path_factory) -> Path:
 @contextlib.contextmanager
 def training(workdir: Path, pictures: Path, processes: int) -> Iterator[subprocess.Popen]:
     """train.py without end, in a group of its own, with processes that decode; the group is killed at last."""
-    settings = {"data.source": f"folder:{pictures}", "data.feed": "streaming", "data.cache": False}
+    settings = {"data.source": f"folder:{pictures}", "data.placement": "streaming", "data.cache": False}
     settings |= {"data.workers": processes, "steps": 10**9, "sample_every": 10**9, "checkpoint_every": 10**9}
     with subprocess.Popen(
         [sys.executable, "train.py", *options(workdir, *(f"--config.{name}={settings[name]}" for name in settings))],
@@ -175,7 +175,7 @@ def test_no_process_outlives_a_run(tmp_path, pictures, end):
         assert process.returncode == code, err
         assert wait_until(lambda: not members(process.pid)), members(process.pid)
     if number == signal.SIGKILL:
-        assert "Traceback" not in err  # of a process that loses its parent; Python counts what the parent left behind
+        assert "Traceback" not in err  # of a process that loses its parent; Python may warn of what the parent left
     else:
         assert err == ""
         assert f"stopped by {number.name}; step {saved_steps(workdir)[0]} is saved" in out

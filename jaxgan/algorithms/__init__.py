@@ -1,6 +1,7 @@
 """Ways of learning: one file and one entry each."""
 
 from jaxgan.algorithms.gan import GAN
+from jaxgan.algorithms.vae import VAE
 from jaxgan.core.types import Algorithm
 
-ALGORITHMS: dict[str, Algorithm] = {"gan": GAN}
+ALGORITHMS: dict[str, Algorithm] = {"gan": GAN, "vae": VAE}

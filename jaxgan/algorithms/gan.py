@@ -5,7 +5,7 @@ the batch is spread over devices, the experiment's `axis_name` names the mapped 
 over it, and an example keeps the random numbers that belong to its index in the global batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 
 import flax.linen as nn
@@ -73,8 +73,9 @@ def discriminator_penalties(
     given: tuple[DiscriminatorInput, DiscriminatorInput],
     d_out: tuple[DiscriminatorOutput, DiscriminatorOutput],
     latents: LatentBatch,
+    skip: Collection[str] = (),
 ) -> tuple[Float[Array, ""], Metrics, dict[str, PyTree]]:
-    """The weighted sum of the penalties but the fused ones, each without its weight, and what they carry on.
+    """The weighted sum of the discriminator's penalties, each without its weight, and what they carry on.
 
     Args:
         exp, state: the experiment and its state.
@@ -83,6 +84,7 @@ def discriminator_penalties(
         given: what the discriminator is given of them.
         d_out: its outputs.
         latents: of the fakes.
+        skip: penalties that are computed elsewhere.
     """
     real, fake = given
     transforms = split_names(exp.config.penalty_settings.transform)
@@ -112,7 +114,7 @@ def discriminator_penalties(
         pmean=exp.pmean,
         pmax=exp.pmax,
     )
-    return penalties.weighted_sum(exp, state, "penalties", inputs, skip=fused_penalties(exp))
+    return penalties.weighted_sum(exp, state, "penalties", inputs, skip)
 
 
 def generator_penalties(
@@ -190,10 +192,11 @@ def discriminator_gradients(
         *d_out, model_state = discriminate(exp, state, variables, *given, latents)
         d_out = tuple(d_out)
         (value, metrics), cotangents = jax.value_and_grad(loss, has_aux=True)(d_out)
-        if fused_penalties(exp):
-            value, fused = loss_and_fused_penalties(exp, state, variables, given, d_out, cotangents)
-            metrics |= fused
-        penalty, others, extra = discriminator_penalties(exp, state, variables, raw, given, d_out, latents)
+        fused = fused_penalties(exp)
+        if fused:
+            value, penalty_metrics = loss_and_fused_penalties(exp, state, variables, given, d_out, cotangents)
+            metrics |= penalty_metrics
+        penalty, others, extra = discriminator_penalties(exp, state, variables, raw, given, d_out, latents, fused)
         return value + penalty, (model_state, metrics | others, extra)
 
     grads, _, (model_state, metrics, extra) = gradients(exp, state, "discriminator", objective)
@@ -506,9 +509,8 @@ def step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, 
     return UPDATE_RULES[exp.config.update_rule](exp, state, batch)
 
 
-def sample(exp: Experiment, variables: Variables, inputs: Arrays) -> dict[str, Array]:
+def sample(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Array]:
     """Examples from seeds and labels; between two seeds, a walk on the great circle."""
-    (own,) = (variables["generator"],)
     latents, condition = sample_inputs(exp, inputs["seed"], inputs)
     if "end_seed" in inputs:
         end, end_condition = sample_inputs(exp, inputs["end_seed"], inputs)
@@ -517,7 +519,9 @@ def sample(exp: Experiment, variables: Variables, inputs: Arrays) -> dict[str, A
         condition = jax.tree.map(
             lambda one, other: (1 - fraction[:, None]) * one + fraction[:, None] * other, condition, end_condition
         )
-    return {data_field(exp): apply(exp.networks["generator"], own, latents, condition, train=False)[0]}
+    return {
+        data_field(exp): apply(exp.networks["generator"], variables["generator"], latents, condition, train=False)[0]
+    }
 
 
 def sample_inputs(exp: Experiment, seed: Array, inputs: Arrays) -> tuple[Array, conditioning.Condition]:
@@ -541,7 +545,7 @@ def sample_inputs(exp: Experiment, seed: Array, inputs: Arrays) -> tuple[Array, 
     return points, None
 
 
-def probability_real(exp: Experiment, variables: Variables, inputs: Arrays) -> dict[str, Array]:
+def probability_real(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Array]:
     """sigmoid(D(x)) at given points."""
     points = inputs[data_field(exp)]
     out, _ = apply(exp.networks["discriminator"], variables["discriminator"], points, None, train=False)
@@ -600,11 +604,20 @@ GAN = Algorithm(
             ("discriminator",),
             probability_real,
             lambda exp: {"probability": "curve"},
-            needs=("points",),
+            needs=lambda exp: (data_field(exp),),
             unavailable=no_probability,
         ),
     },
-    smallest={"latent_dim": 2, "batch_size": 8},
+    smallest={
+        "data.source": "world:ring",
+        "batch_size": 8,
+        "latent_dim": 2,
+        "model.family": "toy_mlp",
+        "model.generator.width": 4,
+        "model.generator.depth": 1,
+        "model.discriminator.width": 4,
+        "model.discriminator.depth": 1,
+    },
     batches_per_step=lambda config: config.get("discriminator_steps", 1),
     examples_together=lambda config: config.packing * (config.model.discriminator.get("minibatch_stddev", 0) or 1),
     check=check,

@@ -71,13 +71,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def check_options(options: argparse.Namespace, name: str, task: Task) -> None:
+def check_options(options: argparse.Namespace, exp: Experiment, name: str, task: Task) -> None:
     """Raises a `UserError` for an option that the task does not have."""
     needed = {"labels": "labels", "truncation": "truncation", "interpolate": "end_seed"}
     for option, own in needed.items():
         if getattr(options, option) is not None and own not in task.options:
             raise UserError(f"--{option} has no effect with --task={name}: leave it out")
-    if options.input is not None and not task.needs:
+    if options.input is not None and not task.needs(exp):
         raise UserError(f"--input has no effect with --task={name}, which needs no examples: leave it out")
 
 
@@ -135,7 +135,7 @@ def given_examples(options: argparse.Namespace, exp: Experiment, task: Task) -> 
     Raises:
         UserError: there are none, or they do not fit the networks.
     """
-    fields = {field.name: field for field in exp.fields if field.name in task.needs}
+    fields = {field.name: field for field in exp.fields if field.name in task.needs(exp)}
     path = Path(options.input) if options.input else None
     if path is not None and path.suffix == ".npz":
         try:
@@ -153,8 +153,7 @@ def given_examples(options: argparse.Namespace, exp: Experiment, task: Task) -> 
         dataset = sources.open_dataset(config)
         if isinstance(dataset, LazyDataset):
             dataset = cache.in_memory(dataset, config.data.on_bad_image == "skip")
-        count = min(options.num or 64, min(dataset.groups.values()))
-        found = {name: array for name, array in dataset.take(np.arange(count)).items() if name in fields}
+        found = {name: dataset.array(name)[: options.num or 64] for name in fields}
     for name, field in fields.items():
         kind = np.uint8 if field.kind == "pixels" else np.floating
         wrong = found[name].ndim != 1 + len(field.shape) or not np.issubdtype(found[name].dtype, kind)
@@ -252,7 +251,12 @@ def write_points(out: str, exp: Experiment, drawn: np.ndarray, title: str) -> No
 
 
 def write_outputs(
-    out: str, exp: Experiment, kinds: Mapping[str, str], given: Mapping[str, np.ndarray], drawn: dict[str, np.ndarray]
+    out: str,
+    exp: Experiment,
+    kinds: Mapping[str, str],
+    given: Mapping[str, np.ndarray],
+    drawn: dict[str, np.ndarray],
+    step: int,
 ) -> None:
     """Writes what a task made of given examples: a picture of both, arrays, or single pictures."""
     path = Path(out)
@@ -261,7 +265,7 @@ def write_outputs(
     elif out.endswith(".png"):
         path.parent.mkdir(parents=True, exist_ok=True)
         (kind,) = set(kinds.values())
-        grid.save_png(path, snapshot.VIEWS[kind](exp, [None], given, [drawn], 0))
+        grid.save_png(path, snapshot.VIEWS[kind](exp, [None], given, [drawn], step))
     else:
         for name, array in drawn.items():
             if kinds[name] != "pixels":
@@ -277,22 +281,22 @@ def run(argv: list[str]) -> int:
     options = parse(argv)
     place = options.out.encode(errors="backslashreplace").decode()  # a file's name need not be text
     devices.enable_compilation_cache()
-    exp, variables, classes, _ = run_folder.restore(options.workdir, options.step, options.raw, options.member)
+    exp, variables, classes, step = run_folder.restore(options.workdir, options.step, options.raw, options.member)
     name = options.task or next(iter(exp.algorithm.tasks))
     task = inference.task_of(exp, name)
     kinds = task.outputs(exp)
-    if task.needs:
-        check_options(options, name, task)
+    if task.needs(exp):
+        check_options(options, exp, name, task)
         given = given_examples(options, exp, task)
         count = min(map(len, given.values()))
         inputs = inference.seed_inputs(options.seed, count, **snapshot.as_inputs(exp, given))
         drawn = inference.run_task(exp, name, variables, inputs)
-        write_outputs(options.out, exp, kinds, given, drawn)
+        write_outputs(options.out, exp, kinds, given, drawn, step)
         print(f"{count} {' and '.join(drawn)}: {place}")
         return 0
     names = classes if exp.algorithm.draws_classes(exp) else [str(i) for i in range(exp.algorithm.choices(exp))]
     asked = asked_labels(options.labels, exp, names) if options.labels is not None else []
-    check_options(options, name, task)
+    check_options(options, exp, name, task)
     arrange(options, asked)
     inference.check_count(exp, options.num)
     if options.columns is not None and options.columns > options.num:

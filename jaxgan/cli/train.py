@@ -18,6 +18,7 @@ The same command resumes a run that was stopped; a larger --config.steps continu
 
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
@@ -42,7 +43,7 @@ def load_config(path: str) -> ConfigDict:
         path: of a file, or the name of one that jaxgan brings: "digits", "published/sngan".
     """
     file = Path(path)
-    if file.suffix != ".py" and not file.exists():
+    if file.suffix != ".py" and not file.is_file():
         names = [str(each.relative_to(CONFIGS).with_suffix("")) for each in CONFIGS.rglob("*.py")]
         file = CONFIGS / f"{choose('configuration', path, names)}.py"
     try:
@@ -71,14 +72,21 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Options]:
     parser.add_argument("--num_processes", type=int)
     parser.add_argument("--process_id", type=int)
     options, overrides = parser.parse_known_args(argv)
-    config = override(load_config(options.config), overrides)
+    notes: list[str] = []
+    config = override(load_config(options.config), overrides, notes.append)
     workdir = options.workdir or Path("runs") / Path(options.config).stem
     cluster = ClusterSpec(options.distributed, options.coordinator, options.num_processes, options.process_id)
-    return config, Options(workdir, options.dry_run, options.profile, options.allow_config_change, cluster)
+    switches = options.dry_run, options.profile, options.allow_config_change
+    return config, Options(workdir, *switches, cluster, tuple(notes))
 
 
-def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
+def override(config: ConfigDict, arguments: list[str], note: Callable[[str], object] = print) -> ConfigDict:
     """The configuration after --config.name=value, choices first: they decide which other settings there are.
+
+    Args:
+        config: before.
+        arguments: of the command line.
+        note: is called with a line about each choice whose settings were dropped.
 
     Raises:
         UserError: there is no such setting, or the value does not fit it.
@@ -104,7 +112,7 @@ def override(config: ConfigDict, arguments: list[str]) -> ConfigDict:
         lost = {other: old for other, old in dropped.items() if other not in asked}
         if lost:
             listed = ", ".join(f"config.{other}={old!r}" for other, old in lost.items())
-            multihost.print_once(f"config.{name}={value} has no {listed}: dropped")
+            note(f"config.{name}={value} has no {listed}: dropped")
     for name in asked:
         declarations.check_name(configuration.SETTINGS, resolved, flat, name)
     values = flags.FlagValues()

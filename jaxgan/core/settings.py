@@ -162,8 +162,10 @@ def check_name(declared: Settings, resolved: Collection[str], values: Mapping[st
         return
     able: dict[str, list[str]] = {}
     for other, conditions in _conditions(declared):
+        if other != name:
+            continue
         missing = [(choice, entry) for choice, entry in conditions if _entry_of(declared, values, choice) != entry]
-        if other == name and missing:
+        if missing:
             choice, entry = missing[0]
             if entry not in able.setdefault(choice, []):
                 able[choice].append(entry)
@@ -185,6 +187,11 @@ def _conditions(declared: Settings, prefix: str = "", above: tuple = ()) -> Iter
             for key, settings in entry.table().items():
                 if not isinstance(settings, str):
                     yield from _conditions(settings, prefix, (*above, (dotted, key)))
+
+
+def every_name(declared: Settings) -> set[str]:
+    """The names of the settings of all choices."""
+    return {name for name, _ in _conditions(declared)}
 
 
 def _entry_of(declared: Settings, values: Mapping[str, Any], name: str) -> str | None:
@@ -227,23 +234,25 @@ def _fits(entry: Setting | Choice, value: Any) -> bool:
     """Whether a kept value is one of a setting's."""
     if isinstance(entry, Choice):
         return isinstance(value, str) and not isinstance(entry.table().get(entry.key(value), ""), str)
-    same = type(value) is type(entry.default)
-    return (same or {type(value), type(entry.default)} == {int, float}) and entry.range.valid(value)
+    kinds = type(value), type(entry.default)
+    return (kinds[0] is kinds[1] or kinds == (int, float)) and entry.range.valid(value)
 
 
 def validate(declared: Settings, config: ConfigDict) -> Declarations:
     """The declarations of a configuration's settings, once each value was found to be in its range.
 
     Raises:
-        UserError: a setting that does not exist, that is missing, or that is out of range.
+        UserError: a setting that does not exist, that is missing, of another type, or out of range.
     """
     flat = flatten(config)
     resolved = resolve(declared, flat)
     for name in flat:
         check_name(declared, resolved, flat, name)
-    for name in resolved:
+    for name, entry in resolved.items():
         if name not in flat:
             raise UserError(f"config.{name} is missing: begin with jaxgan.config.default, which has it")
+        if type(flat[name]) is not type(entry.default):  # a file may hold None, which a ConfigDict takes for anything
+            raise UserError(f"config.{name}={_short(flat[name])} must be like {entry.default!r}")
     swept = sweep(config, resolved) if "sweep" in flat else {}
     for name, entry in resolved.items():
         for value in (flat[name], *swept.get(name, ())):
@@ -326,10 +335,12 @@ def load(declared: Settings, path: Path) -> ConfigDict:
         config = default(declared, {name: choices[name] for name in resolve(declared, choices) if name in choices})
         resolved = resolve(declared, choices)
         for name, value in flat.items():
-            if name in resolved and isinstance(value, dict):
-                raise UserError(f"config.{name} must be a value like {resolved[name].default!r}, not an object")
+            if any(other.startswith(f"{name}.") for other in resolved):
+                if value == {}:
+                    continue
+                raise UserError(f"{name} must be an object in braces, not {_short(value)}")
             check_name(declared, resolved, choices, name)
-            _assign(config, name, tuple(value) if isinstance(value, list) else value, name)
+            _assign(config, name, value, name)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return config
@@ -339,7 +350,7 @@ def _leaves(values: object, path: Path, prefix: str = "") -> Iterator[tuple[str,
     if not isinstance(values, dict):
         raise UserError(f"{path}: {prefix or 'the whole file'} must be an object in braces, not {_short(values)}")
     for name, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from _leaves(value, path, f"{prefix}{name}.")
         else:
             yield prefix + name, value
@@ -354,7 +365,7 @@ def _assign(config: ConfigDict, name: str, value: Any, shown: str) -> None:
     try:
         if value is None or isinstance(group[last], ConfigDict):  # None would be taken for any setting
             raise TypeError
-        group[last] = value
+        group[last] = tuple(value) if isinstance(value, list) else value
     except (TypeError, OverflowError) as error:  # the latter of a whole number that no float can be
         raise UserError(f"{shown}={_short(value)} must be like {group[last]!r}") from error
 

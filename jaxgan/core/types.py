@@ -57,7 +57,7 @@ class Task(NamedTuple):
             examples; output i depends on input i alone. The inputs hold `seed` uint32 [n] and `index` int32 [n], which
             give all randomness, the fields that the task needs, and of the options those that are given.
         outputs: experiment -> {name of an output: its kind}.
-        needs: fields that a user has to give; none means seeds and labels alone.
+        needs: experiment -> fields that a user has to give; none means seeds and labels alone.
         options: names of inputs that a user may give: "labels", "truncation", "fraction" and "end_seed".
         unavailable: experiment -> why its networks cannot do this, or None if they can.
     """
@@ -65,7 +65,7 @@ class Task(NamedTuple):
     networks: tuple[str, ...]
     run: Callable[["Experiment", Mapping[str, Any], Arrays], Arrays]
     outputs: Callable[["Experiment"], Mapping[str, str]]
-    needs: tuple[str, ...] = ()
+    needs: Callable[["Experiment"], tuple[str, ...]] = lambda exp: ()
     options: tuple[str, ...] = ()
     unavailable: Callable[["Experiment"], str | None] = lambda exp: None
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from jaxgan.core.types import Field
 from jaxgan.data import workers
-from jaxgan.data.dataset import ArrayDataset, from_arrays, image_dataset, image_fields, no_rows
+from jaxgan.data.dataset import ArrayDataset, Rows, from_arrays, image_dataset, image_fields, no_rows
 from jaxgan.data.decode import BadImageError, Transform
 from jaxgan.data.selection import Selection
 from jaxgan.errors import UserError, warn
@@ -36,7 +36,7 @@ Decoded = tuple[list[np.ndarray], list[int], list[str]]  # images, their labels,
 
 @dataclasses.dataclass(frozen=True)
 class LazyDataset:
-    """A data set that is decoded anew whenever it is read; otherwise like `Examples`."""
+    """Images that are decoded anew whenever they are read; otherwise like an `ArrayDataset` of images."""
 
     selection: Selection
     transform: Transform
@@ -74,8 +74,12 @@ class LazyDataset:
                 bad.append(str(error))
         return images, labels, bad
 
-    def batch(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """As `Examples.batch`, or a `UserError` if an image cannot be decoded."""
+    def batch(self, rows: Rows) -> dict[str, np.ndarray]:
+        """As `ArrayDataset.batch`, or a `UserError` if an image cannot be decoded; all fields have the same rows."""
+        return self.take(rows["images"])
+
+    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """As `ArrayDataset.take`, or a `UserError` if an image cannot be decoded."""
         images, labels, bad = self.decode(indices)
         if bad:
             raise UserError(f"{bad[0]}: repair it, and the same command goes on")

@@ -1,4 +1,4 @@
-"""Exact toy worlds: mixtures of equally likely Gaussians, whose density is known."""
+"""Mixtures of equally likely Gaussians, whose density is known exactly."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ BISECTIONS = 64  # more than a float64 has bits
 class GaussianMixture:
     """A mixture of Gaussians of equal weights and one variance in all directions.
 
-    Tuples hold it, so that worlds are compared by value and hashed.
+    Tuples hold it, so that mixtures are compared by value and hashed.
 
     Attributes:
         centres: the mean of each mode.
@@ -64,26 +64,26 @@ class GaussianMixture:
         return np.exp(self.log_density(points))
 
     def cdf(self, points: Float[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-        """The share of the world below each point of the line."""
+        """The fraction of the mixture below each point of the line."""
         self._require_line()
         return ndtr((points[:, None].astype(np.float64) - self.means[:, 0]) / self.stddev).mean(1)
 
     def quantiles(self, count: int) -> Float64[np.ndarray, " count"]:
-        """The points of the line below which lie the shares (i + 1/2) / count: the best sample of that size."""
+        """The points of the line below which lie the fractions (i + 1/2) / count: the best sample of that size."""
         self._require_line()
-        shares = (np.arange(count) + 0.5) / count
-        # Below the lowest of these lies less than the normal distribution's share below -40, which is 0 in a float64.
+        fractions = (np.arange(count) + 0.5) / count
+        # Below the lowest of these lies less than the normal CDF at -40, which is 0 in a float64.
         low = np.full(count, self.means.min() - 40 * self.stddev)
         high = np.full(count, self.means.max() + 40 * self.stddev)
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
-            below = self.cdf(middle) < shares
+            below = self.cdf(middle) < fractions
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return (low + high) / 2
 
     def _require_line(self) -> None:
         if self.dim != 1:
-            raise ValueError(f"only a world on a line has quantiles, not one of {self.dim} dimensions")
+            raise ValueError(f"only a mixture on a line has quantiles, not one of {self.dim} dimensions")
 
 
 def _ring(modes: int, radius: float, stddev: float) -> GaussianMixture:

@@ -22,7 +22,7 @@ from jaxgan.core.settings import Range, Setting, Settings, one_of
 from jaxgan.core.types import Field
 from jaxgan.data import cache, order, workers
 from jaxgan.data.cache import LazyDataset
-from jaxgan.data.dataset import ArrayDataset, Groups, no_rows, rows_of
+from jaxgan.data.dataset import ArrayDataset, Groups, Rows, no_rows, rows_of
 from jaxgan.errors import UserError
 
 MAX_WORKERS = 8  # processes that decode, unless the configuration asks for more
@@ -83,14 +83,26 @@ class BatchSampler:
 
     def batch(self, number: int) -> Groups:
         """The examples of one batch, counted step by step, member by member: int32 [batch_size / processes] a group."""
+        return {group: self._part(examples) for group, examples in self._global_batch(number).items()}
+
+    def rows(self, dataset: Dataset, number: int) -> Rows:
+        """The rows of every field in that batch; what is random in them belongs to the global batch."""
+        found = rows_of(dataset, *self.place(number), self._global_batch(number))
+        return {field: self._part(rows) for field, rows in found.items()}
+
+    def _global_batch(self, number: int) -> Groups:
         seed, place = self.place(number)
 
         def of(group: str, count: int) -> np.ndarray:
             # The order of a group depends on its name, so that groups of equal length do not repeat their pairs.
             own = seed + (zlib.crc32(group.encode()) << 32 if group else 0)
-            return np.split(order.batch_indices(own, place, self.batch_size, count), self.processes)[self.process]
+            return order.batch_indices(own, place, self.batch_size, count)
 
         return {group: of(group, count) for group, count in self.groups.items()}
+
+    def _part(self, rows: np.ndarray) -> np.ndarray:
+        """What this process reads of a global batch."""
+        return np.split(rows, self.processes)[self.process]
 
     def place(self, number: int) -> tuple[int, int]:
         """The seed of a batch's member, and how many batches of that member come before."""
@@ -109,8 +121,8 @@ class DeviceLoader:
     def inputs_at(self, step: int, count: int) -> dict[str, np.ndarray]:
         """The rows for `count` steps from `step` on: int32 [count, batches, batch].
 
-        They are keyed by group, and by field for those fields whose rows are not the examples of their group. Of a
-        population they are [count, members, batches, batch]; so it is with the other methods' arrays.
+        They are keyed by group, or by field where the data set has rows of its own for some fields. Of a population
+        they are [count, members, batches, batch]; so it is with the other methods' arrays.
         """
         each = math.prod(self.order.per_step)
         found = [self._rows(number) for number in range(step * each, (step + count) * each)]
@@ -118,10 +130,7 @@ class DeviceLoader:
         return jax.tree.map(stack, *found)
 
     def _rows(self, number: int) -> dict[str, np.ndarray]:
-        examples = self.order.batch(number)
-        if self.dataset.rows is no_rows:
-            return dict(examples)
-        return dict(examples) | dict(self.dataset.rows(*self.order.place(number), examples))
+        return dict(self.order.batch(number) if self._by_group else self.order.rows(self.dataset, number))
 
     def input_spec(self, count: int) -> dict[str, np.ndarray]:
         """Arrays of the same shapes as `inputs_at` gives."""
@@ -132,9 +141,13 @@ class DeviceLoader:
         """One step's batches."""
         named = self.dataset.array_of
         return {
-            field.name: data[named.get(field.name, field.name)][rows.get(field.name, rows[field.group])]
+            field.name: data[named.get(field.name, field.name)][rows[field.group if self._by_group else field.name]]
             for field in self.dataset.fields
         }
+
+    @property
+    def _by_group(self) -> bool:
+        return self.dataset.rows is no_rows
 
     def reseed(self, seed: int) -> None:
         """Gives the examples another order from now on."""
@@ -196,13 +209,26 @@ class PrefetchLoader:
 
 def read(dataset: Dataset, order: BatchSampler, number: int) -> dict[str, np.ndarray]:
     """One batch: an array [batch, ...] for each field."""
-    seed, place = order.place(number)
-    return dataset.batch(rows_of(dataset, seed, place, order.batch(number)))
+    return dataset.batch(order.rows(dataset, number))
 
 
 def dtype_of(field: Field) -> type:
     """Of a field's arrays before they come to the device."""
     return {"pixels": np.uint8, "labels": np.int32}.get(field.kind, np.float32)
+
+
+def bytes_of(field: Field) -> int:
+    """Of one example of a field."""
+    return math.prod(field.shape) * np.dtype(dtype_of(field)).itemsize
+
+
+def size_of(dataset: Dataset) -> int:
+    """Bytes of all examples without their labels; an array that several fields share counts once."""
+    fields = [field for field in dataset.fields if field.kind != "labels"]
+    if isinstance(dataset, LazyDataset):
+        return len(dataset) * sum(map(bytes_of, fields))
+    names = {dataset.array_of.get(field.name, field.name) for field in fields}
+    return sum(dataset.arrays[name].nbytes for name in names)
 
 
 def make_loader(
@@ -221,12 +247,8 @@ def make_loader(
         UserError: an image cannot be decoded, or the configuration contradicts itself.
     """
     data, skip_bad = config.data, config.data.get("on_bad_image", "error") == "skip"
-    each = sum(math.prod(field.shape) * np.dtype(dtype_of(field)).itemsize for field in dataset.fields)
-    examples = [field for field in dataset.fields if field.kind != "labels"]
-    size = sum(
-        dataset.groups[field.group] * math.prod(field.shape) * np.dtype(dtype_of(field)).itemsize for field in examples
-    )
-    resident = data.placement == "resident" or (data.placement == "auto" and size <= room)
+    each = sum(bytes_of(field) for field in dataset.fields)
+    resident = data.placement == "resident" or (data.placement == "auto" and size_of(dataset) <= room)
     if resident and isinstance(dataset, LazyDataset):
         dataset = cache.in_memory(dataset, skip_bad)
     if isinstance(dataset, LazyDataset) and skip_bad:

@@ -78,9 +78,9 @@ def prepared_builder(place: str) -> tfds.core.DatasetBuilder:
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", code, place], env=environment, **pipes) as process:
-        told = process.stdout.read().strip()
+        message = process.stdout.read().strip()
     if process.returncode:
-        raise UserError(told or f"preparing tfds:{place} ended with code {process.returncode}")
+        raise UserError(message or f"preparing tfds:{place} ended with code {process.returncode}")
     return find_builder(place)
 
 

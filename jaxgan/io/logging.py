@@ -245,7 +245,7 @@ class MetricLogger:
         samples or scores are due.
 
         Raises:
-            NotFinite: one of them is not finite; with `config.on_nonfinite` "skip", too many steps in a row have one.
+            NonFiniteError: one of them is not finite; with `config.on_nonfinite` "skip", too many steps in a row have one.
         """
         values = jax.device_get(dict(metrics))
         self.check(first_step, values)
@@ -266,7 +266,7 @@ class MetricLogger:
                 writer.write(step, self.record | speed)
 
     def check(self, first_step: int, values: Mapping[str, np.ndarray]) -> None:
-        """Raises `NotFinite`, or warns, if one of these metrics is not finite."""
+        """Raises `NonFiniteError`, or warns, if one of these metrics is not finite."""
         bad = {name: ~np.isfinite(array) for name, array in values.items()}
         places = np.flatnonzero(np.any(list(bad.values()), axis=0)).tolist()
 

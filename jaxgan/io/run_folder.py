@@ -19,7 +19,7 @@ from jaxgan import __version__
 from jaxgan import config as configuration
 from jaxgan.core import population
 from jaxgan.core.experiment import Experiment
-from jaxgan.core.settings import differences
+from jaxgan.core.settings import differences, every_name
 from jaxgan.core.state import Variables
 from jaxgan.data.cache import LazyDataset
 from jaxgan.data.dataset import ArrayDataset
@@ -63,9 +63,9 @@ def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = (
     return changes
 
 
-def allowed_changes(names: str, config: ConfigDict) -> tuple[str, ...]:
+def allowed_changes(names: str) -> tuple[str, ...]:
     """The settings that `--allow_config_change=a,b` names; a `UserError` if there is no such setting."""
-    known = configuration.validate(config)
+    known = every_name(configuration.SETTINGS)  # of another choice as well, which the run may have had
     return tuple(
         choose("setting in --allow_config_change", name.strip(), known) for name in names.split(",") if name.strip()
     )

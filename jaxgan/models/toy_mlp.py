@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxgan.core.settings import POSITIVE, Setting, Settings
+from jaxgan.core.settings import NOT_NEGATIVE, POSITIVE, Setting, Settings
 from jaxgan.models.ops import layers
 
 Points = Float[Array, "batch dim"]
@@ -122,11 +122,11 @@ def _larger(one: Array, other: Array) -> Array:
 
 
 SETTINGS: Settings = {"width": layers.width(64, "units of a hidden layer"), **layers.NORM_SETTINGS}
-GENERATOR_SETTINGS: Settings = SETTINGS | {"depth": Setting(4, "hidden layers", POSITIVE)}
+GENERATOR_SETTINGS: Settings = SETTINGS | {"depth": Setting(4, "hidden layers; 0 makes it linear", NOT_NEGATIVE)}
 DISCRIMINATOR_SETTINGS: Settings = (
     SETTINGS
     | {
-        "depth": Setting(3, "hidden layers", POSITIVE),
+        "depth": Setting(3, "hidden layers; 0 makes it linear", NOT_NEGATIVE),
         "maxout": Setting(1, "units of which each unit is the largest; 1: LeakyReLU", POSITIVE),
     }
     | layers.ACTIVATION_SETTINGS

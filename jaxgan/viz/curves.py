@@ -25,8 +25,10 @@ def save_curves(path: Path, records: list[dict], groups: Sequence[str]) -> None:
     panels = {group: [name for name in known if name.startswith(f"{group}/")] for group in groups}
     panels["Fréchet distance"] = sorted(name for name in known if name.startswith(DISTANCES))
     panels = {title: names for title, names in panels.items() if names}
-    figure = Figure(figsize=(7, 3 * len(panels)))
-    figure.subplots_adjust(0.11, 0.06, 0.97, 0.96, hspace=0.15)  # a layout worked out anew takes most of the time
+    height = 3 * len(panels)
+    figure = Figure(figsize=(7, height))
+    # In inches, since a layout worked out anew takes most of the time.
+    figure.subplots_adjust(0.11, 0.55 / height, 0.97, 1 - 0.35 / height, hspace=0.15)
     rows = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
     for axes, (title, names) in zip(rows, panels.items(), strict=True):
         for name, width in zip(names, (2.4, *[1.2] * len(names)), strict=False):  # lines that coincide are both seen

@@ -206,7 +206,7 @@ def clouds(arrays: Mapping[str, Float[np.ndarray, "n dim"]], title: str) -> Pict
     axes = _axes(figure, left=48, top=HEADER, width=SIDE - 64, height=SIDE - 64)
     for name, points in arrays.items():
         across = points[:, 0] if points.shape[1] > 1 else np.arange(len(points))
-        axes.scatter(across, points[:, min(1, points.shape[1] - 1)], s=4, alpha=0.5, linewidths=0, label=name)
+        axes.scatter(across, points[:, min(1, points.shape[1] - 1)], s=12, alpha=0.6, linewidths=0, label=name)
     axes.set_title(title, loc="left", fontsize=11)
     _legend(figure, axes)
     return _render(figure)

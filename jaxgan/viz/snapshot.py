@@ -37,7 +37,7 @@ def draw(
         examples: real ones by field, [n, ...] as they lie in the data set, for a task that needs some.
     """
     config, known = exp.config, mixture_of(exp.config.data)
-    states, needs = population.members(exp, state), exp.algorithm.tasks[task].needs
+    states, needs = population.members(exp, state), exp.algorithm.tasks[task].needs(exp)
     # A population shares the grid; of a mixture each member is scored by all of the samples.
     count = config.sample_grid if known or len(states) == 1 else max(config.sample_grid // len(states), 1)
     given = {name: examples[name][:count] for name in needs}
@@ -114,7 +114,8 @@ def draw_images(exp: Experiment, states: list, given: Mapping, drawn: list[dict]
 
 def draw_points(exp: Experiment, states: list, given: Mapping, drawn: list[dict], step: int) -> Picture:
     """A plot of points, beside the mixture that they come from if there is one."""
-    known, title = mixture_of(exp.config.data), f"{exp.config.data.source.partition(':')[2]}, step {step:,}"
+    source = exp.config.data.source
+    known, title = mixture_of(exp.config.data), f"{source.partition(':')[2] or source}, step {step:,}"
     if not known or given:
         outputs = {
             f"{name} {index}" if index else name: a for index, own in enumerate(drawn) for name, a in own.items()

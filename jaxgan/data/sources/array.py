@@ -65,5 +65,5 @@ def _described(path: Path, name: str, file: io.BufferedIOBase, most: int) -> Sto
     if dtype.hasobject:
         raise ValueError("Python objects")
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > most:
-        raise ValueError(f"its header tells of {name} of shape {shape}, which are not in a file this small")
+        raise ValueError(f"its header claims {name} of shape {shape}, which are not in a file this small")
     return StoredArray(path, name, shape, dtype)

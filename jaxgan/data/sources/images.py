@@ -63,7 +63,7 @@ def open_images(config: ConfigDict, read: Reader) -> ArrayDataset | LazyDataset:
         raise UserError(f"config.data.channels={data.channels} must be 1 (grey) or 3 (colour) for {data.source}")
     size = load_size if data.crop == "random" else data.size
     lazy = LazyDataset(selection, Transform(load_size, size, data.channels, data.upscale))
-    if data.source.endswith(".npy") and len(selection.parts) == 1:
+    if kind == "array" and place.endswith(".npy") and len(selection.parts) == 1:
         split, start, stop = selection.parts[0]
         if split.images.shape[1:] == lazy.shape:  # as they are wanted: no copy of a file that may be huge
             reopen = functools.partial(open_images, config, read)

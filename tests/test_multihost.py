@@ -28,7 +28,7 @@ MINUTE = 60  # in which the others are to end when one is gone
 PLAIN = [f"--config.{name}" for name in ("log_every=10", "checkpoint_every=10", "sample_every=50")]
 # BatchNorm over 8 examples that hardly differ would make much of rounding errors.
 PLAIN += [f"--config.model.{name}" for name in ("initializer=xavier", "generator.norm=none", "discriminator.norm=none")]
-PLAIN += ["--config.model.family=mlp"]
+PLAIN += [f"--config.model.{name}" for name in ("family=mlp", "generator.width=4", "discriminator.width=4")]
 ENDLESS = (*PLAIN, "--config.steps=1000000")
 
 
@@ -72,7 +72,7 @@ def newest(workdir):
     return step, {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
 
 
-def test_a_wish_to_stop_that_one_process_receives_stops_all_and_is_saved(stopped):
+def test_a_signal_to_one_process_stops_all_of_them_and_the_state_is_saved(stopped):
     workdir, codes, texts, seconds = stopped
     assert codes == [0, 0], texts
     assert seconds < 30
@@ -81,31 +81,31 @@ def test_a_wish_to_stop_that_one_process_receives_stops_all_and_is_saved(stopped
     assert f"step {step} is saved" in texts[0][0]
 
 
-def test_only_the_first_process_writes_and_speaks(stopped):
+def test_only_the_main_process_writes_and_prints(stopped):
     workdir, _, texts, _ = stopped
     said = {line for line in texts[0][0].splitlines() if line and "Gloo" not in line and not line.isdecimal()}
     assert f"step {newest(workdir)[0]} is saved" in "".join(said)
     assert not said & set(texts[1][0].splitlines())  # of gloo's threads each process hears its own, in pieces
     steps = [record["step"] for record in read_records(workdir / "metrics.jsonl")]
     assert steps == sorted(set(steps))
-    starts = [json.loads(line) for line in (workdir / "starts.jsonl").read_text().splitlines()]
-    assert [(start["processes"], start["devices"]) for start in starts] == [(2, 4)]
+    launches = [json.loads(line) for line in (workdir / "launches.jsonl").read_text().splitlines()]
+    assert [(launch["processes"], launch["devices"]) for launch in launches] == [(2, 4)]
 
 
 @pytest.fixture(scope="module")
 def abandoned(tmp_path_factory):
-    """What two processes left that drew what examples are given, and the second one's end once the first was killed."""
+    """The arrays of two processes that ran devices.py, and the second one's end once the first was killed."""
     program, coordinator = str(ROOT / "tests" / "devices.py"), f"localhost:{free_port()}"
-    outs = [tmp_path_factory.mktemp("drawn") / f"{index}.npz" for index in range(2)]
+    outs = [tmp_path_factory.mktemp("saved") / f"{index}.npz" for index in range(2)]
     one, two = (started(program, str(outs[i]), coordinator, str(i), **TWO_DEVICES) for i in range(2))
     with one as first, two as second:
-        assert [read_until(process, "drawn") for process in (first, second)]
+        assert [read_until(process, "saved") for process in (first, second)]
         first.kill()
         _, complaint = second.communicate(timeout=MINUTE)
     return [np.load(out) for out in outs], second.returncode, complaint
 
 
-def test_an_example_is_given_the_same_bits_in_any_process_on_any_device(abandoned):
+def test_an_example_has_the_same_random_bits_in_any_process_on_any_device(abandoned):
     """Its latents and targets, and the image that it is, cropped and flipped."""
     alone, (mine, theirs) = leaves(given()), abandoned[0]
     compared = 0
@@ -113,12 +113,12 @@ def test_an_example_is_given_the_same_bits_in_any_process_on_any_device(abandone
         if "['all']" in path:
             devices = np.concatenate([array, theirs[path]])
             assert len(devices) == 4
-            axis = 1 if "batches" in path else 0  # behind the step's repeats
+            axis = 1 if "batches" in path else 0  # behind the step's batches
             np.testing.assert_array_equal(
                 np.concatenate(devices, axis=axis), alone[path.replace("['all']", "['one']")], err_msg=path
             )
             compared += 1
-    assert compared == 4 + 2 * 2  # positions, latents, targets of both kinds; images and labels by either feed
+    assert compared == 4 + 2 * 2  # positions, latents, targets of both kinds; images and labels by either loader
 
 
 def test_four_devices_compute_what_one_does(stopped, tmp_path):
@@ -132,7 +132,7 @@ def test_four_devices_compute_what_one_does(stopped, tmp_path):
 
 
 def test_the_death_of_one_process_ends_the_other_within_a_minute_and_says_so(stopped, tmp_path):
-    """Of a run that four devices began, one went on with, and four again."""
+    """Four devices begin the run, one device goes on with it, and then four devices again."""
     workdir = shutil.copytree(stopped[0], tmp_path / "run")
     ahead = (newest(workdir)[0] // 10 + 1) * 10
     assert train_tiny(workdir, *PLAIN, f"--config.steps={ahead}") == 0
@@ -148,13 +148,14 @@ def test_the_death_of_one_process_ends_the_other_within_a_minute_and_says_so(sto
     assert train_tiny(workdir, *PLAIN, f"--config.steps={logged(workdir) // 10 * 10 + 10}") == 0  # nothing is lost
 
 
+@pytest.mark.slow
 def test_an_image_that_one_process_cannot_read_ends_all(tmp_path):
-    """None waits for the others' part of a checkpoint, and the last one is whole."""
+    """No process waits for the others' part of a checkpoint, and the last checkpoint is complete."""
     workdir, folder = tmp_path / "run", tmp_path / "images"
     folder.mkdir()
     for index, image in enumerate(np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)):
         Image.fromarray(image).save(folder / f"{index:02}.png")
-    data = {"source": f"folder:{folder}", "cache": False, "feed": "streaming"}
+    data = {"source": f"folder:{folder}", "cache": False, "placement": "streaming"}
     one, two = pair(workdir, *ENDLESS, *(f"--config.data.{name}={value}" for name, value in data.items()))
     with one as first, two as second:
         assert wait_until(lambda: logged(workdir) >= 10, seconds=200), first.communicate(timeout=5)
@@ -169,7 +170,7 @@ def test_an_image_that_one_process_cannot_read_ends_all(tmp_path):
 
 
 def test_the_death_of_the_first_process_ends_the_other_with_our_message_or_jax_s(abandoned):
-    """JAX's services lie in that one, and it aborts whoever loses them, unless our watch was quicker."""
+    """The first process runs JAX's services, which abort the others when it is gone, unless our watch is quicker."""
     _, code, complaint = abandoned
     message = {
         2: "error: process 0 of 2 is gone: start all of them again, they go on from the last checkpoint",
@@ -186,13 +187,13 @@ def test_the_death_of_the_first_process_ends_the_other_with_our_message_or_jax_s
         (multihost.ClusterSpec(coordinator="localhost:1", count=0, index=0), ("--num_processes=0",)),
     ],
 )
-def test_a_group_that_cannot_be_is_refused(group, words):
+def test_an_incomplete_cluster_is_an_error(group, words):
     with pytest.raises(UserError) as raised:
         multihost.initialize(group)
     assert all(word in str(raised.value) for word in words)
 
 
-def test_a_process_of_no_group_is_alone_and_first():
+def test_a_process_without_a_cluster_is_alone_and_the_main_one():
     multihost.initialize(multihost.ClusterSpec())
     assert not multihost.is_multihost()
     assert multihost.is_main()

@@ -30,7 +30,7 @@ def test_image_i_lies_in_row_i_over_columns(count, size, columns):
 
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 2), (5, 3), (9, 3), (10, 4), (64, 8)])
-def test_a_grid_is_as_wide_as_high_unless_told_otherwise(count, columns):
+def test_a_grid_is_as_wide_as_high_unless_columns_are_given(count, columns):
     images = noise(count, 48, 48, 1)
     np.testing.assert_array_equal(image_grid(images), image_grid(images, columns))
 

@@ -1,4 +1,4 @@
-"""The networks for points of toy worlds: those of PacGAN, maxout, and which examples each family makes."""
+"""The networks for points of mixtures of Gaussians: those of PacGAN, and maxout."""
 
 import functools
 
@@ -6,15 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments import quick_jit, raises_user_error, tiny_config
+from experiments import POINTS, quick_jit, tiny_config
 
-from jaxgan import models
-from jaxgan.core import experiment
+from jaxgan.config import build
 from jaxgan.data.gaussian_mixtures import MIXTURES
-from jaxgan.errors import UserError
 from jaxgan.models import toy_mlp
 
-RING = {"model__family": "points", "data__source": "world:ring"}
+RING = {"model__family": "toy_mlp", "data__source": "world:ring"}
 INPUTS = jax.random.normal(jax.random.key(1), (6, 2))
 
 
@@ -26,7 +24,7 @@ def test_the_generator_of_pacgan():
     """Lin et al., 2018, section 4.1: from 2 latents over four layers of 400 units, normalised, to 2 coordinates."""
     network = toy_mlp.Generator(dim=2)
     variables = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, 2)), None, True))
-    # No biases where a BatchNorm has its own, and that has a scale besides.
+    # A BatchNorm has a bias and a scale; the layer before has no bias.
     dense = 2 * 400 + 3 * 400 * 400 + 400 * 2 + 2
     assert count(variables["params"]) == dense + 4 * 2 * 400
     assert count(variables["batch_stats"]) == 4 * 2 * 400
@@ -34,7 +32,7 @@ def test_the_generator_of_pacgan():
 
 @pytest.mark.parametrize("packing", [1, 2, 4])
 def test_the_discriminator_of_pacgan(packing):
-    """Lin et al., 2018, section 4.1: three layers of 200 units, each of which is the largest of five; no BatchNorm."""
+    """Lin et al., 2018, section 4.1: three layers of 200 units, each the largest of five; no BatchNorm."""
     network = toy_mlp.Discriminator()
     variables = jax.eval_shape(lambda: network.init(jax.random.key(0), jnp.zeros((1, 2 * packing)), True))
     assert set(variables) == {"params"}
@@ -42,22 +40,22 @@ def test_the_discriminator_of_pacgan(packing):
     assert count(variables["params"]) == (2 * packing + 1) * units + 2 * (200 + 1) * units
 
 
-def test_the_configuration_reaches_those_networks():
+def test_the_configuration_of_pacgan_makes_those_networks():
     widths = {"model__generator__width": 400, "model__discriminator__width": 200, "model__discriminator__maxout": 5}
     config = tiny_config(**RING, **widths, latent_dim=2, model__discriminator__norm="none", packing=2)
-    exp = experiment.build(config)
+    exp = build(config)
     sizes = {
         name: count(
             jax.eval_shape(lambda name=name, x=x: exp.networks[name].init(jax.random.key(0), *x, True))["params"]
         )
-        for name, x in experiment.example_inputs(exp).items()
+        for name, x in exp.algorithm.inputs(exp).items()
     }
     # The body above and the last layer, which makes one logit of 200 features.
     assert sizes == {"generator": 481_602 + 3_200, "discriminator": 5 * 1000 + 2 * 201 * 1000 + 201}
 
 
 @functools.cache
-def judged(maxout: int, **settings):
+def discriminator_of(maxout: int, **settings):
     """(a discriminator of two layers of three units, its parameters, its features of some points)."""
     network = toy_mlp.Discriminator(width=3, depth=2, maxout=maxout, **settings)
     params = network.init(jax.random.key(0), INPUTS, True)["params"]
@@ -65,9 +63,9 @@ def judged(maxout: int, **settings):
     return network, params, quick_jit(lambda p: network.apply({"params": p}, INPUTS, True))(params)
 
 
-def test_a_unit_of_pieces_of_which_one_is_no_number_is_none():
+def test_a_unit_is_nan_if_one_of_its_pieces_is():
     for piece in range(2):
-        network, params, _ = judged(2)
+        network, params, _ = discriminator_of(2)
         params = jax.tree.map(jnp.asarray, params)
         params["Dense_0"]["bias"] = params["Dense_0"]["bias"].at[3 * piece].set(jnp.nan)
         assert jnp.isnan(network.apply({"params": params}, jnp.ones((2, 2)), train=True)).all()
@@ -76,7 +74,7 @@ def test_a_unit_of_pieces_of_which_one_is_no_number_is_none():
 @pytest.mark.parametrize("maxout", [2, 5])
 def test_a_unit_is_the_largest_of_its_pieces(maxout):
     """Goodfellow et al., 2013, equation 1."""
-    _, params, features = judged(maxout)
+    _, params, features = discriminator_of(maxout)
     hidden = np.float64(INPUTS)
     for layer in ("Dense_0", "Dense_1"):
         kernel, bias = np.float64(params[layer]["kernel"]), np.float64(params[layer]["bias"])
@@ -88,19 +86,19 @@ def test_a_unit_is_the_largest_of_its_pieces(maxout):
     np.testing.assert_allclose(features, hidden, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("leak", [0.0, 0.2])
-def test_one_piece_stands_for_leaky_relu(leak):
-    _, params, features = judged(1, leak=leak)
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+def test_a_unit_of_one_piece_is_a_leaky_relu(slope):
+    _, params, features = discriminator_of(1, negative_slope=slope)
     hidden = np.float64(INPUTS)
     for layer in ("Dense_0", "Dense_1"):
         hidden = hidden @ np.float64(params[layer]["kernel"]) + np.float64(params[layer]["bias"])
-        hidden = np.where(hidden > 0, hidden, leak * hidden)
+        hidden = np.where(hidden > 0, hidden, slope * hidden)
     np.testing.assert_allclose(features, hidden, rtol=1e-4, atol=1e-5)
     assert (features > 0).any()
     assert (features <= 0).any()
 
 
-def test_nothing_bounds_the_coordinates():
+def test_coordinates_are_not_bounded():
     """They grow as the last layer does."""
     network = toy_mlp.Generator(dim=3, width=4)
     params = network.init(jax.random.key(0), INPUTS, None, True)
@@ -114,47 +112,18 @@ def test_nothing_bounds_the_coordinates():
 
 
 @pytest.mark.parametrize("group", [2, 3])
-def test_the_last_hidden_layer_is_told_the_spread(group):
-    _, plain, _ = judged(2)
-    _, told, features = judged(2, minibatch_stddev=group)
-    assert told["Dense_0"]["kernel"].shape == plain["Dense_0"]["kernel"].shape
-    assert told["Dense_1"]["kernel"].shape == (4, 6)
+def test_the_last_hidden_layer_has_the_spread_as_an_input(group):
+    _, plain, _ = discriminator_of(2)
+    _, with_spread, features = discriminator_of(2, minibatch_stddev=group)
+    assert with_spread["Dense_0"]["kernel"].shape == plain["Dense_0"]["kernel"].shape
+    assert with_spread["Dense_1"]["kernel"].shape == (4, 6)
     assert features.shape == (6, 3)
 
 
 @pytest.mark.parametrize("name", sorted(MIXTURES))
-def test_the_networks_fit_every_world(name):
-    exp = experiment.build(tiny_config(**RING | {"data__source": f"world:{name}"}))
+def test_the_networks_fit_every_mixture(name):
+    exp = build(tiny_config(**POINTS | {"data__source": f"world:{name}"}))
     run = lambda x, name: exp.networks[name].init_with_output(jax.random.key(0), x, None, True)[0]  # noqa: E731
     made = jax.eval_shape(lambda: run(jnp.zeros((3, 4)), "generator"))
     assert (made.shape, made.dtype) == ((3, MIXTURES[name].dim), jnp.float32)
     assert jax.eval_shape(lambda x: run(x, "discriminator"), made).logits.shape == (3,)
-
-
-@pytest.mark.parametrize("family", ["dcgan", "mlp"])
-def test_families_of_images_refuse_a_world(family):
-    message = rf"config\.data\.source=world:ring does not fit .*={family}: an? {family} makes images; points makes"
-    with raises_user_error(UserError, match=message):
-        models.build(tiny_config(**RING | {"model__family": family}), (2,))
-
-
-def test_points_are_no_images():
-    message = r"config\.data\.size=8 does not fit config\.model\.family=points: .*; dcgan and mlp make images"
-    with raises_user_error(UserError, match=message):
-        models.build(tiny_config(model__family="points"), (8, 8, 1))
-
-
-@pytest.mark.parametrize("setting", ["generator__dense", "discriminator__dense"])
-def test_points_have_no_convolutions_to_stand_before_or_behind(setting):
-    name = setting.replace("__", r"\.")
-    with raises_user_error(
-        UserError, match=rf"config\.model\.{name}=\(3,\) means nothing to .*=points: leave it at \(\)"
-    ):
-        experiment.build(tiny_config(**RING, **{f"model__{setting}": (3,)}))
-
-
-@pytest.mark.parametrize(("setting", "value"), [("generator__depth", 2), ("discriminator__maxout", 5)])
-def test_images_have_no_settings_of_points(setting, value):
-    name = setting.replace("__", r"\.")
-    with raises_user_error(UserError, match=rf"config\.model\.{name}={value} means nothing to .*=mlp: leave it at "):
-        experiment.build(tiny_config(**{f"model__{setting}": value}))

@@ -126,7 +126,7 @@ def test_copies_are_not_authentic_and_other_pictures_are():
     assert authenticity(fresh, training).value == pytest.approx(expected)
 
 
-def test_bad_input_is_told():
+def test_bad_input_is_an_error():
     features = np.random.default_rng(0).normal(size=(29, 3))
     with pytest.raises(UserError, match="5 neighbours in 5 blocks needs 30 samples or more, and there are 29"):
         manifold_scores(features, features)

@@ -1,4 +1,4 @@
-"""Pictures of toy runs: one size and one place for everything, whatever the samples are."""
+"""Plots of mixtures of Gaussians: one size and one place for everything, whatever the samples are."""
 
 import numpy as np
 import pytest
@@ -13,15 +13,15 @@ BLUE, ORANGE = np.array([0, 114, 178]), np.array([230, 159, 0])  # of Okabe and 
 
 
 def samples_of(name, kind, count=40):
-    world = MIXTURES[name]
+    known = MIXTURES[name]
     return {
-        "real": world.sample(0, count)[0],
-        "one": world.sample(0, 1)[0],
-        "equal": np.repeat(world.means[:1], count, axis=0).astype(np.float32),
-        "far": np.full((count, world.dim), 1e30, np.float32),
-        "largest": np.full((count, world.dim), np.finfo(np.float32).max, np.float32),
-        "nan": np.full((count, world.dim), np.nan, np.float32),
-        "some infinite": np.where(np.arange(count)[:, None] % 2, np.float32(np.inf), world.sample(0, count)[0]),
+        "real": known.sample(0, count)[0],
+        "one": known.sample(0, 1)[0],
+        "equal": np.repeat(known.means[:1], count, axis=0).astype(np.float32),
+        "far": np.full((count, known.dim), 1e30, np.float32),
+        "largest": np.full((count, known.dim), np.finfo(np.float32).max, np.float32),
+        "nan": np.full((count, known.dim), np.nan, np.float32),
+        "some infinite": np.where(np.arange(count)[:, None] % 2, np.float32(np.inf), known.sample(0, count)[0]),
     }[kind]
 
 
@@ -29,7 +29,7 @@ KINDS = ("real", "one", "equal", "far", "largest", "nan", "some infinite")
 
 
 def draw(name, samples, title="step 10"):
-    """The picture of one world's samples, with the discriminator that knows nothing."""
+    """The plot of one mixture's samples; on a line, with a discriminator that says 1/2 everywhere."""
     if MIXTURES[name].dim == 2:
         return mixture.scatter(MIXTURES[name], samples, title)
     return mixture.densities(MIXTURES[name], samples, np.full(mixture.GRID, 0.5, np.float32), title)
@@ -41,7 +41,7 @@ def near(picture, colour, tolerance=12):
 
 
 @pytest.mark.parametrize("name", MIXTURES)
-def test_all_pictures_of_a_world_have_one_size(name):
+def test_all_plots_of_a_mixture_have_one_size(name):
     shapes = set()
     for kind in KINDS:
         picture = draw(name, samples_of(name, kind), title="" if kind == "nan" else f"step 10, {kind}")
@@ -52,14 +52,14 @@ def test_all_pictures_of_a_world_have_one_size(name):
 
 
 @pytest.mark.parametrize("name", MIXTURES)
-def test_a_picture_depends_on_its_arguments_alone(name):
+def test_a_plot_depends_on_its_arguments_alone(name):
     first, other = draw(name, samples_of(name, "real")), draw(name, samples_of(name, "equal"))
     np.testing.assert_array_equal(draw(name, samples_of(name, "real")), first)
     assert (other != first).any()
 
 
 @pytest.mark.parametrize("name", MIXTURES)
-def test_what_is_no_sample_stays_where_it_is(name):
+def test_axes_title_and_legend_stay_where_they_are(name):
     """Between two frames the samples differ, and the text about those outside, but no axis, tick, title or legend."""
     same = (draw(name, samples_of(name, "equal")) == draw(name, samples_of(name, "nan"))).all(-1)
     height, width = same.shape
@@ -80,13 +80,13 @@ def test_the_text_counts_what_is_not_shown(shown, text):
 
 @pytest.mark.parametrize("name", MIXTURES)
 def test_what_is_far_or_not_finite_is_outside(name):
-    world = MIXTURES[name]
+    known = MIXTURES[name]
     for kind, count in zip(KINDS, (0, 0, 0, 40, 40, 40, 20), strict=True):
-        assert (~mixture.inside(world, samples_of(name, kind))).sum() == count, kind
-    low, high = mixture.limits(world)
+        assert (~mixture.inside(known, samples_of(name, kind))).sum() == count, kind
+    low, high = mixture.limits(known)
     edges = np.stack([low, high, np.nextafter(low, -np.inf), np.nextafter(high, np.inf)])
-    assert mixture.inside(world, edges).tolist() == [True, True, False, False]
-    assert mixture.inside(world, np.stack([edges, edges])).shape == (2, 4)
+    assert mixture.inside(known, edges).tolist() == [True, True, False, False]
+    assert mixture.inside(known, np.stack([edges, edges])).shape == (2, 4)
 
 
 def test_one_coordinate_outside_is_enough():
@@ -99,16 +99,16 @@ def test_one_coordinate_outside_is_enough():
 
 @pytest.mark.parametrize("name", MIXTURES)
 def test_the_limits_leave_room_around_all_modes_and_the_origin(name):
-    world = MIXTURES[name]
-    low, high = mixture.limits(world)
-    points = np.concatenate([world.means, np.zeros((1, world.dim))])
-    assert (low <= points - 5 * world.stddev).all()
-    assert (high >= points + 5 * world.stddev).all()
+    known = MIXTURES[name]
+    low, high = mixture.limits(known)
+    points = np.concatenate([known.means, np.zeros((1, known.dim))])
+    assert (low <= points - 5 * known.stddev).all()
+    assert (high >= points + 5 * known.stddev).all()
     assert len(set(np.round(high - low, 9))) == 1  # one scale along all axes
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_a_discriminator_is_asked_from_limit_to_limit_in_equal_steps(name):
+def test_the_grid_goes_from_limit_to_limit_in_equal_steps(name):
     points = mixture.grid(MIXTURES[name])
     assert (points.shape, points.dtype) == ((mixture.GRID, 1), np.float32)
     np.testing.assert_allclose([points[0], points[-1]], mixture.limits(MIXTURES[name]), rtol=1e-6)
@@ -116,7 +116,7 @@ def test_a_discriminator_is_asked_from_limit_to_limit_in_equal_steps(name):
 
 
 @pytest.mark.parametrize("name", PLANES)
-def test_a_sample_is_seen_where_it_is(name):
+def test_a_sample_is_drawn_where_it_is(name):
     low, high = mixture.limits(MIXTURES[name])
     empty = draw(name, samples_of(name, "nan"))[mixture.HEADER + 2 : -60, 50:-20]
     found = []
@@ -138,10 +138,10 @@ def test_a_mode_without_samples_is_an_orange_circle(name):
 
 
 def test_the_real_density_is_orange_and_the_generated_one_a_blue_line():
-    world = MIXTURES["mixture1d"]
+    known = MIXTURES["mixture1d"]
     left = np.full(40, -2.0, np.float32)
     top = slice(mixture.HEADER, 300)
-    picture = mixture.densities(world, left, None, "")[top]
+    picture = mixture.densities(known, left, None, "")[top]
     blue, orange = near(picture, BLUE), near(picture, 0.4 * ORANGE + 0.6 * 255)
     middle = 56 + 520 // 2
     assert blue[:250, :middle].sum() > 100
@@ -158,13 +158,13 @@ def test_samples_of_a_line_may_have_an_axis_more(shape):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_discriminator_is_drawn_at_its_height_and_may_be_not_finite(bad):
-    world, samples = MIXTURES["gaussian1d"], samples_of("gaussian1d", "real")
+    known, samples = MIXTURES["gaussian1d"], samples_of("gaussian1d", "real")
     left, right = slice(70, 100), slice(500, 570)
     rows = []
     for value in (0.25, 0.75):
         outputs = np.full(mixture.GRID, value, np.float32)
         outputs[-200:] = bad
-        picture = mixture.densities(world, samples, outputs, "")[mixture.HEADER + 2 : 340]
+        picture = mixture.densities(known, samples, outputs, "")[mixture.HEADER + 2 : 340]
         black = near(picture, 0, 90)
         rows.append(np.flatnonzero(black[:, left].any(1)).mean())
         above = black[:250, right]  # the line of the discriminator ends
@@ -174,8 +174,8 @@ def test_a_discriminator_is_drawn_at_its_height_and_may_be_not_finite(bad):
 
 
 def test_without_a_discriminator_there_is_no_second_axis():
-    world, samples = MIXTURES["gaussian1d"], samples_of("gaussian1d", "real")
-    picture = mixture.densities(world, samples, None, "")
+    known, samples = MIXTURES["gaussian1d"], samples_of("gaussian1d", "real")
+    picture = mixture.densities(known, samples, None, "")
     assert picture.shape == draw("gaussian1d", samples).shape
     assert (picture[: 440 - 96, 585:] == 255).all()
     assert (draw("gaussian1d", samples)[: 440 - 96, 585:] != 255).any()
@@ -231,7 +231,29 @@ def test_a_population_of_any_samples_has_one_size(name, kind):
     )
 
 
-def test_a_picture_can_be_saved_and_changed(tmp_path):
+# Points of no known mixture
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_clouds_of_points_have_one_size_and_a_colour_each(dim):
+    points = np.random.default_rng(0).normal(size=(2, 50, dim)).astype(np.float32)
+    one, both = mixture.clouds({"a": points[0]}, "real"), mixture.clouds({"a": points[0], "b": points[1]}, "real")
+    assert one.shape == both.shape == (584, 560, 3)
+    inner = np.s_[mixture.HEADER + 2 : -60, 50:-20]
+    colours = [np.array([31, 119, 180]), np.array([255, 127, 14])]  # Matplotlib's first two
+    found = [
+        [near(picture[inner], 0.6 * colour + 0.4 * 255, 20).any() for colour in colours] for picture in (one, both)
+    ]
+    assert found == [[True, False], [True, True]]
+
+
+def test_clouds_show_the_first_two_coordinates():
+    points = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    np.testing.assert_array_equal(mixture.clouds({"a": points}, ""), mixture.clouds({"a": points[:, :2]}, ""))
+    assert (mixture.clouds({"a": points[:, ::-1]}, "") != mixture.clouds({"a": points}, "")).any()
+
+
+def test_a_plot_can_be_saved_and_changed(tmp_path):
     picture = draw("ring", samples_of("ring", "real"))
     assert picture.flags.writeable
     assert picture.flags.c_contiguous
