@@ -3,19 +3,19 @@
 All processes run them, since they compute on devices; the main process writes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import jax
-import numpy as np
 from jaxtyping import PyTree
-from ml_collections import ConfigDict
 
 from jaxgan.core import devices, multihost
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.settings import POSITIVE, Setting, Settings
 from jaxgan.core.state import TrainState
+from jaxgan.data.loader import Dataset
+from jaxgan.data.order import batch_indices
 from jaxgan.io.files import warn_on_oserror
 from jaxgan.metrics import evaluator
 from jaxgan.metrics.exact import format_scores
@@ -29,7 +29,13 @@ SETTINGS: Settings = {
 
 @runtime_checkable  # as the checks of types while testing need it
 class Callback(Protocol):
-    """Something that is done after some steps."""
+    """Something that is done after some steps.
+
+    Attributes:
+        score_names: of the scores that it returns.
+    """
+
+    score_names: Sequence[str]
 
     def due(self, step: int) -> bool:
         """Whether it is done after this step."""
@@ -44,11 +50,18 @@ class Snapshots:
     Args:
         exp: the experiment.
         workdir: the run folder.
-        examples: real ones by field, for tasks that need some.
+        dataset: of which some examples are drawn, and given to tasks that need some.
     """
 
-    def __init__(self, exp: Experiment, workdir: Path, examples: Mapping[str, np.ndarray]):
-        self.exp, self.folder, self.examples = exp, workdir / "samples", examples
+    def __init__(self, exp: Experiment, workdir: Path, dataset: Dataset):
+        self.exp, self.workdir, self.folder = exp, workdir, workdir / "samples"
+        rows = batch_indices(exp.config.seed, 0, exp.config.sample_grid, min(dataset.groups.values()))
+        self.examples = dataset.take(rows)
+        self.score_names = snapshot.score_names(exp)
+
+    def draw_real(self) -> None:
+        """Makes `real.png` of the data set."""
+        grid.save_png(self.workdir / "real.png", snapshot.of_examples(self.exp, self.examples))
 
     def due(self, step: int) -> bool:
         return step == self.exp.config.steps or step % self.exp.config.sample_every == 0
@@ -70,14 +83,16 @@ class Snapshots:
         """Makes `progress.gif` of the pictures."""
         paths = [path for path in self.folder.glob("step_*.png") if path.stem[5:].isdecimal()]
         with warn_on_oserror("progress.gif"):
-            grid.save_gif(self.folder.parent / "progress.gif", sorted(paths, key=lambda path: int(path.stem[5:])))
+            grid.save_gif(self.workdir / "progress.gif", sorted(paths, key=lambda path: int(path.stem[5:])))
 
 
 class Evaluation:
     """Scores samples beside real examples."""
 
-    def __init__(self, config: ConfigDict, score: "evaluator.Evaluator"):
-        self.config, self.score = config, score
+    def __init__(self, exp: Experiment, dataset: Dataset):
+        self.config, self.score = exp.config, evaluator.Evaluator(exp, dataset)
+        self.score_names = [*self.score.reference]
+        multihost.print_once(f"real images score {evaluator.format_scores(self.score.reference)}")
 
     def due(self, step: int) -> bool:
         return step == self.config.steps or step % self.config.eval.every == 0

@@ -60,6 +60,8 @@ def tiny_config(**settings) -> ConfigDict:
     found = {f"model.{network}.{width}": 4 for network in ("generator", "discriminator")} | found
     if found.get("data.source", "").startswith("world:") and "data.size" not in changes:
         del found["data.size"]
+    if found["optimizer.generator.schedule"] == "constant" and "optimizer.generator.decay_steps" not in changes:
+        del found["optimizer.generator.decay_steps"]
     return default(found)
 
 

@@ -49,7 +49,7 @@ def train_tiny(workdir: Path, *more: str) -> int:
 
 
 # To trace a tiny experiment takes longer than to train it: what was compiled for one run serves all that compute the
-# same, that is whose settings differ in resumable ones alone. What tests start in processes of their own shares nothing.
+# same, whose settings differ in resumable ones alone. What tests start in processes of their own shares nothing.
 ORIGINAL = {name: getattr(devices, name) for name in ("compile_steps", "compile_and_run")}
 MADE: dict[tuple, object] = {}
 
@@ -67,7 +67,7 @@ def compile_steps(run, state, data, inputs, axis, profile=False):
     """As `devices.compile_steps`, but compiled once."""
     exp, kinds = run.args[0], str(jax.eval_shape(lambda *trees: trees, state, data, inputs))
     make = functools.partial(ORIGINAL["compile_steps"], run, state, data, inputs, axis, profile)
-    return once(make, exp, kinds, axis, profile)
+    return once(make, exp, exp.algorithm.step, kinds, axis, profile)
 
 
 def compile_and_run(create, exp):

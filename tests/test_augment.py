@@ -206,7 +206,7 @@ PIXELS = made_up(6, 1, (2, 3, 3))[0]
 @law
 @given(seed=seeds)
 def test_colour_is_a_change_of_brightness_saturation_and_contrast(seed):
-    """The published formulas in their order, with the sampled numbers, and nothing clipped."""
+    """The published formulas in their order, with the sampled numbers, and without clipping."""
     images, out = made_up(), changed("colour", made_up(), seed)
     brightness, saturation, contrast = coefficients(images, out)[..., None, None, None]
     expected = np.float64(images) + brightness
@@ -218,13 +218,13 @@ def test_colour_is_a_change_of_brightness_saturation_and_contrast(seed):
 
 
 def test_brightness_saturation_and_contrast_are_uniform_and_independent():
-    drawn = coefficients(copies(PIXELS), changed("colour", copies(PIXELS)))
-    uniform = np.sort((drawn - [[-0.5], [0], [0.5]]) / [[1], [2], [1]], axis=1)
+    sampled = coefficients(copies(PIXELS), changed("colour", copies(PIXELS)))
+    uniform = np.sort((sampled - [[-0.5], [0], [0.5]]) / [[1], [2], [1]], axis=1)
     assert (uniform > -1e-5).all()
     assert (uniform < 1 + 1e-5).all()
     distances = abs(uniform - (np.arange(MANY) + 0.5) / MANY).max(1)
     assert (distances < 1.95 / np.sqrt(MANY)).all()  # the 0.999 quantile of Kolmogorov's distribution
-    assert (abs(np.corrcoef(drawn)[np.triu_indices(3, 1)]) < 4 / np.sqrt(MANY)).all()
+    assert (abs(np.corrcoef(sampled)[np.triu_indices(3, 1)]) < 4 / np.sqrt(MANY)).all()
 
 
 def test_the_mean_of_colour_is_the_image():
@@ -342,13 +342,13 @@ def test_the_gradient_is_zero_in_a_hole_and_whole_elsewhere(seed):
 )
 def test_each_place_of_a_hole_is_equally_likely(sizes, places, bound):
     """By the 0.999 quantile of chi-squared. Each side of a hole is half of the image's, minus what hangs over."""
-    allowed, drawn = holes(*sizes), holes_of((*sizes, 1), MANY)[..., 0]
-    matches = (drawn[:, None] == allowed).all((2, 3))
+    allowed, sampled = holes(*sizes), holes_of((*sizes, 1), MANY)[..., 0]
+    matches = (sampled[:, None] == allowed).all((2, 3))
     assert len(allowed) == places
     assert (matches.sum(1) == 1).all()
     assert chi_squared(matches.sum(0)) < bound
-    areas, whole = drawn.sum((1, 2)), np.prod([(size + 1) // 2 for size in sizes])
-    at_the_border = drawn[:, [0, -1]].any((1, 2)) | drawn[:, :, [0, -1]].any((1, 2))
+    areas, whole = sampled.sum((1, 2)), np.prod([(size + 1) // 2 for size in sizes])
+    at_the_border = sampled[:, [0, -1]].any((1, 2)) | sampled[:, :, [0, -1]].any((1, 2))
     assert areas.max() == whole
     assert (areas[~at_the_border] == whole).all()
 

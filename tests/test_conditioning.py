@@ -1,4 +1,4 @@
-"""Labels and codes in the networks: where they enter, what is judged, and how codes are drawn."""
+"""Labels and codes in the networks: where they enter, what the outputs depend on, and how codes are sampled."""
 
 import functools
 import math
@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 from experiments import quick_jit, raises_user_error, tiny_config
 
-from jaxgan.adversarial.conditioning import DISCRIMINATOR_SIDES, Discriminator, Generator, code
-from jaxgan.core import experiment
+from jaxgan.adversarial.conditioning import (
+    DISCRIMINATOR_CONDITIONING,
+    Discriminator,
+    Generator,
+    condition_size,
+    latent_code,
+)
+from jaxgan.config import build
 from jaxgan.errors import UserError
 
 CLASSES, BATCH, FEATURES = 5, 6, 4
@@ -19,8 +25,8 @@ ONE_HOT = jax.nn.one_hot(jnp.asarray([0, 3, 1, 1, 4, 2]), CLASSES)
 UNKNOWN = jax.nn.one_hot(jnp.full(BATCH, -1), CLASSES)
 
 
-class Seen(nn.Module):
-    """A body that hands out what it was given."""
+class Body(nn.Module):
+    """A network that hands out what it was given."""
 
     @nn.compact
     def __call__(self, inputs, *more):
@@ -29,52 +35,52 @@ class Seen(nn.Module):
 
 
 def given(network, inputs, condition, variables=None):
-    """(the variables of a network around `Seen`, what that was given)."""
+    """(the variables of a network around `Body`, what that was given)."""
     variables = variables or {"params": network.init(jax.random.key(0), inputs, condition, True).get("params", {})}
-    _, seen = network.apply(variables, inputs, condition, True, mutable=["intermediates"])
-    return variables["params"], seen["intermediates"]["body"]["given"][0]
+    _, kept = network.apply(variables, inputs, condition, True, mutable=["intermediates"])
+    return variables["params"], kept["intermediates"]["body"]["given"][0]
 
 
 @functools.cache
-def judge(side: str = "none", recovered: int = 0):
-    """(discriminator, its variables, compiled): features of its own choice, weights all different."""
-    network = Discriminator(Seen(), side, recovered=recovered, kernel_init=nn.initializers.normal(1.0))
+def discriminator(conditioning: str = "none", predicted: int = 0):
+    """(examples, parameters, the compiled discriminator): features are examples, weights all different."""
+    network = Discriminator(Body(), conditioning, predicted=predicted, kernel_init=nn.initializers.normal(1.0))
     examples = jax.random.normal(jax.random.key(1), (BATCH, FEATURES))
     params = network.init(jax.random.key(0), examples, ONE_HOT, True)["params"]
     params["Dense_0"]["bias"] += 0.7
     return examples, params, quick_jit(lambda params, *args: network.apply({"params": params}, *args, True))
 
 
-# Joined
+# Concatenated
 
 
 @pytest.mark.parametrize("embedding", [0, 3])
-def test_a_joined_condition_follows_the_latents(embedding):
+def test_a_concatenated_condition_follows_the_latents(embedding):
     latents = jax.random.normal(jax.random.key(1), (BATCH, 2))
-    params, (joined, modulation) = given(Generator(Seen(), "concat", embedding), latents, ONE_HOT)
-    told = ONE_HOT @ params["embedding"]["kernel"] if embedding else ONE_HOT
+    params, (joined, modulation) = given(Generator(Body(), "concat", embedding), latents, ONE_HOT)
+    embedded = ONE_HOT @ params["embedding"]["kernel"] if embedding else ONE_HOT
     assert set(params) == ({"embedding"} if embedding else set())
     np.testing.assert_array_equal(joined[:, :2], latents)
-    np.testing.assert_allclose(joined[:, 2:], told, rtol=1e-6)
+    np.testing.assert_allclose(joined[:, 2:], embedded, rtol=1e-6)
     assert modulation is None
 
 
 @pytest.mark.parametrize("embedding", [0, 3])
 @pytest.mark.parametrize("shape", [(BATCH, 2), (BATCH, 4, 3, 2)])
-def test_a_joined_condition_is_the_same_at_every_pixel(shape, embedding):
+def test_a_concatenated_condition_is_the_same_at_every_pixel(shape, embedding):
     examples = jax.random.normal(jax.random.key(1), shape)
-    params, (joined,) = given(Discriminator(Seen(), "concat", embedding), examples, ONE_HOT)
-    told = ONE_HOT @ params["embedding"]["kernel"] if embedding else ONE_HOT
+    params, (joined,) = given(Discriminator(Body(), "concat", embedding), examples, ONE_HOT)
+    embedded = ONE_HOT @ params["embedding"]["kernel"] if embedding else ONE_HOT
     assert joined.shape == (*shape[:-1], 2 + (embedding or CLASSES))
     np.testing.assert_array_equal(joined[..., :2], examples)
     for place in np.ndindex(shape[1:-1]):
-        np.testing.assert_allclose(joined[(slice(None), *place)][:, 2:], told, rtol=1e-6)
+        np.testing.assert_allclose(joined[(slice(None), *place)][:, 2:], embedded, rtol=1e-6)
 
 
-def test_a_modulation_is_the_condition_and_nothing_is_joined():
+def test_a_modulation_is_the_condition_and_nothing_is_concatenated():
     latents = jax.random.normal(jax.random.key(1), (BATCH, 2))
-    for side, expected in (("none", None), ("cbn", ONE_HOT)):
-        params, (joined, modulation) = given(Generator(Seen(), side), latents, ONE_HOT)
+    for conditioning, expected in (("none", None), ("cbn", ONE_HOT)):
+        params, (joined, modulation) = given(Generator(Body(), conditioning), latents, ONE_HOT)
         assert params == {}
         np.testing.assert_array_equal(joined, latents)
         np.testing.assert_array_equal(modulation, expected)
@@ -82,43 +88,44 @@ def test_a_modulation_is_the_condition_and_nothing_is_joined():
 
 def shapes(family: str, network: str, **settings) -> dict[str, tuple[int, ...]]:
     """{path: the shape of a parameter} of a network of a tiny experiment."""
-    source = "world:ring" if family == "points" else "digits"
-    exp = experiment.build(tiny_config(model__family=family, data__source=source, **settings), CLASSES)
-    inputs = experiment.example_inputs(exp)[network]
+    source = "world:ring" if family == "toy_mlp" else "digits"
+    exp = build(tiny_config(model__family=family, data__source=source, **settings), CLASSES)
+    inputs = exp.algorithm.inputs(exp)[network]
     tree = jax.eval_shape(lambda: exp.networks[network].init(jax.random.key(0), *inputs, True))["params"]
     return {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 @pytest.mark.parametrize("embedding", [0, 3])
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
-@pytest.mark.parametrize("family", ["mlp", "dcgan", "points"])
-def test_the_first_layer_grows_by_what_is_joined_and_no_other_one(family, network, embedding):
-    joins = dict.fromkeys(("conditioning__generator", "conditioning__discriminator"), "concat")
-    plain, joined = shapes(family, network), shapes(family, network, **joins, conditioning__embedding=embedding)
-    first = f"['body']['{'Conv_0' if (family, network) == ('dcgan', 'discriminator') else 'Dense_0'}']['kernel']"
-    changed = {path for path in plain | joined if plain.get(path) != joined.get(path)}
+@pytest.mark.parametrize("family", ["mlp", "dcgan", "tf_dcgan", "toy_mlp"])
+def test_the_first_layer_grows_by_what_is_concatenated_and_no_other_layer_does(family, network, embedding):
+    both = dict.fromkeys(("conditioning__generator", "conditioning__discriminator"), "concat")
+    plain, grown = shapes(family, network), shapes(family, network, **both, conditioning__embedding=embedding)
+    convolutional = "dcgan" in family and network == "discriminator"
+    first = f"['body']['{'Conv_0' if convolutional else 'Dense_0'}']['kernel']"
+    changed = {path for path in plain | grown if plain.get(path) != grown.get(path)}
     assert changed == {first} | ({"['embedding']['kernel']"} if embedding else set())
     *window, inputs, features = plain[first]
     places = 8 * 8 if (family, network) == ("mlp", "discriminator") else 1  # whose dense layer meets every pixel
-    assert joined[first] == (*window, inputs + places * (embedding or CLASSES), features)
-    assert joined.get("['embedding']['kernel']") == ((CLASSES, embedding) if embedding else None)
+    assert grown[first] == (*window, inputs + places * (embedding or CLASSES), features)
+    assert grown.get("['embedding']['kernel']") == ((CLASSES, embedding) if embedding else None)
 
 
-# Judged
+# Outputs of the discriminator
 
 
 def test_an_unconditional_logit_is_linear_in_the_features():
-    examples, params, run = judge()
-    judgement = run(params, examples, None)
+    examples, params, run = discriminator()
+    d_out = run(params, examples, None)
     expected = np.float64(examples) @ params["Dense_0"]["kernel"][:, 0] + params["Dense_0"]["bias"]
-    np.testing.assert_allclose(judgement.logits, expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(judgement.features, examples)
-    assert judgement.recovered is None
+    np.testing.assert_allclose(d_out.logits, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(d_out.features, examples)
+    assert d_out.aux_logits is None
 
 
 def test_a_projection_is_the_product_of_the_features_and_the_label_s_row():
     """Miyato and Koyama, 2018, equation 3: y^T V f + psi(f)."""
-    examples, params, run = judge("projection")
+    examples, params, run = discriminator("projection")
     assert {name: set(layer) for name, layer in params.items()} == {
         "Dense_0": {"kernel", "bias"},
         "Dense_1": {"kernel"},
@@ -128,92 +135,94 @@ def test_a_projection_is_the_product_of_the_features_and_the_label_s_row():
     alone = np.float64(examples) @ params["Dense_0"]["kernel"][:, 0] + params["Dense_0"]["bias"]
     labels = ONE_HOT.argmax(1)
     expected = [alone[i] + rows[labels[i]] @ np.float64(examples[i]) for i in range(BATCH)]
-    judgement = run(params, examples, ONE_HOT)
-    np.testing.assert_allclose(judgement.logits, expected, rtol=1e-5, atol=1e-5)
-    assert judgement.recovered is None
+    d_out = run(params, examples, ONE_HOT)
+    np.testing.assert_allclose(d_out.logits, expected, rtol=1e-5, atol=1e-5)
+    assert d_out.aux_logits is None
 
 
 def test_a_projection_is_linear_in_features_and_in_conditions():
-    examples, params, run = judge("projection")
+    examples, params, run = discriminator("projection")
     bare = params | {"Dense_0": jax.tree.map(jnp.zeros_like, params["Dense_0"])}
     logits = lambda examples, condition: run(bare, examples, condition).logits  # noqa: E731
-    other, told = examples[::-1] + 1, jnp.roll(ONE_HOT, 2, axis=0)
-    parts = [logits(examples, ONE_HOT), logits(other, ONE_HOT), logits(examples, told)]
+    other, labels = examples[::-1] + 1, jnp.roll(ONE_HOT, 2, axis=0)
+    parts = [logits(examples, ONE_HOT), logits(other, ONE_HOT), logits(examples, labels)]
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     close(logits(2 * examples - 3 * other, ONE_HOT), 2 * parts[0] - 3 * parts[1])
-    close(logits(examples, 2 * ONE_HOT - 3 * told), 2 * parts[0] - 3 * parts[2])
+    close(logits(examples, 2 * ONE_HOT - 3 * labels), 2 * parts[0] - 3 * parts[2])
 
 
 def test_an_unknown_label_leaves_the_unconditional_logit():
     np.testing.assert_array_equal(UNKNOWN, np.zeros((BATCH, CLASSES)))
-    examples, params, run = judge("projection")
-    np.testing.assert_array_equal(run(params, examples, UNKNOWN).logits, judge()[2](params, examples, None).logits)
+    examples, params, run = discriminator("projection")
+    _, _, unconditional = discriminator()
+    np.testing.assert_array_equal(run(params, examples, UNKNOWN).logits, unconditional(params, examples, None).logits)
 
 
-@pytest.mark.parametrize("side", DISCRIMINATOR_SIDES)
-def test_what_is_guessed_is_linear_in_the_features(side):
-    examples, params, run = judge(side, 7)
-    judgement = run(params, examples, ONE_HOT)
-    assert judgement.logits.shape == (BATCH,)
-    if not DISCRIMINATOR_SIDES[side].recovers:
-        assert judgement.recovered is None
+@pytest.mark.parametrize("conditioning", DISCRIMINATOR_CONDITIONING)
+def test_a_predicted_condition_is_linear_in_the_features(conditioning):
+    examples, params, run = discriminator(conditioning, 7)
+    d_out = run(params, examples, ONE_HOT)
+    assert d_out.logits.shape == (BATCH,)
+    if not DISCRIMINATOR_CONDITIONING[conditioning].predicts:
+        assert d_out.aux_logits is None
         return
     layer = params["Dense_1"]
-    expected = np.float64(judgement.features) @ layer["kernel"] + layer["bias"]
-    assert judgement.recovered.shape == (BATCH, 7)
-    np.testing.assert_allclose(judgement.recovered, expected, rtol=1e-5, atol=1e-5)
-    # It is not told the condition that it has to guess.
-    np.testing.assert_array_equal(run(params, examples, jnp.roll(ONE_HOT, 1, axis=0)).recovered, judgement.recovered)
+    expected = np.float64(d_out.features) @ layer["kernel"] + layer["bias"]
+    assert d_out.aux_logits.shape == (BATCH, 7)
+    np.testing.assert_allclose(d_out.aux_logits, expected, rtol=1e-5, atol=1e-5)
+    # The condition that is predicted is no input.
+    np.testing.assert_array_equal(run(params, examples, jnp.roll(ONE_HOT, 1, axis=0)).aux_logits, d_out.aux_logits)
 
 
-def test_spectral_norm_is_for_the_judgement_too():
-    network = Discriminator(Seen(), "projection", spectral_norm=True)
-    examples, params, _ = judge("projection")
+def test_spectral_norm_is_for_the_last_layers_too():
+    network = Discriminator(Body(), "projection", spectral_norm=True)
+    examples, params, _ = discriminator("projection")
     variables = network.init(jax.random.key(0), examples, ONE_HOT, True)
     step = quick_jit(lambda v: network.apply(v, examples, ONE_HOT, True, mutable=["batch_stats"]))
     variables = {**variables, "params": params}
     for _ in range(100):
-        judgement, stats = step(variables)
+        d_out, stats = step(variables)
         variables |= stats
     largest = {name: np.linalg.svd(layer["kernel"], compute_uv=False)[0] for name, layer in params.items()}
     expected = examples @ params["Dense_0"]["kernel"][:, 0] / largest["Dense_0"] + params["Dense_0"]["bias"]
     expected += ((ONE_HOT @ params["Dense_1"]["kernel"] / largest["Dense_1"]) * examples).sum(1)
-    np.testing.assert_allclose(judgement.logits, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(d_out.logits, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("sides", "size", "recovered"),
+    ("generator", "discriminator", "size", "predicted"),
     [
-        (("none", "none"), 0, None),
-        (("concat", "concat"), CLASSES, None),
-        (("cbn", "projection"), CLASSES, None),
-        (("cbn", "acgan"), CLASSES, CLASSES),
-        (("concat", "infogan"), 9, 9),
+        ("none", "none", 0, None),
+        ("concat", "concat", CLASSES, None),
+        ("cbn", "projection", CLASSES, None),
+        ("cbn", "acgan", CLASSES, CLASSES),
+        ("concat", "infogan", 9, 9),
     ],
 )
-def test_an_experiment_s_networks_are_told_and_guess_as_many_numbers(sides, size, recovered):
-    settings = {"conditioning__categories": 6, "conditioning__continuous": 3}
-    names = ("conditioning__generator", "conditioning__discriminator")
-    exp = experiment.build(tiny_config(**settings, **dict(zip(names, sides, strict=True))), CLASSES)
-    inputs = experiment.example_inputs(exp)
-    assert exp.condition_size == size
+def test_an_experiment_s_networks_take_and_predict_as_many_numbers(generator, discriminator, size, predicted):
+    settings = {"conditioning__generator": generator, "conditioning__discriminator": discriminator}
+    if discriminator == "infogan":
+        settings |= {"conditioning__categories": 6, "conditioning__continuous": 3}
+    exp = build(tiny_config(**settings), CLASSES)
+    inputs = exp.algorithm.inputs(exp)
+    assert condition_size(exp.config, exp.classes) == size
     assert (inputs["generator"][1] is None) == (size == 0)
     run = lambda name: exp.networks[name].init_with_output(jax.random.key(0), *inputs[name], True)[0]  # noqa: E731
     assert jax.eval_shape(lambda: run("generator")).shape == (1, 8, 8, 1)
-    found = jax.eval_shape(lambda: run("discriminator")).recovered
-    assert (found.shape[1] if found else None) == recovered
+    found = jax.eval_shape(lambda: run("discriminator")).aux_logits
+    assert (found.shape[1] if found else None) == predicted
 
 
-@pytest.mark.parametrize("side", ["generator", "discriminator"])
-def test_an_unknown_side_is_answered_with_the_nearest(side):
-    with raises_user_error(UserError, match=rf"config\.conditioning\.{side} 'conat': did you mean concat"):
-        experiment.build(tiny_config(**{f"conditioning__{side}": "conat"}), CLASSES)
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_an_unknown_conditioning_is_answered_with_the_nearest(network):
+    with raises_user_error(UserError, match=rf"unknown config\.conditioning\.{network} 'conat': did you mean concat\?"):
+        tiny_config(**{f"conditioning__{network}": "conat"})
 
 
 # Codes
 
-drawn = jax.jit(
-    lambda keys, categories, continuous: jax.vmap(lambda key: code(key, categories, continuous))(keys),
+sample = jax.jit(
+    lambda keys, categories, continuous: jax.vmap(lambda key: latent_code(key, categories, continuous))(keys),
     static_argnums=(1, 2),
 )
 MANY = 6000
@@ -226,7 +235,7 @@ def chi_squared(counts) -> float:
 
 @functools.cache
 def codes(categories: int, continuous: int):
-    return np.asarray(drawn(jax.random.split(jax.random.key(0), MANY), categories, continuous))
+    return np.asarray(sample(jax.random.split(jax.random.key(0), MANY), categories, continuous))
 
 
 def test_every_category_is_as_likely():
@@ -256,7 +265,7 @@ def test_a_code_has_as_many_numbers_as_are_asked_for(categories, continuous):
 
 def test_a_category_that_is_given_is_taken_and_changes_no_number():
     keys = jax.random.split(jax.random.key(1), 4)
-    free = drawn(keys, 4, 2)
-    told = quick_jit(jax.vmap(lambda key, category: code(key, 4, 2, category)))(keys, jnp.asarray([3, 0, 1, 1]))
-    np.testing.assert_array_equal(told[:, :4], np.eye(4)[[3, 0, 1, 1]])
-    np.testing.assert_array_equal(told[:, 4:], free[:, 4:])
+    free = sample(keys, 4, 2)
+    given = quick_jit(jax.vmap(lambda key, category: latent_code(key, 4, 2, category)))(keys, jnp.asarray([3, 0, 1, 1]))
+    np.testing.assert_array_equal(given[:, :4], np.eye(4)[[3, 0, 1, 1]])
+    np.testing.assert_array_equal(given[:, 4:], free[:, 4:])

@@ -43,10 +43,10 @@ def derivatives(function):
 
     def everything(images, kernel):
         rng = np.random.default_rng(0)
-        drawn = lambda like: jnp.asarray(rng.normal(size=like.shape), like.dtype)  # noqa: E731
-        weights = drawn(jax.eval_shape(function, images, kernel))
+        random = lambda like: jnp.asarray(rng.normal(size=like.shape), like.dtype)  # noqa: E731
+        weights = random(jax.eval_shape(function, images, kernel))
         first, pull = jax.vjp(slopes, images, kernel, weights)
-        return first, pull(jax.tree.map(drawn, first))
+        return first, pull(jax.tree.map(random, first))
 
     return everything
 

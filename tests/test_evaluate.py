@@ -10,10 +10,11 @@ from PIL import Image
 from programs import records, saved_steps, train_tiny
 from sklearn.datasets import load_digits
 
-import evaluate
-import sample
+from jaxgan.cli import evaluate, sample
 from jaxgan.data import cache
+from jaxgan.data.dataset import ArrayDataset, from_arrays, image_dataset, with_digest
 from jaxgan.errors import UserError
+from jaxgan.io import run_folder
 from jaxgan.metrics import features, frechet, lenet, scores
 from jaxgan.metrics.moments import statistics
 
@@ -25,8 +26,8 @@ NAMES = tuple(map(str, range(10)))
 SHORTER = {"STEPS": 300, "BATCH": 32, "LEARNING_RATE": 3e-3}
 
 
-def some(rows: slice) -> cache.ArrayDataset:
-    return cache.from_arrays(IMAGES[rows], LABELS[rows], NAMES)
+def some(rows: slice) -> ArrayDataset:
+    return from_arrays(IMAGES[rows], LABELS[rows], NAMES)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -82,7 +83,7 @@ def test_random_features_are_the_same_in_every_process():
     """Their hash is that of another day, so nothing but a change of the network changes them."""
     first, second = (features.extractor("random", some(rows)) for rows in (slice(0, 9), slice(5, 20)))
     assert first.digest == second.digest
-    colour = features.extractor("random", cache.from_arrays(np.zeros((1, 8, 8, 3), np.uint8), np.int32([0]), ()))
+    colour = features.extractor("random", from_arrays(np.zeros((1, 8, 8, 3), np.uint8), np.int32([0]), ()))
     assert colour.digest != first.digest
 
 
@@ -104,19 +105,19 @@ def test_a_classifier_learns_from_labels_that_are_known(monkeypatch):
     """Others, -1, change nothing; nor do they count where its decisions are compared with labels."""
     monkeypatch.setattr(lenet, "STEPS", 3)
     network = lenet.LeNet(10)
-    unknown = cache.from_arrays(np.concatenate([IMAGES[:90], IMAGES[-60:]]), np.r_[LABELS[:90], [-1] * 60], NAMES)
+    unknown = from_arrays(np.concatenate([IMAGES[:90], IMAGES[-60:]]), np.r_[LABELS[:90], [-1] * 60], NAMES)
     assert_same_bits(lenet.fit(network, unknown, 0), lenet.fit(network, some(slice(90)), 0))
     decided = np.int32([3, 1, 4, 1])
     assert scores.by_class(decided, np.int32([3, -1, 1, 1]), 10)["GAN-test"].estimate.value == pytest.approx(2 / 3)
     assert "GAN-test" not in scores.by_class(decided, np.int32([-1] * 4), 10)
     for labels in ([-1] * 90, [-1, 3] * 45):
         with pytest.raises(UserError, match="two classes"):
-            lenet.trained(cache.from_arrays(IMAGES[:90], np.int32(labels), NAMES))
+            lenet.trained(from_arrays(IMAGES[:90], np.int32(labels), NAMES))
 
 
 def test_one_class_cannot_be_told_apart():
     with pytest.raises(UserError, match="two classes at least: choose pixels or random"):
-        features.extractor("lenet", cache.from_arrays(IMAGES[:9], np.zeros(9, np.int32), ("0",)))
+        features.extractor("lenet", from_arrays(IMAGES[:9], np.zeros(9, np.int32), ("0",)))
 
 
 def test_features_of_real_images_are_worked_out_once(monkeypatch):
@@ -147,20 +148,20 @@ def test_statistics_that_stream_are_those_of_all_features(monkeypatch):
 def test_examples_without_a_digest_are_not_taken_for_others():
     """As those of an .npy file, which are not read as a whole."""
     first, second = (some(rows) for rows in (slice(0, 90), slice(90, 180)))
-    bare = [cache.ArrayDataset(examples.images, examples.labels, examples.classes) for examples in (first, second)]
-    assert [cache.with_digest(examples).digest for examples in bare] == [first.digest, second.digest]
-    assert cache.with_digest(first) is first
+    bare = [image_dataset(examples.images, examples.labels, examples.classes) for examples in (first, second)]
+    assert [with_digest(examples).digest for examples in bare] == [first.digest, second.digest]
+    assert with_digest(first) is first
 
 
 # Two sets of images
 
 
-def test_of_a_set_and_itself_nothing_differs(arrays, tmp_path):
+def test_a_set_does_not_differ_from_itself(arrays, tmp_path):
     """Raw distances are 0, precision, recall and coverage 1, and real images are where they were asked for."""
     found = scored(tmp_path, f"--fakes={arrays}/one.npz", f"--reals={arrays}/one.npz", "--features=random,lenet,pixels")
     scores = found["scores"]
     for name in ("random", "lenet", "pixels"):
-        scale = found["real images"][f"FD-{name}"]["raw"]
+        scale = found["real_images"][f"FD-{name}"]["raw"]
         assert abs(scores[f"FD-{name}"]["raw"]) < 1e-3 * scale
         for share in ("precision", "recall", "coverage"):
             assert scores[f"{share}-{name}"]["value"] == 1
@@ -198,7 +199,7 @@ def test_every_class_has_its_scores(arrays, tmp_path, capsys):
     np.savez(tmp_path / "more.npz", images=IMAGES[few], labels=LABELS[few])
     every = tmp_path / "more.npz"
     found = scored(tmp_path, f"--fakes={every}", f"--reals={every}", "--features=pixels", "--per_class")
-    classes = found["per class"]["pixels"]
+    classes = found["per_class"]["pixels"]
     assert list(classes) == ["0", "1", "2"]
     for own in classes.values():
         assert own["FD-pixels"]["raw"] == pytest.approx(0, abs=1e-3)
@@ -224,15 +225,15 @@ def test_features_in_files_are_scored_like_their_images(arrays, tmp_path, capsys
     one, other = (features.load(tmp_path / f"{name}.npz") for name in ("one", "other"))
     np.testing.assert_array_equal(one.labels, LABELS[:600])
     features.save(tmp_path / "others.npz", other._replace(digest="another"))
-    for place, told in {
+    for place, message in {
         "others.npz": "features of different extractors cannot be compared",
         "cut.npz": "is damaged",
     }.items():
-        if told == "is damaged":
+        if message == "is damaged":
             content = (tmp_path / "one.npz").read_bytes()
             (tmp_path / "cut.npz").write_bytes(content[:5000] + bytes(100) + content[5100:])
         assert evaluate.main([f"--fakes={tmp_path}/{place}", f"--reals={tmp_path}/one.npz", f"--out={tmp_path}/x"]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 # Runs
@@ -247,18 +248,18 @@ def run(tmp_path_factory):
     return workdir
 
 
-def test_a_run_s_samples_are_those_of_sample_py(run, tmp_path):
+def test_the_samples_of_a_run_are_those_of_sample_py(run, tmp_path):
     """And its distance is that of their features from those of its data."""
     found = scored(tmp_path, f"--workdir={run}", "--num=320", "--seed=3", "--features=random,lenet")
     assert sample.main([f"--workdir={run}", f"--out={tmp_path}/drawn.npz", "--num=320", "--seed=3"]) == 0
     with np.load(tmp_path / "drawn.npz") as file:
         drawn = file["images"]
-    examples = evaluate.decoded(evaluate.runs.restore(run).exp.config)
+    examples = evaluate.decoded(run_folder.restore(run).exp.config)
     extract = features.extractor("random", examples)
     sides = extract(drawn).values, extract(examples.images).values  # of all real images
     expected = frechet.frechet_distance(*map(statistics, sides))
     assert found["scores"]["FD-random"]["raw"] == pytest.approx(expected, rel=1e-5)
-    assert found["scores"]["FD-random"]["value"] > 10 * found["real images"]["FD-random"]["raw"]  # hardly trained
+    assert found["scores"]["FD-random"]["value"] > 10 * found["real_images"]["FD-random"]["raw"]  # hardly trained
     cells = np.array(found["confusion"]["lenet"])
     np.testing.assert_array_equal(cells.sum(1), 32)  # of each digit
     assert found["scores"]["GAN-test-lenet"]["value"] == np.trace(cells) / 320
@@ -281,14 +282,14 @@ def test_a_test_split_is_what_nothing_was_trained_on(tmp_path):
     conditional = ("--config.conditioning.generator=cbn", "--config.conditioning.discriminator=projection")
     assert train_tiny(tmp_path / "run", *conditional, f"--config.data.source=folder:{tmp_path}/data") == 0
     found = scored(tmp_path, f"--workdir={tmp_path}/run", "--num=270", "--features=lenet", "--gan_train")
-    assert found["about"]["real images"] == "the test split"
-    assert found["real images"]["GAN-test-lenet"]["value"] > 0.9
+    assert found["about"]["real_images"] == "the test split"
+    assert found["real_images"]["GAN-test-lenet"]["value"] > 0.9
     assert found["scores"]["GAN-test-lenet"]["value"] < 0.7  # hardly trained
     assert 0.1 < found["scores"]["GAN-train-lenet"]["value"] < 0.9
 
 
-def test_of_a_world_the_scores_are_exact(tmp_path, capsys):
-    toy = {"model.family": "points", "data.source": "world:ring", "steps": 4}
+def test_the_scores_of_a_mixture_of_gaussians_are_exact(tmp_path, capsys):
+    toy = {"data.source": "world:ring", "model.family": "toy_mlp", "steps": 4}
     workdir = tmp_path / "run"
     assert evaluate.main(["--workdir", str(workdir)]) == 2
     assert train_tiny(workdir, *(f"--config.{name}={value}" for name, value in toy.items())) == 0
@@ -299,11 +300,9 @@ def test_of_a_world_the_scores_are_exact(tmp_path, capsys):
     found = json.loads(out.read_text())
     assert found["scores"].keys() == {"modes", "high_quality", "reverse_kl"}
     assert all(score["low"] <= score["value"] <= score["high"] for score in found["scores"].values())
-    assert found["scores"]["high_quality"]["perfect"] == pytest.approx(1 - np.exp(-4.5))
+    assert found["scores"]["high_quality"]["ideal"] == pytest.approx(1 - np.exp(-4.5))
     assert found["scores"]["modes"]["value"] < 8  # hardly trained
-    assert re.search(
-        r"^score +value +95% interval +raw +perfect sampler\nmodes ", capsys.readouterr().out, re.MULTILINE
-    )
+    assert re.search(r"^score +value +95% interval +raw +ideal sampler\nmodes ", capsys.readouterr().out, re.MULTILINE)
 
 
 # While training
@@ -327,8 +326,8 @@ def test_a_run_is_scored_as_evaluate_scores_it_and_the_best_checkpoint_stays(tmp
     assert train_tiny(workdir, *SCORED, *best, "--config.eval.every=1000", "--config.steps=13") == 0
 
 
-def test_the_best_checkpoint_may_be_that_by_a_world_s_scores(tmp_path):
-    toy = {"data.source": "world:gaussian1d", "model.family": "points", "checkpoint.keep": 1}
+def test_the_best_checkpoint_may_be_chosen_by_exact_scores(tmp_path):
+    toy = {"data.source": "world:gaussian1d", "model.family": "toy_mlp", "checkpoint.keep": 1}
     toy |= {"checkpoint.best": "wasserstein", "checkpoint.best_mode": "max"}
     assert train_tiny(tmp_path / "run", *(f"--config.{name}={value}" for name, value in toy.items())) == 0
     found = {line["step"]: line["wasserstein"] for line in records(tmp_path / "run") if "wasserstein" in line}
@@ -337,21 +336,24 @@ def test_the_best_checkpoint_may_be_that_by_a_world_s_scores(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         (("--config.eval.num=50",), "needs 260 samples or more, and there are 50"),
-        (("--config.eval.features=lennet",), "did you mean lenet"),
+        (("--config.eval.features=lennet",), "unknown config.eval.features 'lennet': did you mean lenet"),
         (("--config.eval.features=inception",), "--inception_weights=FILE.pth"),
-        (("--config.data.source=world:ring", "--config.model.family=points"), "a toy world has exact scores"),
-        (("--config.eval.weights=a.pth",), "config.eval.weights=a.pth is for config.eval.features=inception"),
-        (("--config.checkpoint.best=FID",), "no config.checkpoint.best 'FID'"),
+        (
+            ("--config.data.source=world:ring", "--config.model.family=toy_mlp"),
+            "a mixture of Gaussians has exact scores",
+        ),
+        (("--config.eval.weights=a.pth",), "config.eval.weights has no effect here: eval.features=inception has it"),
+        (("--config.checkpoint.best=FID",), "unknown config.checkpoint.best 'FID'"),
     ],
 )
-def test_what_cannot_be_scored_is_told_before_training(tmp_path, capsys, settings, told):
+def test_what_cannot_be_scored_is_an_error_before_training(tmp_path, capsys, settings, message):
     argv = ("--config.eval.every=4", "--config.eval.num=300", "--config.eval.features=lenet", *settings)
     assert train_tiny(tmp_path / "run", *argv) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert told in line
+    assert message in line
 
 
 # Mistakes
@@ -362,9 +364,9 @@ MISTAKES = {
     "--fakes={0}/one.npz": "give either --workdir=RUN, or --fakes and --reals",
     "--workdir={1} --fakes={0}/one.npz --reals={0}/one.npz": "give either --workdir=RUN, or",
     "--workdir={0}": "holds no run",
-    "--workdir={1} --num=0": "--num=0 should be at least 1",
+    "--workdir={1} --num=0": "--num=0 must be at least 1",
     "--workdir={1} --num=20": "needs 260 samples or more, and there are 20",
-    "--workdir={1} --features=lennet": "no extractor 'lennet': did you mean lenet",
+    "--workdir={1} --features=lennet": "unknown extractor 'lennet': did you mean lenet",
     "--workdir={1} --features=inception": "needs --inception_weights=FILE",
     "--workdir={1} --inception_weights={0}/one.npz": "--inception_weights needs --features=inception, and not lenet",
     "--workdir={1} --features=inception --inception_weights={0}/one.npz": "one.npz",
@@ -374,11 +376,11 @@ MISTAKES = {
     "--fakes={0}/one.npz --reals={0}/other.npz --step=4": "--step is about samples of a run",
     "--fakes={0}/one.npz --reals={0}/other.npz --member=1": "--member is about samples of a run",
     "--fakes={0}/one.npz --reals={0}/other.npz --seed=1": "--seed is about samples of a run",
-    "--fakes={0}/nowhere --reals={0}/one.npz": "--fakes=.*nowhere should be a folder of images, an .npz file, or",
-    "--fakes={0}/one.npz --reals=world:ring": "--reals=world:ring is a toy world of points",
+    "--fakes={0}/nowhere --reals={0}/one.npz": "--fakes=.*nowhere must be a folder of images, an .npz file, or",
+    "--fakes={0}/one.npz --reals=world:ring": "--reals=world:ring holds no images: runs on it are scored by --workdir",
     "--fakes={0}/large.npz --reals={0}/one.npz": "has images of 16x16x1, and --reals=.*one.npz of 8x8x1",
-    "--fakes={0}/wide.npz --reals={0}/one.npz": r"--fakes: .* is 8x9x1, and should be 8x8x1",
-    "--fakes={0}/float.npz --reals={0}/one.npz": "images of type float64 .* should be uint8",
+    "--fakes={0}/wide.npz --reals={0}/one.npz": r"--fakes: .* is 8x9x1, and must be 8x8x1",
+    "--fakes={0}/float.npz --reals={0}/one.npz": "images of type float64 .* must be uint8",
     "--fakes={0}/plain.npz --reals={0}/one.npz --features=pixels --per_class": "--per_class needs samples .* labels",
 }
 
@@ -393,7 +395,7 @@ def wrong(arrays):
 
 
 @pytest.mark.parametrize("command", MISTAKES)
-def test_a_mistake_is_told_in_one_line_and_nothing_is_written(wrong, run, tmp_path, capsys, monkeypatch, command):
+def test_a_mistake_is_an_error_of_one_line_and_nothing_is_written(wrong, run, tmp_path, capsys, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     assert evaluate.main(command.format(wrong, run).split()) == 2
     (line,) = capsys.readouterr().err.splitlines()

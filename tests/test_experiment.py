@@ -9,105 +9,67 @@ import numpy as np
 import pytest
 from experiments import POINTS, experiment, leaves, params_of, raises_user_error, tiny_config
 
-from jaxgan.adversarial import losses
-from jaxgan.adversarial.penalties import BATCH_NORM_FORBIDDEN
-from jaxgan.core import experiment as experiments
+from jaxgan.adversarial import conditioning
+from jaxgan.adversarial.losses import LOSSES
+from jaxgan.adversarial.penalties import PENALTIES
+from jaxgan.algorithms import gan
+from jaxgan.config import build
+from jaxgan.core.optimizers import OPTIMIZERS, SCHEDULES
+from jaxgan.core.settings import flatten
+from jaxgan.data import sources
 from jaxgan.errors import UserError
 
-TOLD = {"conditioning__generator": "concat", "conditioning__discriminator": "concat"}
+CONDITIONAL = {"conditioning__generator": "concat", "conditioning__discriminator": "concat"}
+INFOGAN = CONDITIONAL | {"conditioning__discriminator": "infogan"}
 CRITIC = "model__discriminator__"
-TARGETS = [{"targets__real": (0.8, 1.0)}, {"targets__fake": (0.0, 0.1)}, {"targets__flip": 0.1}]
-WITH_TARGETS = "minimax, non_saturating, least_squares"
-HAVE_MARGINS = "logistic, hinge, relativistic"
-
-
-# From points to images, and what a world has no use for: its name, the settings, and what puts them right.
-TO_IMAGES = {"data__source": "digits", "model__family": "mlp", "model__generator__depth": 4}
-TO_IMAGES |= {"model__discriminator__depth": 3}
-WITHOUT_IMAGES = [
-    ("config.augment", {"augment": ("flip",)}, ()),
-    ("config.penalties.cr", {"penalties__cr": 1.0}, 0.0),
-    ("config.penalties.bcr", {"penalties__bcr": 1.0}, 0.0),
-]
-
+MIXTURE = {"data__source": "world:ring", "model__family": "toy_mlp"}
+IMAGES = {"data__source": "digits", "model__family": "mlp"}
 
 # What is refused, what the message says, and changes each of which puts it right.
 REFUSED = [
-    *(
-        (
-            {"loss": loss} | target,
-            f"config.loss={loss} has no targets to smooth or flip: choose from {WITH_TARGETS},",
-            [
-                {"loss": "minimax"},
-                {"loss": "non_saturating"},
-                {"loss": "least_squares"},
-                {"targets__real": (1.0, 1.0), "targets__fake": (0.0, 0.0), "targets__flip": 0.0},
-            ],
-        )
-        for loss in ("hinge", "relativistic_average")
-        for target in TARGETS
-    ),
-    *(
-        (
-            {"loss": loss} | margin,
-            f"config.loss={loss} has no margin: choose from {HAVE_MARGINS}, or leave config.margin at -1",
-            [{"loss": "logistic"}, {"loss": "hinge"}, {"loss": "relativistic"}, {"margin": -1.0, "sweep": ""}],
-        )
-        for loss, margin in [
-            ("non_saturating", {"margin": 0.0}),
-            ("relativistic_average", {"margin": 1.0}),
-            ("non_saturating", {"sweep": "margin=-1,2", "population": 2}),
-        ]
-    ),
     (
         {"adversarial": 0.0},
-        "config.adversarial=0 leaves the generator nothing to learn: config.feature_matching should",
-        [{"feature_matching": 1.0}, {"adversarial": 0.1}, {"sweep": "feature_matching=1,2", "population": 2}],
+        "config.adversarial=0 leaves the generator nothing to learn: config.feature_matching must",
+        [
+            {"feature_matching": 1.0},
+            {"adversarial": 0.1},
+            {"sweep": "feature_matching=1,2", "population": 2},
+            {"schedules": "adversarial=linear(1, 10)"},
+        ],
     ),
     (
         {"sweep": "adversarial=1,0", "population": 2},
-        "config.adversarial=0 leaves the generator nothing to learn: config.feature_matching should",
+        "config.adversarial=0 leaves the generator nothing to learn: config.feature_matching must",
         [{"feature_matching": 1.0}, {"sweep": "adversarial=1,0.1"}, {"sweep": "adversarial=1,0; feature_matching=0,1"}],
-    ),
-    (
-        {"updates": "simultaneous", "reuse_fakes": True},
-        "config.reuse_fakes=True should be False with config.updates=simultaneous: it makes fakes once anyway",
-        [{"reuse_fakes": False}, {"updates": "alternating"}],
-    ),
-    (
-        {"updates": "simultaneous", "discriminator_steps": 2},
-        "config.discriminator_steps=2 should be 1 with config.updates=simultaneous",
-        [{"discriminator_steps": 1}, {"updates": "alternating"}],
-    ),
-    (
-        {"updates": "simultaneous", "unrolled_steps": 3},
-        "config.unrolled_steps=3 should be 0 with config.updates=simultaneous",
-        [{"unrolled_steps": 0}, {"updates": "alternating"}],
     ),
     *(
         (
             {"unrolled_steps": 1} | clip,
-            "config.weight_clip should be 0 with config.unrolled_steps",
-            [{"unrolled_steps": 0}, {"weight_clip": 0.0, "sweep": ""}],
+            "config.weight_clip must be 0 with config.unrolled_steps",
+            [{"unrolled_steps": 0}, {"weight_clip": 0.0, "sweep": "", "schedules": ""}],
         )
-        for clip in ({"weight_clip": 0.1}, {"sweep": "weight_clip=0,0.1", "population": 2})
+        for clip in (
+            {"weight_clip": 0.1},
+            {"sweep": "weight_clip=0,0.1", "population": 2},
+            {"schedules": "weight_clip=linear(0.1, 10)"},
+        )
     ),
     *(
         (
-            {"conditioning__generator": side},
-            f"config.conditioning.generator={side} needs a discriminator that minds the label: choose "
+            {"conditioning__generator": name},
+            f"config.conditioning.generator={name} needs a discriminator that uses the label: choose "
             "config.conditioning.discriminator from concat, projection, acgan, infogan",
             [
                 *({"conditioning__discriminator": other} for other in ("concat", "projection", "acgan", "infogan")),
                 {"conditioning__generator": "none"},
             ],
         )
-        for side in ("concat", "cbn")
+        for name in ("concat", "cbn")
     ),
     *(
         (
-            {"conditioning__discriminator": side},
-            f"config.conditioning.discriminator={side} needs a generator that is told what to draw: choose "
+            {"conditioning__discriminator": name},
+            f"config.conditioning.discriminator={name} needs a conditional generator: choose "
             "config.conditioning.generator from concat, cbn",
             [
                 {"conditioning__generator": "concat"},
@@ -115,89 +77,169 @@ REFUSED = [
                 {"conditioning__discriminator": "none"},
             ],
         )
-        for side in ("concat", "projection", "acgan", "infogan")
+        for name in ("concat", "projection", "acgan", "infogan")
     ),
     (
-        TOLD | {"conditioning__generator": "cbn", "model__generator__norm": "none"},
+        CONDITIONAL | {"conditioning__generator": "cbn", "model__generator__norm": "none"},
         "config.conditioning.generator=cbn sets the scales and shifts of BatchNorm: config.model.generator.norm=none "
-        "should be batch",
+        "must be batch",
         [{"model__generator__norm": "batch"}, {"conditioning__generator": "concat"}],
     ),
     (
-        TOLD | {"conditioning__discriminator": "infogan", "conditioning__categories": 0, "conditioning__continuous": 0},
-        "config.conditioning.discriminator=infogan has nothing to recover: config.conditioning.categories or "
-        "config.conditioning.continuous should be above 0",
-        [{"conditioning__categories": 1}, {"conditioning__continuous": 1}, {"conditioning__discriminator": "acgan"}],
-    ),
-    (
-        {"conditioning__generator": "cbn", "conditioning__discriminator": "acgan", "conditioning__embedding": 4},
-        "config.conditioning.embedding=4 means nothing unless a side is concat",
-        [{"conditioning__embedding": 0}, {"conditioning__generator": "concat"}],
-    ),
-    (
-        {"ema_half_life": 100.0, "sweep": "ema_decay=0.9,0.99", "population": 2},
-        "config.ema_half_life takes the place of ema_decay: leave one of them out",
-        [{"ema_half_life": 0.0}, {"sweep": ""}],
+        INFOGAN | {"conditioning__categories": 0, "conditioning__continuous": 0},
+        "config.conditioning.discriminator=infogan has nothing to predict: config.conditioning.categories or "
+        "config.conditioning.continuous must be above 0",
+        [{"conditioning__categories": 1}, {"conditioning__continuous": 1}],
     ),
     *(
         (
-            TOLD | {"conditioning__discriminator": side, "packing": 2},
-            f"config.packing=2 should be 1 with config.conditioning.discriminator={side}",
+            {"ema_half_life": 100.0} | values,
+            "config.ema_half_life takes the place of ema_decay: leave one of them out",
+            [{"ema_half_life": 0.0}, {"sweep": "", "schedules": ""}],
+        )
+        for values in (
+            {"sweep": "ema_decay=0.9,0.99", "population": 2},
+            {"schedules": "ema_decay = linear(0.9, 10)"},
+        )
+    ),
+    *(
+        (
+            CONDITIONAL | {"conditioning__discriminator": name, "packing": 2},
+            f"config.packing=2 must be 1 with config.conditioning.discriminator={name}",
             [{"packing": 1}, {"conditioning__discriminator": "concat"}],
         )
-        for side in ("projection", "acgan", "infogan")
+        for name in ("projection", "acgan", "infogan")
     ),
-    ({"packing": 3}, "config.packing=3 should divide config.batch_size=8", [{"packing": 2}, {"batch_size": 9}]),
+    ({"packing": 3}, "config.packing=3 must divide config.batch_size=8", [{"packing": 2}, {"batch_size": 9}]),
     (
         {CRITIC + "minibatch_stddev": 3},
-        "config.model.discriminator.minibatch_stddev=3 should divide config.batch_size=8",
+        "config.model.discriminator.minibatch_stddev=3 must divide config.batch_size=8",
         [{CRITIC + "minibatch_stddev": 4}, {"batch_size": 9}],
     ),
     (
         {CRITIC + "minibatch_stddev": 4, "packing": 4},
-        "config.model.discriminator.minibatch_stddev=4 should divide config.batch_size=8, which packing makes 2 packs",
+        "config.model.discriminator.minibatch_stddev=4 must divide config.batch_size=8, which packing makes 2 packs",
         [{CRITIC + "minibatch_stddev": 2}, {"packing": 2}, {"batch_size": 16}],
     ),
     *(
         (
             {CRITIC + "norm": "batch"} | weight,
             f"config.penalties.{name} needs config.model.discriminator.norm=none",
-            [{CRITIC + "norm": "none"}, {f"penalties__{name}": 0.0, "sweep": ""}],
+            [{CRITIC + "norm": "none"}, {f"penalties__{name}": 0.0, "sweep": "", "schedules": ""}],
         )
-        for name in BATCH_NORM_FORBIDDEN
-        for weight in ({f"penalties__{name}": 1.0}, {"sweep": f"penalties.{name}=0,1", "population": 2})
+        for name in ("wgan_gp", "wgan_lp", "zero_gp", "max_gp")
+        for weight in (
+            {f"penalties__{name}": 1.0},
+            {"sweep": f"penalties.{name}=0,1", "population": 2},
+            {"schedules": f"penalties.{name}=linear(1, 10)"},
+        )
     ),
     *(
         (
-            POINTS | images,
+            MIXTURE | images,
             f"{name} is for images, and config.data.source=world:ring has none",
-            [dict.fromkeys(images, put_right), TO_IMAGES],
+            [dict.fromkeys(images, put_right), IMAGES],
         )
-        for name, images, put_right in WITHOUT_IMAGES
+        for name, images, put_right in [
+            ("config.augment", {"augment": ("flip",)}, ()),
+            ("config.penalties.cr", {"penalties__cr": 1.0}, 0.0),
+            ("config.penalties.bcr", {"penalties__bcr": 1.0}, 0.0),
+        ]
     ),
 ]
 
 
 @pytest.mark.parametrize(("settings", "reason", "remedies"), REFUSED, ids=lambda value: None)
-def test_what_does_not_go_together_is_refused_and_what_is_advised_is_not(settings, reason, remedies):
+def test_settings_that_do_not_go_together_are_refused_and_the_advised_ones_are_not(settings, reason, remedies):
+    config = tiny_config(**settings)
     with raises_user_error(UserError, match=re.escape(reason)) as raised:
-        experiments.build(tiny_config(**settings), classes=3)
-    assert list(experiments.conflicts(tiny_config(**settings))) == [str(raised.value)]
+        build(config, classes=3)
+    assert list(gan.check(config, sources.fields_of(config.data))) == [str(raised.value)]
     for remedy in remedies:
-        experiments.build(tiny_config(**settings | remedy), classes=3)
+        build(tiny_config(**settings | remedy), classes=3)
 
 
-def test_the_advised_losses_are_those_that_have_what_is_asked_for():
-    assert WITH_TARGETS.split(", ") == [name for name, loss in losses.LOSSES.items() if loss.takes_targets]
-    assert HAVE_MARGINS.split(", ") == [name for name, loss in losses.LOSSES.items() if loss.takes_margin]
+def test_the_penalties_that_are_refused_with_batch_norm_are_all_that_need_independent_logits():
+    refused = {name for name in PENALTIES if any(f"config.penalties.{name} needs" in reason for _, reason, _ in REFUSED)}
+    assert refused == {name for name, entry in PENALTIES.items() if entry.needs_independent_logits}
 
 
-def test_all_conflicts_are_told():
-    config = tiny_config(updates="simultaneous", discriminator_steps=2, unrolled_steps=1, packing=3)
-    assert [reason.split("=")[0] for reason in experiments.conflicts(config)] == [
-        "config.discriminator_steps",
-        "config.unrolled_steps",
-        "config.packing",
+# Settings that exist only with some choices: the choices, a setting that they lack, and choices that have it.
+ABSENT = [
+    *(
+        ({"loss": loss}, target, "loss=minimax or non_saturating or least_squares or lsgan", {"loss": other})
+        for loss in ("hinge", "relativistic_average", "pearson")
+        for target in ({"targets__real": (0.8, 1.0)}, {"targets__fake": (0.0, 0.1)}, {"targets__flip": 0.1})
+        for other in ("minimax", "non_saturating", "least_squares", "lsgan")
+    ),
+    *(
+        ({"loss": loss}, {"margin": 0.5}, "loss=logistic or hinge or relativistic or rpgan", {"loss": other})
+        for loss in ("non_saturating", "relativistic_average")
+        for other in ("logistic", "hinge", "relativistic", "rpgan")
+    ),
+    *(
+        ({"update_rule": "simultaneous"}, setting, "update_rule=alternating", {"update_rule": "alternating"})
+        for setting in ({"reuse_fakes": True}, {"discriminator_steps": 2}, {"unrolled_steps": 3})
+    ),
+    *(
+        (
+            {"conditioning__generator": "cbn", "conditioning__discriminator": "acgan"},
+            {"conditioning__embedding": 4},
+            "conditioning.generator=concat and conditioning.discriminator=concat",
+            {f"conditioning__{network}": "concat"},
+        )
+        for network in ("generator", "discriminator")
+    ),
+    *(
+        (CONDITIONAL, setting, "conditioning.discriminator=infogan", INFOGAN)
+        for setting in ({"conditioning__categories": 3}, {"conditioning__continuous": 3})
+    ),
+    *(
+        (
+            CONDITIONAL,
+            {"conditioning__weight": 2.0},
+            "conditioning.discriminator=acgan or infogan",
+            {"conditioning__discriminator": name},
+        )
+        for name in ("acgan", "infogan")
+    ),
+]
+
+
+@pytest.mark.parametrize(("choices", "setting", "reason", "remedy"), ABSENT, ids=lambda value: None)
+def test_a_setting_that_has_no_effect_is_refused_with_the_choices_that_have_it(choices, setting, reason, remedy):
+    (name,) = (name.replace("__", ".") for name in setting)
+    with raises_user_error(UserError, match=re.escape(f"config.{name} has no effect here: {reason} has it") + "$"):
+        tiny_config(**choices | setting)
+    config = tiny_config(**choices | setting | remedy)
+    assert flatten(config)[name] == next(iter(setting.values()))
+    build(config, classes=3)
+    build(tiny_config(**choices), classes=3)  # without the setting
+
+
+@pytest.mark.parametrize("values", ["margin=1,2", "unheard_of=1,2"])
+def test_members_cannot_differ_in_a_setting_that_has_no_effect(values):
+    config = tiny_config(loss="non_saturating", population=2, sweep=values)
+    with raises_user_error(UserError, match=f"unknown setting in config.sweep '{values.partition('=')[0]}'"):
+        build(config)
+    config = tiny_config(loss="hinge", population=2, sweep="margin=1,2")
+    assert build(config).swept == {"margin": (1.0, 2.0)}
+
+
+def test_the_losses_with_targets_and_margins_are_those_that_take_them():
+    for name, loss in LOSSES.items():
+        settings = flatten(tiny_config(loss=name))
+        assert {f"targets.{part}" in settings for part in ("real", "fake", "flip")} == {loss.takes_targets}
+        assert ("margin" in settings) == loss.takes_margin
+
+
+def test_all_conflicts_are_reported():
+    config = tiny_config(ema_half_life=1.0, schedules="ema_decay=linear(0, 1)", unrolled_steps=1, weight_clip=1.0)
+    config.packing = 3
+    assert [reason.split()[0] for reason in gan.check(config, sources.fields_of(config.data))] == [
+        "config.ema_half_life",
+        "config.weight_clip",
+        "config.packing=3",
     ]
 
 
@@ -208,30 +250,32 @@ def test_labels_that_are_needed_and_not_there(generator, discriminator):
     config = tiny_config(data__source="array:faces.npy", **settings)
     reason = f"config.conditioning.generator={generator} needs labels, and config.data.source=array:faces.npy has none"
     with raises_user_error(UserError, match=re.escape(reason) + ": choose another source, or none for both"):
-        experiments.build(config)
-    assert experiments.build(config, classes=2).classes == 2
-    neither = {"conditioning__generator": "none", "conditioning__discriminator": "none"}
-    assert experiments.build(tiny_config(**neither)).condition_size == 0
+        build(config)
+    assert build(config, classes=2).classes == 2
+    neither = tiny_config(conditioning__generator="none", conditioning__discriminator="none")
+    assert conditioning.condition_size(neither, build(neither).classes) == 0
 
 
 @pytest.mark.parametrize(
     ("settings", "classes", "known", "size"),
     [
-        ({}, 5, 0, 0),  # labels that nobody asks for
-        (TOLD, 5, 5, 5),
-        (TOLD | {"conditioning__discriminator": "infogan"}, 5, 0, 12),
-        (TOLD | {"conditioning__discriminator": "infogan", "conditioning__continuous": 3}, 0, 0, 13),
+        ({}, 5, 0, 0),  # labels that no network uses
+        (CONDITIONAL, 5, 5, 5),
+        (INFOGAN, 5, 0, 12),
+        (INFOGAN | {"conditioning__continuous": 3}, 0, 0, 13),
     ],
 )
-def test_what_the_networks_are_told(settings, classes, known, size):
-    exp = experiments.build(tiny_config(**settings), classes)
-    assert (exp.classes, exp.condition_size) == (known, size)
-    (latents, condition), _ = experiments.example_inputs(exp).values()
+def test_the_conditions_of_the_networks(settings, classes, known, size):
+    exp = build(tiny_config(**settings), classes)
+    assert exp.classes == classes
+    assert conditioning.label_classes(exp.config, exp.classes) == known
+    assert conditioning.condition_size(exp.config, exp.classes) == size
+    latents, condition = exp.algorithm.inputs(exp)["generator"]
     assert latents.shape == (1, 4)
     assert (condition is None) if not size else condition.shape == (1, size)
 
 
-def test_an_experiment_on_a_world():
+def test_an_experiment_on_a_mixture_of_gaussians():
     tiny = experiment(**POINTS)
     assert tiny.images().shape == (1, 8, 2)
     state, metrics = jax.eval_shape(tiny.train_step, tiny.state, tiny.batch())
@@ -251,23 +295,21 @@ def test_an_experiment_on_a_world():
     ("settings", "reason"),
     [
         ({"data__source": "world:ring"}, "config.data.source=world:ring does not fit config.model.family=mlp"),
-        (
-            POINTS | TO_IMAGES | {"model__family": "points", "model__generator__depth": 1},
-            "config.data.size=8 does not fit config.model.family=points",
-        ),
+        ({"model__family": "toy_mlp"}, "config.data.size=8 does not fit config.model.family=toy_mlp"),
     ],
 )
 def test_a_family_that_cannot_make_the_examples(settings, reason):
     with raises_user_error(UserError, match=re.escape(reason)):
-        experiments.build(tiny_config(**settings))
+        build(tiny_config(**settings))
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "hint"),
     [
         ("loss", "relativstic", "relativistic"),
-        ("augment", ("flip", "cutuot"), "cutout"),
-        ("penalty_settings__transform", ("translaton",), "translation"),
+        ("update_rule", "alternatng", "alternating"),
+        ("algorithm", "gann", "gan"),
+        ("data__source", "digit", "digits"),
         ("model__family", "dcgna", "dcgan"),
         ("model__generator__norm", "batc", "batch"),
         ("model__initializer", "gausian", "gaussian"),
@@ -277,29 +319,41 @@ def test_a_family_that_cannot_make_the_examples(settings, reason):
         ("optimizer__discriminator__schedule", "cosin", "cosine"),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_nearest(setting, value, hint):
-    name = setting.replace("__", r"\.")
-    with raises_user_error(
-        UserError, match=rf"config\.{name} '{value[-1] if isinstance(value, tuple) else value}': did you mean {hint}\?"
-    ):
-        experiments.build(tiny_config(**{setting: value}))
+def test_an_unknown_choice_is_answered_with_the_nearest(setting, value, hint):
+    """Whether it is chosen at first or assigned later."""
+    name = setting.replace("__", ".")
+    match = rf"unknown config\.{re.escape(name)} '{value}': did you mean {hint}( or [\w ]+)?\?"
+    config = tiny_config()
+    config.update_from_flattened_dict({name: value})
+    with raises_user_error(UserError, match=match):
+        build(config)
+    if setting != "model__family":  # whose own settings `tiny_config` sets
+        with raises_user_error(UserError, match=match):
+            tiny_config(**{setting: value})
 
 
-def test_schedules_of_a_discriminator_with_two_updates_count_training_steps():
-    settings = {
-        f"optimizer__discriminator__{name}": value for name, value in [("schedule", "linear"), ("decay_steps", 2)]
-    }
-    exp = experiments.build(tiny_config(discriminator_steps=2, **settings))
-    params = jnp.zeros(1)
-    state, sizes = exp.optimizers["discriminator"].init(params), []
-    for _ in range(5):
-        update, state = exp.optimizers["discriminator"].update(jnp.ones(1), state, params)
-        sizes.append(-float(update[0]))
-    np.testing.assert_allclose(sizes, [1, 1, 0.5, 0.5, 0], rtol=1e-3, atol=1e-6)
+@pytest.mark.parametrize("setting", ["augment", "penalty_settings__transform"])
+def test_an_unknown_augmentation_is_answered_with_those_that_exist(setting):
+    name, value = setting.replace("__", "."), ("flip", "cutuot")
+    expected = f"config.{name}={value} must be names out of colour, translation, cutout, flip, color"
+    with raises_user_error(UserError, match=re.escape(expected)):
+        build(tiny_config(**{setting: value}))
 
 
-def test_the_average_over_devices():
+def test_every_optimizer_and_schedule_is_a_choice():
+    for name in OPTIMIZERS:
+        build(tiny_config(optimizer__generator__name=name))
+    for name in SCHEDULES:
+        build(tiny_config(optimizer__generator__schedule=name))
+
+
+def test_the_mean_over_devices():
     exp = dataclasses.replace(experiment().exp, axis_name="axis")
     values = jnp.arange(4.0)
-    np.testing.assert_array_equal(jax.vmap(exp.average, axis_name="axis")(values), np.full(4, 1.5))
-    assert experiment().exp.average(values) is values
+    np.testing.assert_array_equal(jax.vmap(exp.pmean, axis_name="axis")(values), np.full(4, 1.5))
+    np.testing.assert_array_equal(jax.vmap(exp.pmax, axis_name="axis")(values), np.full(4, 3.0))
+    np.testing.assert_array_equal(
+        jax.vmap(exp.all_gather, axis_name="axis")(values.reshape(2, 2)), np.tile(values, (2, 1))
+    )
+    for name in ("pmean", "pmax", "all_gather"):
+        assert getattr(experiment().exp, name)(values) is values

@@ -22,7 +22,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
 
 
-# The papers' formulas as they stand there, in float64, with D = sigmoid where D is a probability.
+# The formulas of the papers, in float64, with D = sigmoid where D is a probability.
 FORMULAS = {
     "minimax": (
         lambda r, f: -np.log(sigmoid(r)) - np.log(1 - sigmoid(f)),

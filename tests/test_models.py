@@ -415,7 +415,7 @@ def test_flops_are_near_those_that_xla_counts(family, network):
     exp = build(tiny_config(**settings, data__channels=3))
     module, inputs = exp.networks[network], exp.algorithm.inputs(exp)[network]
     if family == "dcgan":
-        module = laid_out(module, batch_last=False)  # whose convolutions XLA knows as such
+        module = laid_out(module, batch_last=False)  # whose convolutions XLA counts as such
     variables = shapes_of(module, inputs)
     lowered = jax.jit(lambda v, x: module.apply(v, *x, train=False)).lower(variables, inputs)
     count = sum(row.flops for row in summary.layer_rows(module, variables, inputs))

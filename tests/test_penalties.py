@@ -241,7 +241,7 @@ def test_interpolates_lie_on_the_segments_between_real_and_fake(seed):
     keys = jax.random.split(jax.random.key(seed), 4)
     mixed = interpolate(REAL, FAKE, keys)
     shares = np.float64(mixed - FAKE) / np.float64(REAL - FAKE)
-    # One share for the whole example, and another one for each.
+    # An example has one share, and each example another one.
     share = np.median(shares.reshape(4, -1), axis=1)
     np.testing.assert_allclose(mixed, share[:, None, None, None] * (REAL - FAKE) + FAKE, atol=1e-5)
     assert ((share >= 0) & (share < 1)).all()
@@ -250,7 +250,7 @@ def test_interpolates_lie_on_the_segments_between_real_and_fake(seed):
 
 
 def test_shares_are_uniform():
-    """Mean 1/2, variance 1/12, within four standard errors of 4096 draws."""
+    """Mean 1/2, variance 1/12, within four standard errors of 4096 samples."""
     shares = interpolate(jnp.ones((4096, 1)), jnp.zeros((4096, 1)), jax.random.split(jax.random.key(0), 4096))
     assert abs(shares.mean() - 1 / 2) < 4 * np.sqrt(1 / 12 / 4096)
     assert abs(shares.var() - 1 / 12) < 4 * np.sqrt(1 / 180 / 4096)

@@ -1,4 +1,4 @@
-"""Populations: each member is the run that it would be alone, in arrays and in what the programs write and draw."""
+"""Populations: each member is the run that it would be alone, in arrays and in what the programs write and sample."""
 
 import functools
 import re
@@ -69,7 +69,8 @@ SETTINGS = {
         "penalties__lecam": 0.1,
         "discriminator_steps": 2,
         "penalty_interval__r1": 2,
-        "sweep": f"{LEARNING_RATES}; penalties.r1=0,2; penalties.r2=1,0",
+        "sweep": f"{LEARNING_RATES}; penalties.r1=0,2; penalties.r2=1,0; optimizer.discriminator.b2=0.9,0.99",
+        "schedules": "penalties.r2=linear(0.5, 4); optimizer.discriminator.b2=cosine(0.95, 2)",
     },
     "simultaneous": POINTS
     | {
@@ -271,7 +272,7 @@ def test_a_resumed_population_is_the_same_run(runs, tmp_path, capsys):
     assert grids(broken).items() >= grids(whole).items()
 
 
-def drawn(workdir: Path, out: Path, *more: str) -> np.ndarray:
+def samples_of(workdir: Path, out: Path, *more: str) -> np.ndarray:
     """The images of sample.py."""
     assert sample.main([f"--workdir={workdir}", f"--out={out}", "--num=9", "--seed=1", *more]) == 0
     with np.load(out) as file:
@@ -279,14 +280,14 @@ def drawn(workdir: Path, out: Path, *more: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("raw", [[], ["--raw"]])
-def test_a_member_draws_the_images_that_it_draws_alone(runs, raw, tmp_path):
+def test_a_member_has_the_samples_that_it_has_alone(runs, raw, tmp_path):
     everyone, members = runs
-    found = [drawn(everyone, tmp_path / "x.npz", f"--member={index}", *raw) for index in range(COUNT)]
+    found = [samples_of(everyone, tmp_path / "x.npz", f"--member={index}", *raw) for index in range(COUNT)]
     near = 1  # a level of a pixel's 256
     for member, run in zip(found, members, strict=True):
-        assert abs(member - drawn(run, tmp_path / "x.npz", *raw)).max() <= near
+        assert abs(member - samples_of(run, tmp_path / "x.npz", *raw)).max() <= near
     assert abs(found[0] - found[1]).max() > 20 * near
-    np.testing.assert_array_equal(drawn(everyone, tmp_path / "x.npz", *raw), found[0])
+    np.testing.assert_array_equal(samples_of(everyone, tmp_path / "x.npz", *raw), found[0])
 
 
 @pytest.mark.parametrize("member", [-1, 2])

@@ -41,8 +41,8 @@ def found(tmp_path_factory):
         _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
     for precision, workdir in workdirs.items():
-        assert sample.main([f"--workdir={workdir}", f"--out={workdir / 'drawn.npz'}", "--num=500"]) == 0
-        with np.load(workdir / "drawn.npz") as file:
+        assert sample.main([f"--workdir={workdir}", f"--out={workdir / 'samples.npz'}", "--num=500"]) == 0
+        with np.load(workdir / "samples.npz") as file:
             results[precision] = digits.judge(classifier, file["images"])
     return results
 

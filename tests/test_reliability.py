@@ -1,4 +1,4 @@
-"""Faults that are really injected: kills at any moment, a full disk, two runs in a folder, numbers gone bad, drift."""
+"""Faults that are really injected: kills, a full disk, two runs in a folder, bad numbers, changed settings."""
 
 import json
 import os
@@ -13,19 +13,23 @@ import numpy as np
 import pytest
 from programs import ROOT, grids, options, records, saved, saved_steps, started, train_tiny, wait_until
 
-from jaxgan.algorithms import gan
+from jaxgan.algorithms import ALGORITHMS
+from jaxgan.algorithms.gan import GAN
+from jaxgan.core import population
+from jaxgan.core.state import TrainState
 from jaxgan.io import files, run_folder
 
-# Every kind of state: moving averages, singular vectors, schedules, what lazy penalties and LeCam remember.
+# Every kind of state: moving averages, singular vectors, schedules, what lazy penalties and LeCam carry.
 EVERYTHING = {
     "model__generator__spectral_norm": True,
     "model__discriminator__norm": "none",
     "model__discriminator__spectral_norm": True,
     "optimizer__generator__schedule": "cosine",
     "optimizer__discriminator__warmup_steps": 7,
+    "schedules": "optimizer.generator.b2=linear(0.9,50)",
     "penalties__lecam": 0.1,
     "penalties__r1": 0.1,
-    "penalty_every__r1": 3,
+    "penalty_interval__r1": 3,
     "ema_warmup": True,
 }
 LONG = {"log_every": 5, "sample_every": 50, "checkpoint_every": 25, "steps": 100}
@@ -46,7 +50,7 @@ def test_killed_at_any_moment_a_population_ends_as_if_nothing_had_been(tmp_path)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     moments = [
         lambda: half_written(killed),
-        lambda: len((killed / "starts.jsonl").read_text().splitlines()) == 2,
+        lambda: len((killed / "launches.jsonl").read_text().splitlines()) == 2,
     ]
     for moment in moments:
         with started("train.py", *options(killed, *flags(settings))) as process:
@@ -83,7 +87,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-# Orbax ends its event loop before TensorStore has told it of each array that found no room.
+# Orbax ends its event loop before TensorStore has reported each array that found no room.
 @pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_costs_files_and_not_the_run(small_disk, tmp_path, capfd):
     workdir, copy, unbroken = small_disk / "run", tmp_path / "copy", tmp_path / "unbroken"
@@ -102,7 +106,7 @@ def test_a_full_disk_costs_files_and_not_the_run(small_disk, tmp_path, capfd):
     assert records(copy) == records(unbroken)
 
 
-def test_a_file_that_cannot_be_written_is_told(tmp_path, capsys):
+def test_a_file_that_cannot_be_written_is_a_warning(tmp_path, capsys):
     with files.warn_on_oserror("curves.png"):
         raise OSError(28, "No space left on device")
     (line,) = capsys.readouterr().err.splitlines()
@@ -112,33 +116,31 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path, capsys):
 def bad_at_six(exp, state, batch):
     """Step 6 of the first random stream meets real examples that are no numbers."""
     bad = (state.step == 5) & (state.seed == 0)
-    return gan.alternating_step(exp, state, batch | {"images": jnp.where(bad, jnp.nan, batch["images"])})
+    return GAN.step(exp, state, batch | {"images": jnp.where(bad, jnp.nan, batch["images"])})
 
 
 @pytest.mark.parametrize("mode", ["stop", "skip", "rollback"])
 def test_what_happens_where_numbers_go_bad(tmp_path, capsys, monkeypatch, mode):
-    monkeypatch.setitem(gan.UPDATES, "alternating", bad_at_six)
+    monkeypatch.setitem(ALGORITHMS, "gan", GAN._replace(step=bad_at_six))
     workdir, again = tmp_path / "run", tmp_path / "again"
     assert train_tiny(workdir, f"--config.on_nonfinite={mode}") == (2 if mode == "stop" else 0)
-    told = capsys.readouterr().err
-    assert "at step 6" in told
+    warned = capsys.readouterr().err
+    assert "at step 6" in warned
     if mode == "stop":
         assert saved_steps(workdir) == [4]
         return
     assert [line["step"] for line in records(workdir)] == [2, 4, 6, 8, 10, 12]
-    assert records(workdir)[-1]["nonfinite"] == 1  # the discriminator's update, or the rollback
-    assert ("back to step 4, with other random numbers" in told) == (mode == "rollback")
+    assert records(workdir)[-1]["skipped_updates"] == 1  # the discriminator's update, or the rollback
+    assert ("back to step 4, with other random numbers" in warned) == (mode == "rollback")
     assert train_tiny(again, f"--config.on_nonfinite={mode}") == 0
     assert saved(again) == saved(workdir)
 
 
 def test_rollbacks_that_do_not_help_come_to_an_end(tmp_path, capsys, monkeypatch):
-    good = gan.UPDATES["alternating"]
-
     def step(exp, state, batch):
-        return good(exp, state, batch | {"images": jnp.where(state.step == 5, jnp.nan, batch["images"])})
+        return GAN.step(exp, state, batch | {"images": jnp.where(state.step == 5, jnp.nan, batch["images"])})
 
-    monkeypatch.setitem(gan.UPDATES, "alternating", step)
+    monkeypatch.setitem(ALGORITHMS, "gan", GAN._replace(step=step))
     assert train_tiny(tmp_path / "run", "--config.on_nonfinite=rollback", "--config.nonfinite_limit=2") == 2
     *warnings, error = capsys.readouterr().err.splitlines()
     assert len(warnings) == 2
@@ -146,42 +148,52 @@ def test_rollbacks_that_do_not_help_come_to_an_end(tmp_path, capsys, monkeypatch
     assert saved_steps(tmp_path / "run") == [4]
 
 
-def test_another_stream_has_other_seeds_that_follow_each_other():
-    import train  # noqa: PLC0415
+def test_another_attempt_has_other_seeds_that_follow_each_other():
+    skipped = {"one": np.float32(0), "other": np.float32(1)}
+    first = TrainState(5, np.uint32([7, 8, 9]), {}, {}, {}, {"skipped_updates": skipped, "more": 2}, {})
+    found = [population.fork_seed(first, attempt) for attempt in (1, 2, 3)]
+    for attempt, state in enumerate(found, start=1):
+        assert (np.diff(state.seed.astype(np.int64)) == 1).all()
+        assert state.seed.dtype == np.uint32
+        assert sum(state.extra["skipped_updates"].values()) == 1 + attempt
+        assert (state.step, state.extra["more"]) == (5, 2)
+    assert len({int(state.seed[0]) for state in [*found, first]}) == 4
+    assert first.extra["skipped_updates"] == {"one": 0, "other": 1}
 
-    class State(dict):
-        seed, memory = np.uint32([7, 8, 9]), {"nonfinite": np.float32(0)}
-        replace = dict
 
-    seen = [train.reseeded(State(), attempt)["seed"] for attempt in (1, 2, 3)]
-    for seeds in seen:
-        assert (np.diff(seeds.astype(np.int64)) == 1).all()
-        assert seeds.dtype == np.uint32
-    assert len({int(seeds[0]) for seeds in [*seen, State.seed]}) == 4
-
-
-def test_drift_is_refused_unless_it_is_named_and_is_written_down(workdir, capsys):
+def test_a_changed_setting_is_refused_unless_it_is_named_and_is_written_down(workdir, capsys):
     more = ("--config.steps=14", "--config.ema_decay=0.5")
     assert train_tiny(workdir, *more) == 2
     error = capsys.readouterr().err
     assert "ema_decay 0.999 -> 0.5" in error
-    assert "--allow_drift=ema_decay" in error
-    assert train_tiny(workdir, *more, "--allow_drift=latent_dim") == 2
-    assert train_tiny(workdir, *more, "--allow_drift=ema_decay") == 0
-    starts = [json.loads(line) for line in (workdir / "starts.jsonl").read_text().splitlines()]
-    assert starts[-1]["step"] == 12
-    assert starts[-1]["changes"] == {"ema_decay": [0.999, 0.5], "steps": [12, 14]}
-    assert starts[-1].keys() >= {"time", "python", "jaxgan", "commit", "jax", "flax", "device", "devices", "processes"}
+    assert "--allow_config_change=ema_decay" in error
+    assert train_tiny(workdir, *more, "--allow_config_change=latent_dim") == 2
+    assert train_tiny(workdir, *more, "--allow_config_change=ema_decay") == 0
+    launches = [json.loads(line) for line in (workdir / "launches.jsonl").read_text().splitlines()]
+    assert launches[-1]["step"] == 12
+    assert launches[-1]["changes"] == {"ema_decay": [0.999, 0.5], "steps": [12, 14]}
+    known = {"time", "python", "jaxgan", "commit", "jax", "flax", "device", "devices", "processes"}
+    assert launches[-1].keys() >= known
 
 
-def test_drift_of_what_is_no_setting_is_refused(workdir, capsys):
-    assert train_tiny(workdir, "--allow_drift=ema_decoy") == 2
-    assert "did you mean ema_decay?" in capsys.readouterr().err
+def test_another_choice_is_allowed_by_the_names_that_the_error_lists(workdir, capsys):
+    """Settings that go with the old choice and settings that come with the new one are among them."""
+    more = ("--config.steps=14", "--config.loss=hinge")
+    assert train_tiny(workdir, *more) == 2
+    (allowed,) = re.findall(r"--allow_config_change=\S+", capsys.readouterr().err)
+    assert allowed == "--allow_config_change=loss,margin,targets.fake,targets.flip,targets.real"
+    assert train_tiny(workdir, *more, allowed) == 0
+    assert records(workdir)[-1]["step"] == 14
 
 
-def test_drift_that_the_networks_do_not_survive_is_told_and_moves_nothing(workdir, capsys):
+def test_an_allowed_change_of_what_is_no_setting_is_refused(workdir, capsys):
+    assert train_tiny(workdir, "--allow_config_change=ema_decoy") == 2
+    assert "unknown setting in --allow_config_change 'ema_decoy': did you mean ema_decay" in capsys.readouterr().err
+
+
+def test_an_allowed_change_that_the_networks_do_not_survive_is_an_error_and_moves_nothing(workdir, capsys):
     before = saved_steps(workdir)
-    assert train_tiny(workdir, "--config.latent_dim=8", "--allow_drift=latent_dim", "--config.steps=14") == 2
+    assert train_tiny(workdir, "--config.latent_dim=8", "--allow_config_change=latent_dim", "--config.steps=14") == 2
     error = capsys.readouterr().err
     assert "is of other networks" in error
     assert "[4, 64], and float32[8, 64] now" in error
@@ -197,10 +209,11 @@ def test_the_commit_is_that_of_the_source():
     assert run_folder.commit().removesuffix("-changed") == head
 
 
-TOY = {"model__family": "points", "data__source": "world:ring", "sample_every": 10**6, "checkpoint_every": 10**6}
+TOY = {"model__family": "toy_mlp", "data__source": "world:ring", "sample_every": 10**6, "checkpoint_every": 10**6}
+TOY |= {"model__generator__width": 4, "model__discriminator__width": 4}
 
 
-def test_a_generator_that_stands_still_is_told_as_collapsed_and_then_as_beaten(tmp_path, capsys):
+def test_a_generator_that_does_not_learn_is_reported_as_collapsed_and_then_as_beaten(tmp_path, capsys):
     still = TOY | {"log_every": 100, "steps": 1_400, "steps_per_dispatch": 50}
     still |= {"optimizer__generator__learning_rate": 1e-9}
     still |= {"model__discriminator__norm": "none", "model__discriminator__width": 16}
@@ -209,7 +222,7 @@ def test_a_generator_that_stands_still_is_told_as_collapsed_and_then_as_beaten(t
     assert re.match(r"warning: step 200: the samples hardly differ \(their spread is \d%", collapsed)
     assert re.match(r"warning: step \d+: the discriminator told every fake from its real example for 1\d{3} ", beaten)
     last = records(tmp_path / "run")[-1]
-    assert (last["g_spread"] < 0.1, last["d_ahead"]) == (True, 1)
+    assert (last["diversity_ratio"] < 0.1, last["d_pairwise_accuracy"]) == (True, 1)
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the memory of a process is looked up in /proc")
@@ -219,7 +232,7 @@ def test_memory_does_not_grow(tmp_path):
     toy = TOY | {"log_every": 500, "steps": 1_000_000, "steps_per_dispatch": 100}
     toy |= {"model__generator__depth": 1, "model__discriminator__depth": 1}
 
-    def held(process) -> int:
+    def resident(process) -> int:
         with open(f"/proc/{process.pid}/statm") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
 
@@ -228,8 +241,8 @@ def test_memory_does_not_grow(tmp_path):
 
     with started("train.py", *options(workdir, *flags(toy))) as process:
         assert wait_until(lambda: last() >= 4_000, seconds=200)
-        first, before = last(), held(process)
+        first, before = last(), resident(process)
         assert wait_until(lambda: last() >= first + 20_000, seconds=250)
-        assert held(process) < 1.02 * before
+        assert resident(process) < 1.02 * before
         process.kill()
         assert process.communicate()[1] == ""

@@ -462,8 +462,11 @@ def check(config: ConfigDict, fields: tuple[Field, ...]) -> Iterator[str]:
 
 
 def learns(config: ConfigDict) -> bool:
-    """Whether the generator of every member has something to learn from."""
+    """Whether the generator of every member has something to learn from, at one step at least."""
     swept = dict(part.split("=") for part in config.sweep.replace(" ", "").split(";") if part.count("=") == 1)
+    moves = [part.split("=")[0].strip() for part in config.schedules.split(";")]
+    if "adversarial" in moves or "feature_matching" in moves:
+        return True
     weights = [
         [float(value) for value in swept[name].split(",")] if name in swept else [config[name]]
         for name in ("adversarial", "feature_matching")

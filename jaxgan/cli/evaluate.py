@@ -277,7 +277,7 @@ def of_features(options: argparse.Namespace) -> int:
         scores.score(fakes, reals, name, statistics(reals.features.values)), scores.real_vs_real(reals, name), {}, None
     )
     about = {"fakes": options.fakes, "reals": options.reals, "samples": len(fakes.features.values)}
-    about |= {"features": {name: {"digest": kept[0].digest}}, "real images": "halves of the real images"}
+    about |= {"features": {name: {"digest": kept[0].digest}}, "real_images": "halves of the real images"}
     report(options.out or Path("scores.json"), about, {name: result}, [])
     return 0
 
@@ -339,8 +339,8 @@ def run(argv: list[str]) -> int:
     if options.gan_train:
         results["GAN-train"] = gan_train(contest)
     beside = "the test split" if contest.held_out is not None else "halves of the real images"
-    about = contest.about | {"reals": len(reals), "reals in pairs": min(len(reals), options.num)}
-    about |= {"features": used, "real images": beside}
+    about = contest.about | {"reals": len(reals), "reals_in_pairs": min(len(reals), options.num)}
+    about |= {"features": used, "real_images": beside}
     about |= {"quantiser": "round to uint8", "precision": "float32, statistics float64", "jax": jax.__version__}
     report(options.out or contest.folder / "scores.json", about, results, names)
     return 0

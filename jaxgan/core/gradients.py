@@ -28,7 +28,7 @@ EMA_SETTINGS = {
 
 def ema_conflict(config: ConfigDict) -> str | None:
     """Why the settings of the average contradict each other."""
-    if config.ema_half_life and "ema_decay=" in config.sweep.replace(" ", ""):
+    if config.ema_half_life and "ema_decay=" in (config.sweep + config.schedules).replace(" ", ""):
         return "config.ema_half_life takes the place of ema_decay: leave one of them out"
     return None
 

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import math
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -67,6 +68,23 @@ def dispatch_size(config: ConfigDict) -> int:
     return max(size for size in range(1, most + 1) if common % size == 0)
 
 
+class Dispatch(NamedTuple):
+    """Some training steps that were started together.
+
+    Attributes:
+        first_step, step: before and after them.
+        state: after them.
+        metrics: of each of them; they are not waited for.
+        done: whether there is no further dispatch.
+    """
+
+    first_step: int
+    step: int
+    state: TrainState
+    metrics: dict[str, Array]
+    done: bool
+
+
 class Program:
     """An experiment's steps, compiled as they are needed, with what stays on the devices.
 
@@ -121,6 +139,43 @@ class Program:
     def __call__(self, state: TrainState, inputs: PyTree, count: int) -> tuple[TrainState, dict[str, Array]]:
         """The state after `count` steps and every step's metrics, which are not waited for."""
         return self.compiled(count)(state, self.data, inputs)
+
+    def run(
+        self, state: TrainState, step: int, stop: Callable[[], bool], before: Callable[[PyTree], None]
+    ) -> Iterator[Dispatch]:
+        """Trains from a step to `config.steps`; yields after each dispatch, with the next one's inputs on their way.
+
+        Args:
+            state: on all devices; each dispatch gives its memory to the next.
+            step: that the state is at.
+            stop: whether to stop; asked once a dispatch, so what it decides is yielded as done.
+            before: is called before each dispatch, with the metrics of the one before.
+        """
+        flag, metrics, failure = None, None, None
+        count, inputs = self._inputs_at(step, stop())
+        while count:
+            before(metrics)
+            state, metrics = self(state, inputs, count)
+            flag, flag_before = metrics.pop(STOP_FLAG, None), flag
+            first, step = step, step + count
+            try:
+                count, inputs = self._inputs_at(step, stop())
+            except UserError as error:  # an example cannot be read: what was trained so far is saved
+                if multihost.is_multihost():  # the others know nothing of it: they see this process gone
+                    raise
+                count, failure = 0, error
+            # Several processes learn of each other's stop from the dispatch that it went into, once that is over.
+            stops = bool(flag_before) if multihost.is_multihost() else stop()
+            yield Dispatch(first, step, state, metrics, done=stops or not count)
+            if stops:
+                break
+        if failure:
+            raise failure
+
+    def _inputs_at(self, step: int, stop: bool) -> tuple[int, PyTree]:
+        """How many steps the dispatch at a step makes, and its inputs; 0 at the end."""
+        count = min(self.size - step % self.size, self.exp.config.steps - step)
+        return count, self.inputs_at(step, count, stop) if count else None
 
     def _attach_stop_flag(self, batches: PyTree, stop: bool) -> PyTree:
         """The inputs of a dispatch. Where there are several processes, whether this one is to stop goes with them."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxgan.core.settings import Declarations, Setting
+from jaxgan.core.settings import MAX_COUNT, Declarations, Setting
 from jaxgan.errors import UserError, choose
 
 RAMP = re.compile(r"\s*([\w.]+)\s*=\s*(\w+)\(([^,()]+),([^,()]+)\)\s*")
@@ -54,9 +54,11 @@ def parse(text: str, declared: Declarations) -> dict[str, Ramp]:
         except (AttributeError, ValueError):
             raise UserError(f"config.schedules={text!r} must be like 'penalties.r1=linear(0.1, 5000)'") from None
         choose("setting in config.schedules", name, able)
-        if ramp.steps < 1 or not declared[name].range.valid(ramp.final):
-            raise UserError(
-                f"config.schedules={text!r}: {name} must end {declared[name].range.expected}, after 1 step or more"
-            )
+        if name in found:
+            raise UserError(f"config.schedules={text!r} must have {name} once")
+        if not declared[name].range.valid(ramp.final):
+            raise UserError(f"config.schedules={text!r}: {name}={ramp.final} must be {declared[name].range.expected}")
+        if not 1 <= ramp.steps <= MAX_COUNT:
+            raise UserError(f"config.schedules={text!r}: {name} must end after 1 to {MAX_COUNT} steps")
         found[name] = ramp
     return found

@@ -152,7 +152,7 @@ def default(declared: Settings, values: Mapping[str, Any] = MappingProxyType({})
         group[last] = entry.default
     config.lock()
     for name, value in values.items():
-        _assign(config, name, value, f"config.{name}")
+        _assign(config, name, value)
     return config
 
 
@@ -338,9 +338,9 @@ def load(declared: Settings, path: Path) -> ConfigDict:
             if any(other.startswith(f"{name}.") for other in resolved):
                 if value == {}:
                     continue
-                raise UserError(f"{name} must be an object in braces, not {_short(value)}")
+                raise UserError(f"config.{name} must be an object in braces, not {_short(value)}")
             check_name(declared, resolved, choices, name)
-            _assign(config, name, value, name)
+            _assign(config, name, value)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return config
@@ -356,7 +356,7 @@ def _leaves(values: object, path: Path, prefix: str = "") -> Iterator[tuple[str,
             yield prefix + name, value
 
 
-def _assign(config: ConfigDict, name: str, value: Any, shown: str) -> None:
+def _assign(config: ConfigDict, name: str, value: Any) -> None:
     """Sets a value; a `UserError` if its type is another one."""
     *groups, last = name.split(".")
     group = config
@@ -367,7 +367,7 @@ def _assign(config: ConfigDict, name: str, value: Any, shown: str) -> None:
             raise TypeError
         group[last] = tuple(value) if isinstance(value, list) else value
     except (TypeError, OverflowError) as error:  # the latter of a whole number that no float can be
-        raise UserError(f"{shown}={_short(value)} must be like {group[last]!r}") from error
+        raise UserError(f"config.{name}={_short(value)} must be like {group[last]!r}") from error
 
 
 def _short(value: object) -> str:

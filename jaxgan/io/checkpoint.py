@@ -13,10 +13,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
+from ml_collections import ConfigDict
 
 from jaxgan.core import multihost
 from jaxgan.core.settings import POSITIVE, Setting, Settings, one_of
-from jaxgan.errors import UserError, warn
+from jaxgan.errors import UserError, choose, warn
 
 Tree = TypeVar("Tree")
 
@@ -53,6 +54,12 @@ SETTINGS: Settings = {
         "best_mode": Setting("min", "whether less or more is better", one_of("min", "max"), resumable=True),
     },
 }
+
+
+def check_best(config: ConfigDict, names: Sequence[str]) -> None:
+    """Raises a `UserError` if the best checkpoint is to be known by a metric or score that does not exist."""
+    if config.checkpoint.best:
+        choose("config.checkpoint.best", config.checkpoint.best, names)
 
 
 class BestPolicy:

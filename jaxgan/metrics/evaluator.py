@@ -49,7 +49,9 @@ class Evaluator:
     def __init__(self, exp: Experiment, examples: ArrayDataset | LazyDataset):
         self.exp, settings = exp, exp.config.eval
         if mixture_of(exp.config.data):
-            raise UserError("config.eval.every must be 0: a toy world has exact scores wherever samples are drawn")
+            raise UserError(
+                "config.eval.every must be 0: a mixture of Gaussians has exact scores wherever samples are drawn"
+            )
         if isinstance(examples, LazyDataset):
             raise UserError("config.eval.every needs config.data.cache=True, or real images would be decoded each time")
         if "sample" not in exp.algorithm.tasks:

@@ -36,11 +36,14 @@ def mixture_scores(mixture: GaussianMixture, samples: np.ndarray) -> dict[str, f
     return means | {f"{name}_ideal": float(value) for name, value in ideal.items()}
 
 
-def format_scores(values: dict[str, float]) -> str:
-    """Scores as a line of text: each with its standard error, if it has one, and what a perfect sampler has."""
+def format_scores(values: dict[str, float], start: str = "") -> str:
+    """Scores as a line of text: each with its standard error, if it has one, and what a perfect sampler has.
+
+    Where there are none, the line is empty, without its start.
+    """
     names = [name.removesuffix("_ideal") for name in values if name.endswith("_ideal")]
     parts = []
     for name in names:
         error = f" ± {values[f'{name}_stderr']:.2g}" if f"{name}_stderr" in values else ""
         parts.append(f"{name} {values[name]:.4g}{error} (ideal {values[f'{name}_ideal']:.4g})")
-    return ", ".join(parts)
+    return start + ", ".join(parts) if parts else ""

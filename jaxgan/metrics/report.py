@@ -42,7 +42,7 @@ def format_number(number: float | None) -> str:
 
 def table(found: dict[str, Score], floor: dict[str, Score]) -> str:
     """Scores as text."""
-    rows = [("score", "value", "95% interval", "raw", "real images", "raw", "perfect sampler")]
+    rows = [("score", "value", "95% interval", "raw", "real images", "raw", "ideal sampler")]
     for name, (estimate, raw, perfect) in found.items():
         value, low, high = map(format_number, estimate)
         beside = (
@@ -68,7 +68,7 @@ def confusion_table(cells: np.ndarray, names: list[str]) -> str:
 def as_json(found: dict[str, Score]) -> dict[str, dict[str, float]]:
     """Scores for scores.json."""
     named = {
-        name: score.estimate._asdict() | {"raw": score.raw, "perfect": score.perfect} for name, score in found.items()
+        name: score.estimate._asdict() | {"raw": score.raw, "ideal": score.perfect} for name, score in found.items()
     }
     return {name: {key: number for key, number in row.items() if number is not None} for name, row in named.items()}
 
@@ -79,12 +79,12 @@ def report(out: Path, about: dict[str, object], results: dict[str, Result], name
         {name: score for result in results.values() for name, score in result[side].items()} for side in (0, 1)
     )
     print(table(found, floor))
-    content = {"about": about, "scores": as_json(found), "real images": as_json(floor)}
+    content = {"about": about, "scores": as_json(found), "real_images": as_json(floor)}
     for name, result in results.items():
         if result.per_class:
             print(f"\nof each class, by {name}\n{class_table(result.per_class)}")
             rows = {of_class: as_json(own) for of_class, own in result.per_class.items()}
-            content.setdefault("per class", {})[name] = rows
+            content.setdefault("per_class", {})[name] = rows
         if result.confusion is not None:
             content.setdefault("confusion", {})[name] = result.confusion.tolist()
             if len(names) <= MOST_ROWS:

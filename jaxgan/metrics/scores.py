@@ -121,8 +121,8 @@ def by_class(decided: Labels, asked: Labels | None, count: int) -> dict[str, Sco
     return found
 
 
-def of_world(world: GaussianMixture, samples: Float[np.ndarray, "n dim"]) -> dict[str, Score]:
-    """The exact scores of samples of a toy world, by the names of `mixtures`.
+def of_mixture(mixture: GaussianMixture, samples: Float[np.ndarray, "n dim"]) -> dict[str, Score]:
+    """The exact scores of samples of a mixture of Gaussians, by the names of `mixtures`.
 
     Raises:
         UserError: a sample is not finite, or there is but one.
@@ -132,16 +132,16 @@ def of_world(world: GaussianMixture, samples: Float[np.ndarray, "n dim"]) -> dic
         raise UserError(f"exact scores have intervals from 2 samples on, and there are {count}")
     if wrong := int((~np.isfinite(samples).all(1)).sum()):
         raise UserError(f"{wrong:,} of {count:,} samples are not finite: there is nothing to score")
-    if world.dim == 1:
-        quantiles = world.quantiles(count)
+    if mixture.dim == 1:
+        quantiles = mixture.quantiles(count)
         distance = mixtures.wasserstein_interval(samples[:, 0], quantiles)
         found["wasserstein"] = Score(distance, perfect=mixtures.perfect_wasserstein(quantiles))
-    if world.modes > 1:
-        nearest, distances = map(np.asarray, mixtures.nearest_modes(samples, world.means))
-        good = distances <= mixtures.RADIUS * world.stddev
-        covered = classes.mode_coverage(nearest, world.modes)
-        perfect = mixtures.perfect_scores(world.modes, world.dim, count)
-        of_modes = np.bincount(nearest[good], minlength=world.modes)
+    if mixture.modes > 1:
+        nearest, distances = map(np.asarray, mixtures.nearest_modes(samples, mixture.means))
+        good = distances <= mixtures.RADIUS * mixture.stddev
+        covered = classes.mode_coverage(nearest, mixture.modes)
+        perfect = mixtures.perfect_scores(mixture.modes, mixture.dim, count)
+        of_modes = np.bincount(nearest[good], minlength=mixture.modes)
         found["modes"] = Score(classes.modes_found(of_modes, count), perfect=perfect["modes"])
         found["high_quality"] = Score(wilson(int(good.sum()), count), perfect=perfect["high_quality"])
         found["reverse_kl"] = Score(covered.debiased, covered.kl, perfect["reverse_kl"])
