@@ -3,10 +3,10 @@
     python -m benchmarks.data [--folder PATH] [--workers 2] [--rounds 5]
 
 Streaming: 128x128 JPEGs in a folder (made up, unless --folder names one) to batches of 64x64, against PyTorch's
-DataLoader with as many workers and Pillow; needs `pip install -e '.[bench]'`. Resident: what the feed adds to a step.
-Opening: 60,000 images whose cache is warm. Memory: the streaming feed of 10,000 and of 1,000,000 images. What is
-compared is measured in turns; ratios are medians over the turns, with their quartiles. The result is appended to
-benchmarks/RESULTS.md.
+DataLoader with as many workers and Pillow; needs `pip install -e '.[bench]'`. Resident: what the resident loader adds
+to a step. Opening: 60,000 images whose cache is warm. Memory: the streaming loader of 10,000 and of 1,000,000 images.
+What is compared is measured in turns; ratios are medians over the turns, with their quartiles. The result is appended
+to benchmarks/RESULTS.md.
 """
 
 import argparse
@@ -28,11 +28,11 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from benchmarks import report
-from jaxgan.algorithms import gan
-from jaxgan.core import experiment
-from jaxgan.core.settings import default
-from jaxgan.data import loader
-from train import load_config
+from jaxgan.cli.train import load_config
+from jaxgan.config import build, default
+from jaxgan.core import population
+from jaxgan.core.program import train_steps
+from jaxgan.data import loader, sources
 
 BATCH = 64
 SIZE = 64
@@ -56,10 +56,20 @@ def make_folder(root: Path) -> Path:
 
 def folder_config(folder: Path, **settings: object) -> ConfigDict:
     """The experiment whose data is streamed."""
-    config = default()
+    return images_config(f"folder:{folder}", SIZE, 3, **settings)
+
+
+def images_config(source: str, size: int, channels: int, **settings: object) -> ConfigDict:
+    """An experiment with streamed images."""
+    config = default({"data.source": source})
     config.batch_size = BATCH
-    config.data.update(source=f"folder:{folder}", size=SIZE, channels=3, feed="streaming", **settings)
+    config.data.update(size=size, channels=channels, placement="streaming", **settings)
     return config
+
+
+def make_loader(config: ConfigDict, room: int = ROOM) -> loader.DeviceLoader | loader.PrefetchLoader:
+    """The loader of an experiment with a batch in each step."""
+    return loader.make_loader(config, sources.open_dataset(config), 1, room)
 
 
 # Streaming
@@ -103,14 +113,14 @@ def torch_batches(paths: list[str], labels: np.ndarray, decode: Callable[[str], 
 
 def jaxgan_batches(config: ConfigDict) -> Iterator[dict[str, np.ndarray]]:
     """Batches without end."""
-    feed = loader.make_loader(config, loader.open_dataset(config), ROOM)
+    batches = make_loader(config)
     try:
         step = 0
         while True:
-            yield feed.inputs_at(step, 1)
+            yield batches.inputs_at(step, 1)
             step += 1
     finally:
-        feed.close()
+        batches.close()
 
 
 def rate(batches: Iterator, seconds: float) -> float:
@@ -126,7 +136,7 @@ def rate(batches: Iterator, seconds: float) -> float:
 
 def streaming(folder: Path, workers: int, rounds: int) -> str:
     """Images per second of each system, in turns."""
-    examples = loader.open_dataset(folder_config(folder, cache=False))
+    examples = sources.open_dataset(folder_config(folder, cache=False))
     split = examples.selection.parts[0][0]
     systems = {}
     if importlib.util.find_spec("torch"):
@@ -175,24 +185,25 @@ def experiments() -> dict[str, ConfigDict]:
     return {"digits": load_config("configs/digits.py"), "DCGAN 64x64": dcgan}
 
 
-def stepper(config: ConfigDict, fed: bool) -> Callable[[int], None]:
-    """Runs some training steps: on the batches of the resident feed, or all on one batch that is on the device."""
-    exp = experiment.build(config)
-    feed = loader.make_loader(config, loader.open_dataset(config), ROOM)
-    load = loader.make_batch_fn(config, feed)
-    data = jax.device_put(feed.data)
-    if not fed:
-        data = jax.jit(load)(data, feed.inputs_at(0, 1)[0], np.uint32(0), np.int32(0))
-        load = lambda data, inputs, seed, step: data  # noqa: E731
-    run = functools.partial(gan.train_steps, functools.partial(gan.UPDATES[config.updates], exp), load)
-    state = jax.jit(lambda: experiment.initial_state(exp))()
-    inputs = feed.inputs_at(0, 1) if fed else np.zeros(1, np.int32)
-    compiled = jax.jit(run, donate_argnums=0).lower(state, data, inputs).compile()
+def stepper(config: ConfigDict, loads: bool) -> Callable[[int], None]:
+    """Runs some training steps: on the batches of the resident loader, or all on one batch that is on the device."""
+    exp = build(config)
+    batches = make_loader(config)
+    batch_fn = loader.make_batch_fn(config, batches)
+    data = jax.device_put(batches.data)
+    if not loads:
+        first = jax.tree.map(lambda array: array[0], batches.inputs_at(0, 1))
+        data = jax.jit(batch_fn)(data, first, np.uint32(0), np.int32(0))
+        batch_fn = lambda data, inputs, seed, step: data  # noqa: E731
+    state = jax.jit(lambda: population.init_state(exp))()
+    inputs = batches.inputs_at(0, 1) if loads else np.zeros(1, np.int32)
+    run = functools.partial(train_steps, exp, batch_fn)
+    compiled = jax.jit(run, donate_argnums=0).lower(state, (data, ()), inputs).compile()
     now = [state, 0]
 
     def several(count: int) -> None:
         for step in range(now[1], now[1] + count):
-            now[0], metrics = compiled(now[0], data, feed.inputs_at(step, 1) if fed else inputs)
+            now[0], metrics = compiled(now[0], (data, ()), batches.inputs_at(step, 1) if loads else inputs)
         now[1] += count
         jax.block_until_ready((now[0], metrics))
 
@@ -200,20 +211,20 @@ def stepper(config: ConfigDict, fed: bool) -> Callable[[int], None]:
 
 
 def resident(rounds: int) -> str:
-    """Milliseconds per training step with and without the feed, in turns."""
+    """Milliseconds per training step with and without the loader, in turns."""
     rows = []
     for name, config in experiments().items():
-        ways = {fed: stepper(config, fed) for fed in (False, True)}
+        ways = {loads: stepper(config, loads) for loads in (False, True)}
         count = 1
         while (taken := _seconds(ways[False], count)) < 0.2:  # short turns, since a machine's speed changes
             count *= 2
         times: dict[bool, list[float]] = {False: [], True: []}
         for turn in range(max(16, int(3 * rounds / taken))):
-            for fed in (False, True) if turn % 2 else (True, False):
-                times[fed].append(_seconds(ways[fed], count) / count * 1000)
-        medians = [f"{statistics.median(times[fed]):.2f}" for fed in (False, True)]
+            for loads in (False, True) if turn % 2 else (True, False):
+                times[loads].append(_seconds(ways[loads], count) / count * 1000)
+        medians = [f"{statistics.median(times[loads]):.2f}" for loads in (False, True)]
         rows.append([name, *medians, _ratio(times[True], times[False])])
-    return report.table(["training step", "without feed, ms", "with, ms", "ratio"], rows)
+    return report.table(["training step", "without loader, ms", "with, ms", "ratio"], rows)
 
 
 def _seconds(several: Callable[[int], None], count: int) -> float:
@@ -226,28 +237,23 @@ def _seconds(several: Callable[[int], None], count: int) -> float:
 
 OPEN = """
 import sys, time
-from benchmarks.data import folder_config
-from jaxgan.data import pipeline
+import numpy
+from benchmarks.data import images_config
+from jaxgan.data import sources
 started = time.perf_counter()
-config = folder_config(sys.argv[1])
-config.data.update(size=28, channels=1)
-examples = pipeline.open_examples(config)
-examples.batch([0, len(examples) - 1])
+examples = sources.open_dataset(images_config(f"folder:{sys.argv[1]}", 28, 1))
+examples.take(numpy.array([0, len(examples) - 1]))
 print(time.perf_counter() - started)
 """
 
 STREAM = """
 import sys
 import jax.numpy
-from benchmarks.data import folder_config
-from jaxgan.data import pipeline
-config = folder_config("")
-config.data.source = f"array:{sys.argv[1]}"
-config.data.update(size=32, channels=3)
-feed = pipeline.feed(config, pipeline.open_examples(config), 0)
+from benchmarks.data import images_config, make_loader
+batches = make_loader(images_config(f"array:{sys.argv[1]}", 32, 3), 0)
 for step in range(400):
-    feed.inputs_at(step, 1)
-feed.close()
+    batches.inputs_at(step, 1)
+batches.close()
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("RssAnon")))
 """
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxgan.core import settings as configuration
+from jaxgan.config import load
 from jaxgan.io import run_folder
 
 ROOT = Path(__file__).parent.parent
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 def train(config: str, workdir: Path, settings: Mapping[str, object]) -> float:
     """Trains a configuration of configs/ with some settings, unless its last step is there; returns `seconds`."""
     done = workdir / "config.json"
-    if not done.exists() or run_folder.newest_checkpoint(workdir) < configuration.load(done).steps:
+    if not done.exists() or run_folder.newest_checkpoint(workdir) < load(done).steps:
         options = [f"--config.{name}={value}" for name, value in settings.items()]
         command = [sys.executable, "train.py", f"--config=configs/{config}.py", f"--workdir={workdir}", *options]
         subprocess.run(command, check=True, cwd=ROOT)

@@ -30,10 +30,10 @@ class Network(nn.Module):
     @nn.compact
     def __call__(self, hidden: Array) -> Array:
         for layer in self.layers:
-            hidden = self.through(layer, hidden)
+            hidden = self.apply_layer(layer, hidden)
         return hidden.astype(jnp.float32)
 
-    def through(self, layer: Layer, hidden: Array) -> Array:
+    def apply_layer(self, layer: Layer, hidden: Array) -> Array:
         match layer:
             case workloads.Dense(_, features, bias):
                 return nn.Dense(features, bias, self.dtype)(hidden)
@@ -107,7 +107,7 @@ class Trainer:
     def step(self, state: State, real: Array) -> tuple[State, tuple[Array, Array]]:
         """Both updates, and both losses."""
         key, latents, again, dropout = jax.random.split(state.key, 4)
-        update = self.simultaneous if self.config.updates == "simultaneous" else self.alternating
+        update = self.simultaneous if self.config.update_rule == "simultaneous" else self.alternating
         state, losses = update(state.replace(key=key), real, latents, again, dropout)
         if self.config.ema_decay:
             ema = optax.incremental_update(state.params["generator"], state.ema, 1 - self.config.ema_decay)
@@ -118,18 +118,18 @@ class Trainer:
         self, state: State, real: Array, latents: Array, again: Array, dropout: Array
     ) -> tuple[State, tuple[Array, Array]]:
         """The discriminator's update, then the generator's by the new discriminator."""
-        fake, pull, stats = self.generate(state, latents)
+        fake, vjp, stats = self.generate(state, latents)
         cut = lax.stop_gradient(fake)
 
         def d_objective(params: PyTree) -> tuple[Array, PyTree]:
-            judged, stats, penalty = self.judge(params, state.stats["discriminator"], real, cut, dropout)
-            return self.d_loss(*judged) + penalty, stats
+            logits, stats, penalty = self.discriminate_both(params, state.stats["discriminator"], real, cut, dropout)
+            return self.d_loss(*logits) + penalty, stats
 
         (d_loss, d_stats), gradients = jax.value_and_grad(d_objective, has_aux=True)(state.params["discriminator"])
         state = self.updated(state, "discriminator", gradients, d_stats)
         if not self.config.reuse_fakes:
             state = state.replace(stats=state.stats | {"generator": stats})
-            fake, pull, stats = self.generate(state, again)
+            fake, vjp, stats = self.generate(state, again)
 
         def g_objective(fake: Array) -> Array:
             params, d_stats = state.params["discriminator"], state.stats["discriminator"]
@@ -140,26 +140,26 @@ class Trainer:
             return self.g_loss(real_logits, fake_logits)
 
         g_loss, slope = jax.value_and_grad(g_objective)(fake)
-        return self.updated(state, "generator", *pull(slope), stats), (d_loss, g_loss)
+        return self.updated(state, "generator", *vjp(slope), stats), (d_loss, g_loss)
 
     def simultaneous(
         self, state: State, real: Array, latents: Array, again: Array, dropout: Array
     ) -> tuple[State, tuple[Array, Array]]:
         """Both updates from one forward pass, whose gradients are pulled back twice."""
         del again
-        fake, pull_generator, g_stats = self.generate(state, latents)
+        fake, generator_vjp, g_stats = self.generate(state, latents)
 
-        def judge(params: PyTree, fake: Array) -> tuple[tuple[Array, Array], PyTree]:
-            judged, stats, _ = self.judge(params, state.stats["discriminator"], real, fake, dropout)
-            return judged, stats
+        def forward(params: PyTree, fake: Array) -> tuple[tuple[Array, Array], PyTree]:
+            logits, stats, _ = self.discriminate_both(params, state.stats["discriminator"], real, fake, dropout)
+            return logits, stats
 
-        judged, pull, d_stats = jax.vjp(judge, state.params["discriminator"], fake, has_aux=True)
-        d_loss, d_cotangent = jax.value_and_grad(lambda pair: self.d_loss(*pair))(judged)
-        g_loss, g_cotangent = jax.value_and_grad(lambda pair: self.g_loss(*pair))(judged)
-        d_gradients, _ = pull(d_cotangent)
-        _, slope = pull(g_cotangent)
+        logits, vjp, d_stats = jax.vjp(forward, state.params["discriminator"], fake, has_aux=True)
+        d_loss, d_cotangent = jax.value_and_grad(lambda pair: self.d_loss(*pair))(logits)
+        g_loss, g_cotangent = jax.value_and_grad(lambda pair: self.g_loss(*pair))(logits)
+        d_gradients, _ = vjp(d_cotangent)
+        _, slope = vjp(g_cotangent)
         state = self.updated(state, "discriminator", d_gradients, d_stats)
-        return self.updated(state, "generator", *pull_generator(slope), g_stats), (d_loss, g_loss)
+        return self.updated(state, "generator", *generator_vjp(slope), g_stats), (d_loss, g_loss)
 
     def generate(self, state: State, key: Array) -> tuple[Array, Callable[[Array], tuple[PyTree]], PyTree]:
         """Fakes, the way back from them to the generator's parameters, and its new statistics."""
@@ -178,22 +178,22 @@ class Trainer:
         logits, stats = network.apply(variables, examples, mutable=list(stats), rngs={"dropout": dropout})
         return logits[:, 0], stats
 
-    def judge(
+    def discriminate_both(
         self, params: PyTree, stats: PyTree, real: Array, fake: Array, dropout: Array
     ) -> tuple[tuple[Array, Array], PyTree, Array | float]:
         """The logits of both batches, new statistics, and the weighted penalties R1 and R2."""
-        penalties, judged, total = self.config.penalties, [], 0.0
+        penalties, found, total = self.config.penalties, [], 0.0
         keys = jax.random.split(dropout)
         for weight, examples, key in zip((penalties.r1, penalties.r2), (real, fake), keys, strict=True):
             forward = lambda x, stats=stats, key=key: self.discriminate(params, stats, x, key)  # noqa: E731
             if weight:  # one forward pass serves the loss and the gradient by the examples
-                logits, pull, stats = jax.vjp(forward, examples, has_aux=True)
-                (slope,) = pull(jnp.ones_like(logits))
+                logits, vjp, stats = jax.vjp(forward, examples, has_aux=True)
+                (slope,) = vjp(jnp.ones_like(logits))
                 total += weight * 0.5 * (slope**2).sum() / len(examples)
             else:
                 logits, stats = forward(examples)
-            judged.append(logits)
-        return tuple(judged), stats, total
+            found.append(logits)
+        return tuple(found), stats, total
 
     def updated(self, state: State, name: str, gradients: PyTree, stats: PyTree) -> State:
         """The state with one network after Adam's update."""

@@ -110,7 +110,7 @@ class Program:
             )
             self.optimizers[name].build(self.networks[name].trainable_variables)
         self.d_loss, self.g_loss = LOSSES[config.loss]
-        step = self.simultaneous if config.updates == "simultaneous" else self.alternating
+        step = self.simultaneous if config.update_rule == "simultaneous" else self.alternating
         self.step = tf.function(step, jit_compile=xla)
         self.batches = itertools.cycle([tf.constant(batch) for batch in real])
         self.settings = f"TensorFlow {tf.__version__}, Keras {keras.__version__}, tf.function" + ", XLA" * xla
@@ -127,7 +127,7 @@ class Program:
         latents = tf.random.normal((self.config.batch_size, self.config.latent_dim))
         return self.networks["generator"](latents, training=True)
 
-    def judge(self, examples: tf.Tensor) -> tf.Tensor:
+    def discriminate(self, examples: tf.Tensor) -> tf.Tensor:
         """Logits [batch]."""
         return self.networks["discriminator"](examples, training=True)[:, 0]
 
@@ -136,8 +136,8 @@ class Program:
         with tf.GradientTape() as tape:
             fake = self.fakes()
         with tf.GradientTape() as d_tape:
-            real_logits, real_penalty = self.penalised(real, self.config.penalties.r1)
-            fake_logits, fake_penalty = self.penalised(tf.stop_gradient(fake), self.config.penalties.r2)
+            real_logits, real_penalty = self.discriminate_penalised(real, self.config.penalties.r1)
+            fake_logits, fake_penalty = self.discriminate_penalised(tf.stop_gradient(fake), self.config.penalties.r2)
             d_loss = self.d_loss(real_logits, fake_logits) + real_penalty + fake_penalty
         self.update("discriminator", d_tape, d_loss)
         if not self.config.reuse_fakes:
@@ -145,28 +145,28 @@ class Program:
                 fake = self.fakes()
         real_logits = None  # which most generators' losses have no use for
         if self.config.loss == "relativistic":
-            real_logits = self.judge(real)
+            real_logits = self.discriminate(real)
         with tape:  # goes on recording what becomes of the fakes
-            g_loss = self.g_loss(real_logits, self.judge(fake))
+            g_loss = self.g_loss(real_logits, self.discriminate(fake))
         self.update("generator", tape, g_loss)
         return d_loss, g_loss
 
     def simultaneous(self, real: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Both updates from one forward pass, as in TensorFlow's tutorial."""
         with tf.GradientTape() as g_tape, tf.GradientTape() as d_tape:
-            logits = self.judge(real), self.judge(self.fakes())
+            logits = self.discriminate(real), self.discriminate(self.fakes())
             d_loss, g_loss = self.d_loss(*logits), self.g_loss(*logits)
         self.update("generator", g_tape, g_loss)
         self.update("discriminator", d_tape, d_loss)
         return d_loss, g_loss
 
-    def penalised(self, examples: tf.Tensor, weight: float) -> tuple[tf.Tensor, tf.Tensor | float]:
+    def discriminate_penalised(self, examples: tf.Tensor, weight: float) -> tuple[tf.Tensor, tf.Tensor | float]:
         """Logits, and the weighted penalty on their gradients by the examples."""
         if not weight:
-            return self.judge(examples), 0.0
+            return self.discriminate(examples), 0.0
         with tf.GradientTape() as tape:
             tape.watch(examples)
-            logits = self.judge(examples)
+            logits = self.discriminate(examples)
         slopes = tape.gradient(logits, examples)
         return logits, 0.5 * weight * tf.reduce_sum(slopes**2) / len(examples)
 

@@ -123,9 +123,9 @@ class Program:
             batches = batches.movedim(-1, 2)
         self.batches = itertools.cycle([batch.contiguous(memory_format=layout).to(DEVICE) for batch in batches])
         self.records = compiled and GPU
-        if config.updates == "simultaneous":
+        if config.update_rule == "simultaneous":
             functorch_config.donated_buffer = False  # a graph is kept for its second backward pass
-        self.step = self.simultaneous if config.updates == "simultaneous" else self.alternating
+        self.step = self.simultaneous if config.update_rule == "simultaneous" else self.alternating
         how = [f"torch.compile ({mode})" if compiled else "eager", "channels last" if channels_last else "NCHW"]
         how += ["discriminator's update eager"] if compiled and any(self.penalties) else []
         self.settings = ", ".join(
@@ -152,8 +152,8 @@ class Program:
         with self.autocast, torch.set_grad_enabled(self.config.reuse_fakes):
             fake = self.fakes()
         with self.autocast:
-            real_logits, real_penalty = self.judge(real, self.penalties[0])
-            fake_logits, fake_penalty = self.judge(fake.detach(), self.penalties[1])
+            real_logits, real_penalty = self.discriminate(real, self.penalties[0])
+            fake_logits, fake_penalty = self.discriminate(fake.detach(), self.penalties[1])
         self.update("discriminator", self.d_loss(real_logits, fake_logits) + real_penalty + fake_penalty)
         self.discriminator.requires_grad_(False)
         with self.autocast:
@@ -176,7 +176,7 @@ class Program:
         for optimizer in self.optimizers.values():  # whose parameters both backward passes had to find as they were
             optimizer.step()
 
-    def judge(self, examples: Tensor, weight: float) -> tuple[Tensor, Tensor | float]:
+    def discriminate(self, examples: Tensor, weight: float) -> tuple[Tensor, Tensor | float]:
         """Logits, and the weighted penalty on their gradients by the examples."""
         if not weight:
             return self.critic(examples).float(), 0.0

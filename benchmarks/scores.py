@@ -19,7 +19,7 @@ PAGE = experiments.ROOT / "docs" / "scores.md"
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One experiment: what it is called, its file in configs/, and what evaluate.py is told besides the run folder."""
+    """One experiment: its name, its file in configs/, and the options of evaluate.py besides the run folder."""
 
     name: str
     config: str
@@ -67,8 +67,8 @@ def number(value: float) -> str:
 
 
 def cell(found: dict, kind: str) -> str:
-    """A score with its interval, what is printed elsewhere, and its floor."""
-    own, floor = of_kind(found["scores"], kind), of_kind(found["real images"], kind)
+    """A score with its interval, what is printed elsewhere, and what real images score."""
+    own, floor = of_kind(found["scores"], kind), of_kind(found["real_images"], kind)
     if own is None:
         return ""
     parts = [f"{number(own['value'])} ({number(own['low'])} to {number(own['high'])})"]
@@ -76,8 +76,8 @@ def cell(found: dict, kind: str) -> str:
         parts.append(f"raw {number(own['raw'])}")
     if floor is not None:
         parts.append(f"real {number(floor['value'])}" + (f", raw {number(floor['raw'])}" if "raw" in floor else ""))
-    if "perfect" in own:
-        parts.append(f"perfect {number(own['perfect'])}")
+    if "ideal" in own:
+        parts.append(f"ideal {number(own['ideal'])}")
     return "<br>".join(parts)
 
 
@@ -100,13 +100,13 @@ def main() -> None:
         ],
         ["samples; real images", *(f"{about['about']['samples']:,}; {about['about']['reals']:,}" for about in found)],
         ["features", *(", ".join(about["about"]["features"]) for about in found)],
-        ["real is", *(about["about"]["real images"] for about in found)],
+        ["real is", *(about["about"]["real_images"] for about in found)],
         *([kind, *(cell(about, kind) for about in found)] for kind in KINDS),
     ]
     scores = report.table(["", *(row.name for row in ROWS)], lines)
     own = next(about for row, about in zip(ROWS, found, strict=True) if row.name == STACKED)
     modes, divergence, real = (
-        of_kind(own[side], kind) for side, kind in (("scores", "modes"), ("scores", "KL"), ("real images", "KL"))
+        of_kind(own[side], kind) for side, kind in (("scores", "modes"), ("scores", "KL"), ("real_images", "KL"))
     )
     rows = [
         [
@@ -115,7 +115,7 @@ def main() -> None:
             number(divergence["raw"]),
         ],
         ["real images of the test split, as many", "", number(real["raw"])],
-        ["a perfect sampler", number(modes["perfect"]), number(divergence["perfect"])],
+        ["an ideal sampler", number(modes["ideal"]), number(divergence["ideal"])],
         *map(list, PUBLISHED),
     ]
     published = report.table(["Stacked MNIST", "modes of 1,000", "KL"], rows)

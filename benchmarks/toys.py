@@ -1,4 +1,4 @@
-"""Trains the toy experiments, ten seeds of each in one program, and writes their exact scores into docs/toys.md.
+"""Trains on mixtures of Gaussians, ten seeds in one program, and writes their exact scores into docs/toys.md.
 
     python -m benchmarks.toys [--workdir runs/toys] [--published_steps 400000] [--published_seeds 10]
 
@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import experiments, report
-from jaxgan import sampling
+from jaxgan import inference
+from jaxgan.config import load
 from jaxgan.core import population
-from jaxgan.core import settings as configuration
-from jaxgan.data.sources import world_of
+from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.io import run_folder
 from jaxgan.metrics import mixtures
 
@@ -54,12 +54,12 @@ ROWS = {
 
 def member_scores(workdir: Path) -> dict[str, np.ndarray]:
     """Each score of each member, by all of their own samples."""
-    config = configuration.load(workdir / "config.json")
-    world, found = world_of(config.data), []
+    config = load(workdir / "config.json")
+    mixture, found = mixture_of(config.data), []
     for member, seed in enumerate(population.seeds(config)):
         exp, variables, *_ = run_folder.restore(workdir, member=member)
-        drawn = sampling.draw(exp, variables, seed, SAMPLES, None)
-        found.append(mixtures.mode_scores(drawn, world.means, world.stddev))
+        samples = inference.sample(exp, variables, seed, SAMPLES, None)
+        found.append(mixtures.mode_scores(samples, mixture.means, mixture.stddev))
     return {name: np.float64([scores[name] for scores in found]) for name in found[0]}
 
 
@@ -86,22 +86,32 @@ def main() -> None:
     options = parser.parse_args()
     options.workdir.mkdir(parents=True, exist_ok=True)
     lines = []
-    for world, rows in ROWS.items():
+    for name, rows in ROWS.items():
         for number, row in enumerate(rows):
             settings = {"population": SEEDS}
             if row.published:
                 settings = {"population": options.published_seeds, "steps": options.published_steps}
-            workdir = options.workdir.absolute() / f"{world}{number}"
+            workdir = options.workdir.absolute() / f"{name}{number}"
             seconds = experiments.train(row.config, workdir, row.settings | settings)
-            scores, steps = member_scores(workdir), configuration.load(workdir / "config.json").steps
+            scores, steps = member_scores(workdir), load(workdir / "config.json").steps
             short = f", {steps / 400_000:.3g} of the published" if row.published and steps < 400_000 else ""
-            head = [world, row.name, f"{steps:,}{short}", str(len(scores["modes"])), f"{seconds / 60:.1f} min"]
+            head = [name, row.name, f"{steps:,}{short}", str(len(scores["modes"])), f"{seconds / 60:.1f} min"]
             lines.append([*head, *cells(scores), row.published])
-        modes = {"ring": 8, "grid": 25}[world]
-        perfect = mixtures.perfect_scores(modes, 2, SAMPLES)
-        values = [f"{perfect['modes']:.1f}", f"{100 * perfect['high_quality']:.2f}", f"{perfect['reverse_kl']:.4f}"]
-        lines.append([world, "a perfect sampler", "", "", "", *values, ""])
-    head = ["world", "experiment", "steps", "seeds", "all seeds took", "modes", "% high quality", "reverse KL", "paper"]
+        modes = {"ring": 8, "grid": 25}[name]
+        ideal = mixtures.perfect_scores(modes, 2, SAMPLES)
+        values = [f"{ideal['modes']:.1f}", f"{100 * ideal['high_quality']:.2f}", f"{ideal['reverse_kl']:.4f}"]
+        lines.append([name, "an ideal sampler", "", "", "", *values, ""])
+    head = [
+        "mixture",
+        "experiment",
+        "steps",
+        "seeds",
+        "all seeds took",
+        "modes",
+        "% high quality",
+        "reverse KL",
+        "paper",
+    ]
     text = f"{report.table(head, lines)}\n\n{report.machine('jax', 'flax', 'optax')}"
     report.replace(PAGE, "scores", f"`python -m benchmarks.toys {' '.join(sys.argv[1:])}`".replace(" `", "`"), text)
 

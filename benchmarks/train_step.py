@@ -54,7 +54,7 @@ class Measured(NamedTuple):
     """A system that kept up to the end.
 
     Attributes:
-        ready: what it told at first.
+        ready: what it said when it was ready.
         times: seconds of a step in each round.
         memory: bytes at most.
     """
@@ -299,7 +299,7 @@ def listed(text: str) -> list[str]:
 
 
 def selected(names: list[str], available: Mapping[str, System]) -> dict[str, System]:
-    """Those of the systems that are named, or all; those that are not there, or miss a package, are told on stderr."""
+    """Those of the systems that are named, or all; those that are not there, or miss a package, are named on stderr."""
     found = {name: available[name] for name in names or available if name in available}
     for name in names:
         if name not in available:
@@ -324,7 +324,7 @@ def benchmark(argv: list[str]) -> None:
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args(argv)
     if options.rounds < 2:
-        raise UserError(f"--rounds={options.rounds} should be at least 2, for the quartiles")
+        raise UserError(f"--rounds={options.rounds} must be at least 2, for the quartiles")
     platform = jax.default_backend()
     for name in options.workloads:
         choose("workload", name, workloads.WORKLOADS)

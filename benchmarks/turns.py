@@ -38,7 +38,7 @@ class ChildError(Exception):
 
 
 class Ready(NamedTuple):
-    """What a child tells when it has compiled.
+    """What a child says when it has compiled.
 
     Attributes:
         compile_seconds: from the start until the first dispatch was done, without what a later one takes.

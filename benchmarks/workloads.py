@@ -13,25 +13,23 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import digits, pacgan, tutorial
-from jaxgan.core.settings import default
-from jaxgan.data import cache, loader
-from jaxgan.data.cache import ArrayDataset
-from jaxgan.data.sources import example_shape
-from jaxgan.models import dcgan
+from jaxgan.config import default, with_changes
+from jaxgan.data.dataset import ArrayDataset
+from jaxgan.data.sources import example_shape, open_dataset
+from jaxgan.models import dcgan, tf_dcgan
 
-NOISE = "noise"  # the source of made-up images: a step takes as long whatever it is shown
-IMAGES = 1_024  # of them
+IMAGES = "train[:1024]"  # of the digits, enlarged: a step takes as long whatever the images are
 BATCHES = 8  # that a peer has ready, and takes in turn
 
 # Experiments
 
 
-def images(size: int, channels: int, width: int) -> ConfigDict:
-    """PyTorch's DCGAN example: alternating updates, and the fakes of the discriminator's serve the generator's too."""
-    config = default()
-    config.data.update(source=NOISE, size=size, channels=channels)
+def images(size: int, channels: int, base_channels: int) -> ConfigDict:
+    """PyTorch's DCGAN example: alternating updates, and both networks learn from the same fakes."""
+    config = default({"model.family": "dcgan", "update_rule": "alternating", "data.source": "digits"})
+    config.data.update(split=IMAGES, size=size, channels=channels)
     for network in config.model.generator, config.model.discriminator:
-        network.width = width
+        network.base_channels = base_channels
     config.reuse_fakes = True
     config.ema_decay = 0.0
     return config
@@ -51,8 +49,8 @@ def r1() -> ConfigDict:
 
 def tutorial28() -> ConfigDict:
     """The DCGAN of TensorFlow's tutorial: dropout in the discriminator, both updates from one forward pass."""
-    config = tutorial.get_config()
-    config.data.source = NOISE
+    config, _ = with_changes(tutorial.get_config(), {"data.source": "digits"})
+    config.data.update(split=IMAGES, upscale=True)
     return config
 
 
@@ -71,8 +69,9 @@ def tiny(config: ConfigDict) -> ConfigDict:
     """The same experiment with a small batch and narrow layers."""
     config = resized(config, 8)
     for network in config.model.generator, config.model.discriminator:
-        network.width = 4
-        network.dense = tuple(8 * (number + 1) for number in range(len(network.dense)))
+        network["width" if "width" in network else "base_channels"] = 4
+        if "hidden_dims" in network:
+            network.hidden_dims = tuple(8 * (number + 1) for number in range(len(network.hidden_dims)))
     return config
 
 
@@ -93,14 +92,11 @@ def resized(config: ConfigDict, batch_size: int) -> ConfigDict:
 
 def examples(config: ConfigDict) -> ArrayDataset:
     """The data set of the experiment, in memory."""
-    if config.data.source != NOISE:
-        return loader.open_dataset(config)
-    pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, *example_shape(config.data)), np.uint8)
-    return cache.from_arrays(pixels, np.zeros(IMAGES, np.int32), ())
+    return open_dataset(config)
 
 
 def batches(config: ConfigDict, data: ArrayDataset) -> np.ndarray:
-    """Batches as a network sees them: float32 [BATCHES, batch, ...], channels last."""
+    """Batches as a network takes them: float32 [BATCHES, batch, ...], channels last."""
     count = BATCHES * config.batch_size
     chosen = data.images[np.random.default_rng(0).integers(0, len(data), count)]
     if chosen.dtype == np.uint8:
@@ -194,13 +190,13 @@ def dcgan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
     net, norm = config.model.generator, config.model.generator.norm
     plain, inputs = norm == "none", config.latent_dim
     generator = []
-    for width in net.dense:
+    for width in net.hidden_dims:
         generator += [Dense(inputs, width, plain), *_activated(width, norm, 0.0)]
         inputs = width
-    channels = dcgan.features(net.width, count - 1)
+    channels = dcgan.features(net.base_channels, count - 1)
     generator += [Dense(inputs, base**2 * channels, plain), Reshape(base, channels), *_activated(channels, norm, 0.0)]
     for stage in reversed(range(count - 1)):
-        inputs, channels = channels, dcgan.features(net.width, stage)
+        inputs, channels = channels, dcgan.features(net.base_channels, stage)
         generator += [ConvTranspose(inputs, channels, 4, 2, plain), *_activated(channels, norm, 0.0)]
     generator += [ConvTranspose(channels, config.data.channels, 4, 2, True), Tanh()]
 
@@ -208,37 +204,37 @@ def dcgan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
     discriminator = []
     for stage in range(count):
         norm = net.norm if stage else "none"
-        inputs, channels = channels, dcgan.features(net.width, stage)
-        discriminator += [Conv(inputs, channels, 4, 2, norm == "none"), *_activated(channels, norm, net.leak)]
+        inputs, channels = channels, dcgan.features(net.base_channels, stage)
+        discriminator += [Conv(inputs, channels, 4, 2, norm == "none"), *_activated(channels, norm, net.negative_slope)]
     discriminator.append(Flatten())
     inputs = base**2 * channels
-    for width in net.dense:
-        discriminator += [Dense(inputs, width, net.norm == "none"), *_activated(width, net.norm, net.leak)]
+    for width in net.hidden_dims:
+        discriminator += [Dense(inputs, width, net.norm == "none"), *_activated(width, net.norm, net.negative_slope)]
         inputs = width
     return {"generator": generator, "discriminator": [*discriminator, Dense(inputs, 1, True)]}
 
 
-def tutorial_layers(config: ConfigDict) -> dict[str, list[Layer]]:
-    """Those of `jaxgan.models.tutorial`."""
-    width, leak, base = config.model.generator.width, 0.3, config.data.size // 4
-    channels = 4 * width
-    generator = [Dense(config.latent_dim, base**2 * channels, False), *_activated(base**2 * channels, "batch", leak)]
+def tf_dcgan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
+    """Those of `jaxgan.models.tf_dcgan`."""
+    narrow, slope, base = config.model.generator.base_channels, tf_dcgan.LEAK, config.data.size // 4
+    channels = 4 * narrow
+    generator = [Dense(config.latent_dim, base**2 * channels, False), *_activated(base**2 * channels, "batch", slope)]
     generator.append(Reshape(base, channels))
-    for features, stride in ((2 * width, 1), (width, 2)):
-        generator += [ConvTranspose(channels, features, 5, stride, False), *_activated(features, "batch", leak)]
+    for features, stride in ((2 * narrow, 1), (narrow, 2)):
+        generator += [ConvTranspose(channels, features, 5, stride, False), *_activated(features, "batch", slope)]
         channels = features
     generator += [ConvTranspose(channels, config.data.channels, 5, 2, False), Tanh()]
 
     net, channels = config.model.discriminator, config.data.channels
     discriminator = []
-    for features in (net.width, 2 * net.width):
-        discriminator += [Conv(channels, features, 5, 2, True), LeakyReLU(net.leak), Dropout(net.dropout)]
+    for features in (net.base_channels, 2 * net.base_channels):
+        discriminator += [Conv(channels, features, 5, 2, True), LeakyReLU(net.negative_slope), Dropout(net.dropout)]
         channels = features
     return {"generator": generator, "discriminator": [*discriminator, Flatten(), Dense(base**2 * channels, 1, True)]}
 
 
-def points_layers(config: ConfigDict) -> dict[str, list[Layer]]:
-    """Those of `jaxgan.models.points`."""
+def toy_mlp_layers(config: ConfigDict) -> dict[str, list[Layer]]:
+    """Those of `jaxgan.models.toy_mlp`."""
     (dim,) = example_shape(config.data)
     net, inputs = config.model.generator, config.latent_dim
     generator = []
@@ -252,12 +248,12 @@ def points_layers(config: ConfigDict) -> dict[str, list[Layer]]:
     for _ in range(net.depth):
         units = net.width * net.maxout
         discriminator += [Dense(inputs, units, net.norm == "none"), *_normalised(units, net.norm)]
-        discriminator.append(Maxout(net.maxout) if net.maxout > 1 else LeakyReLU(net.leak))
+        discriminator.append(Maxout(net.maxout) if net.maxout > 1 else LeakyReLU(net.negative_slope))
         inputs = net.width
     return {"generator": generator, "discriminator": [*discriminator, Dense(inputs, 1, True)]}
 
 
-FAMILIES = {"dcgan": dcgan_layers, "tutorial": tutorial_layers, "points": points_layers}
+FAMILIES = {"dcgan": dcgan_layers, "tf_dcgan": tf_dcgan_layers, "toy_mlp": toy_mlp_layers}
 
 
 def _normalised(features: int, norm: str) -> list[Layer]:

@@ -1,11 +1,9 @@
 """An algorithm and a data source that need all that the core offers: the proof that a new one is a file and an entry.
 
 Two players of two networks each translate between two unpaired groups of points, and read clips, of which two frames
-are drawn anew at each visit. Fakes wait in a pool; the critics have a lazy second update by the same optimizers; a
-frozen projection is in no checkpoint; `b2` of the critics may follow a schedule.
+are drawn anew at each visit. Fakes wait in a pool, the critics have a lazy second update, a frozen projection is saved
+nowhere, and a schedule moves `b2` of the critics.
 """
-
-import functools
 
 import flax.linen as nn
 import jax
@@ -28,7 +26,6 @@ PLAYERS = {"translators": Player(("ab", "ba"), ("ab", "ba")), "critics": Player(
 
 
 def two_frames(seed, batch, examples):
-    """Two rows of each clip's frames, others at each visit."""
     rng = np.random.default_rng([seed, batch])
     first, second = rng.integers(FRAMES, size=(2, len(examples["clips"]))).astype(np.int32)
     return {"source": examples["clips"] * FRAMES + first, "driving": examples["clips"] * FRAMES + second}
@@ -36,18 +33,10 @@ def two_frames(seed, batch, examples):
 
 def open_points(config) -> ArrayDataset:
     rng, sizes = np.random.default_rng(0), {"a": config.data.count, "b": config.data.other_count, "clips": 7}
-    shapes = {"a": (sizes["a"], 2), "b": (sizes["b"], 2), "frames": (sizes["clips"] * FRAMES, 2)}
-    arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
-    return ArrayDataset(
-        arrays,
-        FIELDS,
-        (),
-        digest_of(*arrays.values()),
-        None,
-        {"source": "frames", "driving": "frames"},
-        sizes,
-        two_frames,
-    )
+    lengths = {"a": sizes["a"], "b": sizes["b"], "frames": sizes["clips"] * FRAMES}
+    arrays = {name: rng.normal(size=(length, 2)).astype(np.float32) for name, length in lengths.items()}
+    names = {"source": "frames", "driving": "frames"}
+    return ArrayDataset(arrays, FIELDS, (), digest_of(*arrays.values()), None, names, sizes, two_frames)
 
 
 class Net(nn.Module):
@@ -59,33 +48,31 @@ class Net(nn.Module):
 
 
 def step(exp, state, batch):
-    batch = {name: array[0] for name, array in batch.items()}
-    pool = state.extra["pool"]
+    batch, pool = {name: array[0] for name, array in batch.items()}, state.extra["pool"]
+    critics = {name: state.networks[name].params for name in ("critic_a", "critic_b")}
 
     def run(params, name, points):
-        return apply(exp.networks[name], state.networks[name].replace(params=params), points, train=True)[0]
+        return apply(exp.networks[name], state.networks[name].replace(params=params[name]), points, train=True)[0]
 
     def translate(params):
-        fake_b, fake_a = run(params["ab"], "ab", batch["a"]), run(params["ba"], "ba", batch["b"])
-        cycle = jnp.abs(run(params["ba"], "ba", fake_b) - batch["a"]).mean()
-        motion = ((run(params["ab"], "ab", batch["source"]) - batch["driving"]) @ exp.constants) ** 2
-        critics = {name: state.networks[name].params for name in ("critic_a", "critic_b")}
-        fools = sum(((run(critics[n], n, x) - 1) ** 2).mean() for n, x in (("critic_a", fake_a), ("critic_b", fake_b)))
-        loss = fools + exp.config.cycle * cycle + motion.mean()
+        fake_b, fake_a = run(params, "ab", batch["a"]), run(params, "ba", batch["b"])
+        cycle = jnp.abs(run(params, "ba", fake_b) - batch["a"]).mean()
+        motion = (((run(params, "ab", batch["source"]) - batch["driving"]) @ exp.constants) ** 2).mean()
+        fools = sum(((run(critics, f"critic_{n}", x) - 1) ** 2).mean() for n, x in (("a", fake_a), ("b", fake_b)))
+        loss = fools + exp.config.cycle * cycle + motion
         return loss, ({"loss/translators": loss, "loss/cycle": cycle}, fake_b)
 
-    def judge(params):
-        real = sum(((run(params[f"critic_{n}"], f"critic_{n}", batch[n]) - 1) ** 2).mean() for n in "ab")
-        loss = real + (run(params["critic_b"], "critic_b", pool) ** 2).mean()
-        return loss, {"loss/critics": loss}
+    def critics_loss(params):
+        loss = sum(((run(params, f"critic_{n}", batch[n]) - 1) ** 2).mean() for n in "ab")
+        return loss + (run(params, "critic_b", pool) ** 2).mean(), {"loss/critics": loss}
 
     def smooth(params):
-        slopes = jax.grad(lambda x: run(params["critic_b"], "critic_b", x).sum())(batch["b"])
+        slopes = jax.grad(lambda x: run(params, "critic_b", x).sum())(batch["b"])
         return (slopes**2).sum(-1).mean(), {"penalty/smooth": (slopes**2).sum(-1).mean()}
 
     grads, _, (metrics, fake_b) = gradients(exp, state, "translators", translate)
     after, metrics = apply_gradients(exp, state, "translators", grads, metrics=metrics)
-    for objective, due in ((judge, True), (smooth, state.step % 4 == 0)):
+    for objective, due in ((critics_loss, True), (smooth, state.step % 4 == 0)):
         grads, _, own = gradients(exp, after, "critics", objective)
         after, own = apply_gradients(exp, after, "critics", grads, metrics=own, when=due)
         metrics |= own
@@ -97,8 +84,8 @@ def translate_a(exp, variables, inputs):
     return {"b": apply(exp.networks["ab"], variables["ab"], inputs["a"], train=False)[0]}
 
 
-PROBE = Algorithm(
-    settings={"cycle": Setting(10.0, "weight of the cycle", POSITIVE), **EMA_SETTINGS, **optimizers.settings(*PLAYERS)},
+ALGORITHMS["probe"] = PROBE = Algorithm(
+    settings={"cycle": Setting(10.0, "weight", POSITIVE), **EMA_SETTINGS, **optimizers.settings(*PLAYERS)},
     players=lambda config: PLAYERS,
     networks=lambda config, fields, classes, axis: {"ab": Net(2), "ba": Net(2), "critic_a": Net(1), "critic_b": Net(1)},
     inputs=lambda exp: dict.fromkeys(exp.networks, (jnp.zeros((1, 2)),)),
@@ -111,7 +98,4 @@ PROBE = Algorithm(
     headlines=("loss/translators", "loss/critics"),
 )
 COUNTS = {"count": Setting(12, "points of a", POSITIVE), "other_count": Setting(12, "points of b", POSITIVE)}
-ALGORITHMS["probe"] = PROBE
-SOURCES["probe"] = Source(
-    COUNTS, lambda data: FIELDS, functools.partial(open_points), {"data.source": "probe", "algorithm": "probe"}
-)
+SOURCES["probe"] = Source(COUNTS, lambda data: FIELDS, open_points, {"data.source": "probe", "algorithm": "probe"})

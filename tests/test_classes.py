@@ -132,7 +132,7 @@ def test_the_mean_of_x_log_x_has_its_ends():
     assert mean_xlogx(0.3, 100_000) == pytest.approx(0.3 * np.log(0.3), rel=1e-4)
 
 
-def test_bad_labels_are_told():
+def test_bad_labels_are_an_error():
     with pytest.raises(UserError, match="label 5 is not among 5 classes: labels go from 0 to 4"):
         mode_coverage(np.array([0, 5]), 5)
     with pytest.raises(UserError, match="label -1 is not among 5 classes"):

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import stat
 import sys
 from pathlib import Path
@@ -219,7 +220,10 @@ WRONG_FOLDERS = {
         lambda path: with_config(path, '{"steps": "x"}'),
         "config.json: config.steps='x' must be like 10000",
     ),
-    "a number for a group": (lambda path: with_config(path, '{"model": 3}'), "config.json: config.model must be an object in braces, not 3"),
+    "a number for a group": (
+        lambda path: with_config(path, '{"model": 3}'),
+        "config.json: config.model must be an object in braces, not 3",
+    ),
 }
 
 
@@ -376,7 +380,7 @@ def test_the_moving_average_the_generator_and_older_steps_differ(trained):
 
 
 def test_the_grid_of_the_training_is_that_of_its_seed(trained):
-    """The grid that train.py saves at step 12 is the one that sample.py makes with the same seed: seed 0, the moving average."""
+    """What train.py saves at step 12 is what sample.py makes with the same seed: seed 0, the moving average."""
     assert sampled(trained, "--num=4", "--out=grid.png") == 0
     assert Path("grid.png").read_bytes() == (trained / "samples" / "step_000012.png").read_bytes()
 
@@ -434,6 +438,29 @@ def test_a_mistake_ends_a_program_with_code_2_and_without_a_traceback(trained):
             out, err = process.communicate(timeout=DEADLINE)
         assert (process.returncode, out) == (2, "")
         assert re.fullmatch(r"error: [^\n]+\n", err)
+
+
+def test_the_command_line_is_read_before_the_processes_of_a_cluster_meet(tmp_path):
+    """They could not meet after a computation, be it the question which process may print."""
+    meets = """
+import sys, jax
+from jaxgan.cli.train import parse
+from jaxgan.core import multihost
+config, own = parse(sys.argv[1:])
+multihost.initialize(own.cluster)
+print(jax.process_count(), config.loss, *own.notes)
+sys.exit(multihost.shutdown(0))
+"""
+    with socket.socket() as place:
+        place.bind(("localhost", 0))
+        port = place.getsockname()[1]
+    cluster = [f"--coordinator=localhost:{port}", "--num_processes=1", "--process_id=0"]
+    changes = ["--config.model.family=mlp", "--config.loss=hinge"]
+    with started("-c", meets, *options(tmp_path, *changes, *cluster)) as process:
+        out, err = process.communicate(timeout=DEADLINE)
+    dropped = "config.model.discriminator.base_channels=4, config.model.generator.base_channels=4: dropped"
+    assert out.splitlines() == [f"1 hinge config.model.family=mlp has no {dropped}"], err
+    assert process.returncode == 0
 
 
 def test_another_process_makes_the_same_images(trained, tmp_path):

@@ -320,6 +320,17 @@ def test_some_examples_are_those_rows_of_every_field(indices):
     assert_same_bits(dataset.batch(dict.fromkeys(dataset.arrays, rows)), found)
 
 
+def test_some_examples_have_rows_of_their_own_where_rows_are_random():
+    """As in a batch: both frames of an example are of the clip that its label names."""
+    indices = np.int32([3, 0, 8, 3])
+    found = clips().take(indices)
+    rows = frame_of(0, 0, {"": indices})
+    np.testing.assert_array_equal(found["labels"], indices)
+    for name in ("source", "driving"):
+        np.testing.assert_array_equal(found[name][:, 0], rows[name])
+        np.testing.assert_array_equal(rows[name] // FRAMES, indices)
+
+
 def test_another_process_is_sent_all_of_a_data_set_in_memory():
     dataset = clips(rows=frame_of, classes=tuple("abcdefghi"), digest="x")
     received = pickle.loads(pickle.dumps(dataset))

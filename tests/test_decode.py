@@ -293,7 +293,7 @@ def test_large_jpegs_are_as_large_pngs(side, channels):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("load_size", [5, 12, 24])
+@pytest.mark.parametrize("load_size", [5, 12, 24, 40])
 def test_arrays_of_as_many_channels_as_wanted_are_resized_channel_by_channel(channels, load_size):
     image, transform = noise(24, 24, channels), Transform(load_size, load_size, 1, True)
     pixels = Transform(load_size, load_size, channels, True)(image, "it")

@@ -115,7 +115,7 @@ def test_a_classifier_learns_from_labels_that_are_known(monkeypatch):
             lenet.trained(from_arrays(IMAGES[:90], np.int32(labels), NAMES))
 
 
-def test_one_class_cannot_be_told_apart():
+def test_one_class_is_not_enough_for_a_classifier():
     with pytest.raises(UserError, match="two classes at least: choose pixels or random"):
         features.extractor("lenet", from_arrays(IMAGES[:9], np.zeros(9, np.int32), ("0",)))
 
@@ -251,12 +251,12 @@ def run(tmp_path_factory):
 def test_the_samples_of_a_run_are_those_of_sample_py(run, tmp_path):
     """And its distance is that of their features from those of its data."""
     found = scored(tmp_path, f"--workdir={run}", "--num=320", "--seed=3", "--features=random,lenet")
-    assert sample.main([f"--workdir={run}", f"--out={tmp_path}/drawn.npz", "--num=320", "--seed=3"]) == 0
-    with np.load(tmp_path / "drawn.npz") as file:
-        drawn = file["images"]
+    assert sample.main([f"--workdir={run}", f"--out={tmp_path}/samples.npz", "--num=320", "--seed=3"]) == 0
+    with np.load(tmp_path / "samples.npz") as file:
+        samples = file["images"]
     examples = evaluate.decoded(run_folder.restore(run).exp.config)
     extract = features.extractor("random", examples)
-    sides = extract(drawn).values, extract(examples.images).values  # of all real images
+    sides = extract(samples).values, extract(examples.images).values  # of all real images
     expected = frechet.frechet_distance(*map(statistics, sides))
     assert found["scores"]["FD-random"]["raw"] == pytest.approx(expected, rel=1e-5)
     assert found["scores"]["FD-random"]["value"] > 10 * found["real_images"]["FD-random"]["raw"]  # hardly trained
@@ -343,7 +343,7 @@ def test_the_best_checkpoint_may_be_chosen_by_exact_scores(tmp_path):
         (("--config.eval.features=inception",), "--inception_weights=FILE.pth"),
         (
             ("--config.data.source=world:ring", "--config.model.family=toy_mlp"),
-            "a mixture of Gaussians has exact scores",
+            "a mixture of Gaussians has exact",
         ),
         (("--config.eval.weights=a.pth",), "config.eval.weights has no effect here: eval.features=inception has it"),
         (("--config.checkpoint.best=FID",), "unknown config.checkpoint.best 'FID'"),

@@ -1,6 +1,5 @@
 """What a configuration describes, and every refusal of settings that do not go together, beside what is right."""
 
-import dataclasses
 import re
 
 import jax
@@ -160,7 +159,9 @@ def test_settings_that_do_not_go_together_are_refused_and_the_advised_ones_are_n
 
 
 def test_the_penalties_that_are_refused_with_batch_norm_are_all_that_need_independent_logits():
-    refused = {name for name in PENALTIES if any(f"config.penalties.{name} needs" in reason for _, reason, _ in REFUSED)}
+    refused = {
+        name for name in PENALTIES if any(f"config.penalties.{name} needs" in reason for _, reason, _ in REFUSED)
+    }
     assert refused == {name for name, entry in PENALTIES.items() if entry.needs_independent_logits}
 
 
@@ -347,13 +348,12 @@ def test_every_optimizer_and_schedule_is_a_choice():
         build(tiny_config(optimizer__generator__schedule=name))
 
 
-def test_the_mean_over_devices():
-    exp = dataclasses.replace(experiment().exp, axis_name="axis")
+def test_what_devices_have_in_common():
+    alone, exp = build(tiny_config()), build(tiny_config(), axis_name="axis")
     values = jnp.arange(4.0)
     np.testing.assert_array_equal(jax.vmap(exp.pmean, axis_name="axis")(values), np.full(4, 1.5))
     np.testing.assert_array_equal(jax.vmap(exp.pmax, axis_name="axis")(values), np.full(4, 3.0))
-    np.testing.assert_array_equal(
-        jax.vmap(exp.all_gather, axis_name="axis")(values.reshape(2, 2)), np.tile(values, (2, 1))
-    )
+    gathered = jax.vmap(exp.all_gather, axis_name="axis")(values.reshape(2, 2))
+    np.testing.assert_array_equal(gathered, np.tile(values, (2, 1)))
     for name in ("pmean", "pmax", "all_gather"):
-        assert getattr(experiment().exp, name)(values) is values
+        assert getattr(alone, name)(values) is values

@@ -162,7 +162,7 @@ def test_a_generator_of_one_picture_is_at_the_distance_of_a_point():
     assert found.debiased == pytest.approx((found.raw, found.raw, found.raw))
 
 
-def test_too_few_samples_and_bad_features_are_told():
+def test_too_few_samples_and_bad_features_are_an_error():
     features = np.random.default_rng(0).normal(size=(11, 4))
     with pytest.raises(UserError, match="features of width 4 needs 12 samples or more, and there are 11"):
         frechet_score(features, features)

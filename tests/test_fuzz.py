@@ -1,7 +1,7 @@
 """Nothing executes from data, and damage ends in one clear line.
 
 JAXGAN_FUZZ=2000 asks for so many cases instead of 200; JAXGAN_FUZZ_CASE=137 for that one alone. With -rP each case is
-told with its kind and how it ended.
+listed with its kind and how it ended.
 """
 
 import ast
@@ -26,10 +26,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from programs import ROOT, bits, contents, saved, train_tiny
 
-import sample
+from jaxgan.cli import sample
+from jaxgan.config import SETTINGS, default
 from jaxgan.core import devices
-from jaxgan.core import settings as configuration
-from jaxgan.data import loader
+from jaxgan.core.settings import Choice, every_name, flatten, resolve
+from jaxgan.data import sources
 from jaxgan.errors import exit_code
 from jaxgan.viz import snapshot
 
@@ -40,16 +41,19 @@ COUNT = int(os.environ.get("JAXGAN_FUZZ", "200"))
 CHUNK = 20
 STEPS = (12, 8, 4)  # of the run's checkpoints
 LABELS = {"conditioning.generator": "concat", "conditioning.discriminator": "concat"}
-SETTINGS = [*(f"--config.{name}={value}" for name, value in LABELS.items()), "--config.data.classes=0,1,2"]
-KNOWN = configuration.flatten(tiny.get_config())
+OPTIONS = [*(f"--config.{name}={value}" for name, value in LABELS.items()), "--config.data.classes=0,1,2"]
+KNOWN = flatten(tiny.get_config())
+ALL = sorted(every_name(SETTINGS))  # of other choices as well
+TABLES = {name: tuple(entry.table()) for name, entry in resolve(SETTINGS, {}).items() if isinstance(entry, Choice)}
 DECODED = ("data.size", "data.load_size", "data.channels", "data.source")
 
 
 # No source can execute what it reads
 
-SOURCES = sorted([*ROOT.glob("jaxgan/**/*.py"), ROOT / "train.py", ROOT / "sample.py"])
+SOURCES = sorted([*ROOT.glob("jaxgan/**/*.py"), *ROOT.glob("*.py")])
 EXECUTING = {"pickle", "dill", "marshal", "shelve", "cloudpickle", "joblib", "runpy", "code", "codeop"}
 CALLS = {"eval", "exec", "compile", "__import__"}
+PROGRAM = ROOT / "jaxgan/cli/train.py"
 
 
 def reaches(tree: ast.AST, imports: set[str] = EXECUTING) -> list[str]:
@@ -69,8 +73,8 @@ def reaches(tree: ast.AST, imports: set[str] = EXECUTING) -> list[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_module_can_execute_what_it_reads(path):
-    """But for train.py, which runs the configuration that its user names."""
-    assert reaches(ast.parse(path.read_text())) == (["runpy"] if path.name == "train.py" else [])
+    """But for jaxgan/cli/train.py, which runs the configuration that its user names."""
+    assert reaches(ast.parse(path.read_text())) == (["runpy"] if path == PROGRAM else [])
 
 
 @pytest.mark.parametrize(
@@ -89,8 +93,8 @@ def test_the_search_finds_each_way_to_execute(text):
     assert len(reaches(ast.parse(text))) == 1
 
 
-def test_a_configuration_is_run_in_one_place_of_train_alone():
-    text = (ROOT / "train.py").read_text()
+def test_a_configuration_is_run_in_one_place_alone():
+    text = PROGRAM.read_text()
     (function,) = [node for node in ast.parse(text).body if getattr(node, "name", "") == "load_config"]
     uses = [node.lineno for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name) and node.id == "runpy"]
     assert len(uses) == 1
@@ -160,7 +164,7 @@ class Trained(NamedTuple):
 
     Attributes:
         folder: of the run.
-        images: what sample.py draws of each checkpoint.
+        images: what sample.py makes of each checkpoint.
         state: the bits of the newest.
     """
 
@@ -173,8 +177,8 @@ class Trained(NamedTuple):
         return shutil.copytree(self.folder, target, copy_function=os.link)
 
 
-def drawn(workdir: Path, *more: str) -> np.ndarray:
-    out = workdir.parent / "drawn.npz"
+def sampled_images(workdir: Path, *more: str) -> np.ndarray:
+    out = workdir.parent / "sampled.npz"
     assert sample.main([f"--workdir={workdir}", f"--out={out}", "--num=4", *more]) == 0
     return np.load(out)["images"]
 
@@ -186,8 +190,8 @@ def state_of(workdir: Path) -> tuple[int, dict]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "run"
-    assert train_tiny(folder, *SETTINGS) == 0
-    made = Trained(folder, {step: drawn(folder, f"--step={step}") for step in STEPS}, state_of(folder))
+    assert train_tiny(folder, *OPTIONS) == 0
+    made = Trained(folder, {step: sampled_images(folder, f"--step={step}") for step in STEPS}, state_of(folder))
     before = contents(folder)
     yield made
     assert contents(folder) == before  # no case has changed what the others share
@@ -247,7 +251,7 @@ def config_values(case: Case) -> int:
     path.write_bytes(text.encode("utf-8" if case.rng.random() < 0.95 else "utf-16"))
     if case.rng.random() < 0.2:
         case.patch.setattr(devices, "compile_steps", reached)
-        return until_reached([workdir, *SETTINGS])
+        return until_reached([workdir, *OPTIONS])
     return sampled(case, workdir, lambda images: len(images) == 4)
 
 
@@ -255,18 +259,18 @@ def command(case: Case) -> int:
     """train.py with settings of random values, up to where it would compile."""
     rng, argv = case.rng, []
     for _ in range(rng.integers(1, 4)):
-        name = str(pick(rng, [*KNOWN, *KNOWN, "x", "data", "seed.x", "optimizer", "__class__", ""]))
+        name = str(pick(rng, [*KNOWN, *TABLES, *ALL, "x", "data", "seed.x", "optimizer", "__class__", ""]))
         kinds = {int: damage.WHOLE, float: damage.NUMBERS, bool: ("True", "False", "0")}
-        likely = kinds.get(type(KNOWN.get(name)), WORDS)
+        likely = TABLES.get(name, kinds.get(type(KNOWN.get(name)), WORDS))
         value = pick(rng, pick(rng, (*[likely] * 8, WORDS, (damage.payload(case.marker),))))
         argv.append(pick(rng, (f"--config.{name}={value}",) * 30 + (f"--config.{name}", f"--{name}={value}", value)))
-    opened = loader.open_dataset
+    opened = sources.open_dataset
 
-    def open_examples(config):
-        cheap = all(configuration.flatten(config)[name] == KNOWN[name] for name in DECODED)
+    def open_dataset(config):
+        cheap = all(flatten(config).get(name) == KNOWN[name] for name in DECODED)
         return opened(config) if cheap or config.data.source[:5] in ("folde", "array") else reached()
 
-    case.patch.setattr(loader, "open_dataset", open_examples)
+    case.patch.setattr(sources, "open_dataset", open_dataset)
     case.patch.setattr(devices, "compile_steps", reached)
     code = until_reached([case.place / "new", "--dry_run", *argv])
     assert not (case.place / "new").exists()
@@ -274,7 +278,7 @@ def command(case: Case) -> int:
 
 
 NUMBERS = ("1", "2", "3", "4", "8", "16", "0", "-1", "10" * 6, "9" * 20)
-OPTIONS = dict.fromkeys(("num", "interpolate", "columns", "seed"), NUMBERS) | {
+SAMPLE_OPTIONS = dict.fromkeys(("num", "interpolate", "columns", "seed"), NUMBERS) | {
     "labels": ("all", "0", "1", "2", "0,1", "0,,1", "3", "-1", "9" * 30, "\u00b2", "1,1,1", "all,0", ""),
     "member": ("0", "0", "1", "-1", "9" * 20),
     "step": ("4", "8", "12", "5", "-1", "9" * 20),
@@ -286,8 +290,8 @@ OPTIONS = dict.fromkeys(("num", "interpolate", "columns", "seed"), NUMBERS) | {
 def sample_command(case: Case) -> int:
     """sample.py with random options."""
     rng, argv = case.rng, []
-    for name in rng.choice(list(OPTIONS), rng.integers(1, 4), replace=False):
-        value = pick(rng, OPTIONS[name] if rng.random() < 0.9 else WORDS)
+    for name in rng.choice(list(SAMPLE_OPTIONS), rng.integers(1, 4), replace=False):
+        value = pick(rng, SAMPLE_OPTIONS[name] if rng.random() < 0.9 else WORDS)
         argv.append("--raw" if name == "raw" else f"--{name}={value}")
     endings = ("x.png", "x.npz", "x/", "x", "x.png", "x.npz", "x/", "x", "x.gif", "a" * 300 + ".png", "\udce9.png")
     out = case.place / "out" / pick(rng, endings)
@@ -311,7 +315,7 @@ def harmed_run(case: Case) -> tuple[Path, Path]:
 
 
 def run_sampled(case: Case) -> int:
-    """A damaged run folder in sample.py: what is drawn is what one of its checkpoints draws."""
+    """A damaged run folder in sample.py: the samples are those of one of its checkpoints."""
     workdir, harmed = harmed_run(case)
 
     def check(images: np.ndarray) -> bool:
@@ -322,28 +326,27 @@ def run_sampled(case: Case) -> int:
 
 
 def resumed(case: Case, workdir: Path) -> int:
-    """Runs train.py, but for what takes long and reads nothing: drawing samples, rendering curves."""
+    """Runs train.py, but for what takes long and reads nothing: grids of samples, rendering curves."""
     case.patch.setattr(snapshot, "draw", lambda *_: (np.zeros((9, 9, 3), np.uint8), {}))
     case.patch.setattr(FigureCanvasAgg, "print_png", lambda _, path: path.touch())
-    code = train_tiny(workdir, *SETTINGS)
+    code = train_tiny(workdir, *OPTIONS)
     if code == 0:
         assert bits(state_of(workdir)) == bits(case.trained.state)
     return code
 
 
 def run_trained(case: Case) -> int:
-    """A damaged run folder in train.py: it goes on to the very state of the whole one."""
+    """A damaged run folder in train.py: the run ends in the very state of the whole one."""
     return resumed(case, harmed_run(case)[0])
 
 
 def opened(case: Case, source: str, check: Callable, **settings: object) -> int:
     """Opens a data set as train.py does, all of it."""
-    config = tiny.get_config()
-    config.update_from_flattened_dict({"data.source": source} | settings)
+    config = default(tiny.TINY | {"data.source": source} | settings)
 
     def program() -> None:
-        examples = loader.open_dataset(config)
-        check(examples.batch(np.arange(len(examples))), examples.classes)
+        examples = sources.open_dataset(config)
+        check(examples.take(np.arange(len(examples))), examples.classes)
 
     case.patch.setenv("JAXGAN_DATA_CACHE", str(case.place / "cache"))
     return exit_code(program)
@@ -369,7 +372,7 @@ def image(case: Case) -> int:
 
     settings = {"data.channels": 3, "data.on_bad_image": care, "data.cache": bool(rng.random() < 0.5)}
     if not settings["data.cache"]:
-        settings["data.feed"] = "resident"
+        settings["data.placement"] = "resident"
     return opened(case, f"folder:{folder}", check, **settings)
 
 
@@ -403,7 +406,9 @@ def array(case: Case) -> int:
             assert np.array_equal(batch["images"][..., 0], images)
             assert not classes or np.array_equal(batch["labels"], labels)
 
-    return opened(case, f"array:{path}", check, **{"data.cache": bool(rng.random() < 0.5), "data.feed": "resident"})
+    return opened(
+        case, f"array:{path}", check, **{"data.cache": bool(rng.random() < 0.5), "data.placement": "resident"}
+    )
 
 
 def claim(raw: bytes, rng: np.random.Generator) -> bytes:
@@ -460,10 +465,10 @@ def chosen_cases() -> list[range]:
 
 @pytest.mark.parametrize("cases", chosen_cases(), ids=lambda cases: f"{cases.start} to {cases.stop - 1}")
 def test_whatever_the_damage_a_program_succeeds_or_says_in_one_line_what_is_wrong(trained, tmp_path, capfd, cases):
-    told, failed = [], []
+    ended, failed = [], []
     for number in cases:
         try:
-            told.append(attempt(number, tmp_path / str(number), trained, capfd))
+            ended.append(attempt(number, tmp_path / str(number), trained, capfd))
         except (Exception, damage.TooLongError) as error:
             again = f"JAXGAN_FUZZ_CASE={number} python -m pytest -n 0 tests/test_fuzz.py -k whatever"
             name = KINDS[number % len(KINDS)].__name__
@@ -471,5 +476,5 @@ def test_whatever_the_damage_a_program_succeeds_or_says_in_one_line_what_is_wron
             if len(cases) == 1:
                 raise
     capfd.readouterr()
-    print("\n".join(told))
+    print("\n".join(ended))
     assert not failed, "\n" + "\n".join(failed)

@@ -175,7 +175,7 @@ def test_a_file_is_converted_once_and_carries_its_hash(weights_file, cached, mon
     assert_same_bits(again.params, first.params)
 
 
-def test_a_damaged_cache_is_told_in_one_line(weights_file, cached):
+def test_a_damaged_cache_is_an_error_of_one_line(weights_file, cached):
     inception_weights.load(weights_file)
     (place,) = cached.glob("*.npz")
     whole = place.read_bytes()

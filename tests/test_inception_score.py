@@ -58,7 +58,7 @@ def test_the_interval_covers_and_splits_are_too_low(size):
     assert np.mean([score.splits_mean for score in found]) < truth
 
 
-def test_bad_input_is_told():
+def test_bad_input_is_an_error():
     with pytest.raises(UserError, match="an Inception Score of 10 splits needs 20 samples or more, and there are 19"):
         inception_score(np.ones((19, 4)))
     with pytest.raises(UserError, match="an Inception Score of 0 splits"):

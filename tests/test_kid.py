@@ -94,7 +94,7 @@ def test_subsets_are_seeded_and_their_mean_is_near_the_distance_of_all():
     np.testing.assert_allclose(whole, slow_distance(first, second), rtol=1e-5)
 
 
-def test_bad_input_is_told():
+def test_bad_input_is_an_error():
     features = np.ones((30, 3))
     with pytest.raises(UserError, match="subsets of 1000 needs 1000 samples or more, and there are 30"):
         subset_kernel_distances(features, features)

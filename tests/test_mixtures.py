@@ -1,4 +1,4 @@
-"""Scores on toy worlds: what perfect and known imperfect samplers get, and what must not matter."""
+"""Scores on mixtures of Gaussians: those of perfect and known imperfect samplers, and what must not matter."""
 
 import functools
 
@@ -23,7 +23,7 @@ from jaxgan.metrics.mixtures import (
     wasserstein,
     wasserstein_interval,
 )
-from jaxgan.metrics.scores import of_world
+from jaxgan.metrics.scores import of_mixture
 
 COUNT = 2500
 NAMES = sorted(MIXTURES)
@@ -34,8 +34,8 @@ KEYS = ("modes", "high_quality", "reverse_kl")
 
 @functools.cache
 def scorer(name):
-    world = MIXTURES[name]
-    return jax.jit(lambda samples: mode_scores(samples, world.means, world.stddev))
+    known = MIXTURES[name]
+    return jax.jit(lambda samples: mode_scores(samples, known.means, known.stddev))
 
 
 def score(name, samples):
@@ -50,8 +50,8 @@ def quality_error(share):
 @functools.cache
 def trials(name, count, number):
     """Scores of perfect samplers: each [number]."""
-    world = MIXTURES[name]
-    samples = world.sample(11, number * count)[0].reshape(number, count, world.dim)
+    known = MIXTURES[name]
+    samples = known.sample(11, number * count)[0].reshape(number, count, known.dim)
     return {key: np.asarray(value) for key, value in jax.jit(jax.vmap(scorer(name)))(samples).items()}
 
 
@@ -93,9 +93,9 @@ def test_one_sample_diverges_by_log_modes_and_many_by_nothing(modes):
 @pytest.mark.parametrize("name", PLANES)
 @pytest.mark.parametrize("factor", [0.5, 0.9, 1.0, 1.1, 2.0])
 def test_a_sampler_of_wrong_width_has_its_share_of_good_samples(name, factor):
-    world = MIXTURES[name]
-    points, labels = world.sample(5, COUNT)
-    samples = (world.means[labels] + factor * (points - world.means[labels])).astype(np.float32)
+    known = MIXTURES[name]
+    points, labels = known.sample(5, COUNT)
+    samples = (known.means[labels] + factor * (points - known.means[labels])).astype(np.float32)
     share = 1 - np.exp(-4.5 / factor**2)
     found = score(name, samples)["high_quality"]
     assert found == pytest.approx(share, abs=quality_error(share) + 1e-6)
@@ -116,10 +116,10 @@ def test_a_ring_with_both_ends_of_linspace_has_seven_modes():
 
 @pytest.mark.parametrize("name", [name for name in NAMES if MIXTURES[name].modes > 1])
 def test_a_collapsed_sampler_diverges_by_log_modes(name):
-    world = MIXTURES[name]
-    samples = np.repeat(world.means[-1:], COUNT, axis=0)
+    known = MIXTURES[name]
+    samples = np.repeat(known.means[-1:], COUNT, axis=0)
     assert score(name, samples) == pytest.approx(
-        {"modes": 1, "high_quality": 1, "reverse_kl": np.log(world.modes)}, rel=1e-6
+        {"modes": 1, "high_quality": 1, "reverse_kl": np.log(known.modes)}, rel=1e-6
     )
 
 
@@ -149,8 +149,8 @@ def test_quality_ends_at_three_deviations_in_any_direction():
 @pytest.mark.parametrize("name", LINES)
 def test_the_interval_of_a_distance_covers(name, shift, scale):
     """Of a distribution in its place, moved, and narrowed."""
-    world, generator = MIXTURES[name], np.random.default_rng(5)
-    fine, quantiles = world.quantiles(100_000), world.quantiles(100)
+    known, generator = MIXTURES[name], np.random.default_rng(5)
+    fine, quantiles = known.quantiles(100_000), known.quantiles(100)
     truth = np.abs(shift + (scale - 1) * fine).mean()
     draws = [wasserstein_interval(shift + scale * generator.choice(fine, 100), quantiles) for _ in range(200)]
     value, low, high = np.transpose(draws)
@@ -160,23 +160,23 @@ def test_the_interval_of_a_distance_covers(name, shift, scale):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_intervals_of_a_perfect_sampler_hold_what_is_perfect(name):
-    world = MIXTURES[name]
-    draws = world.sample(3, 40 * 300)[0].reshape(40, 300, world.dim)
+    known = MIXTURES[name]
+    draws = known.sample(3, 40 * 300)[0].reshape(40, 300, known.dim)
     truth = {"wasserstein": 0.0, "reverse_kl": 0.0}
-    found = [of_world(world, own) for own in draws]
+    found = [of_mixture(known, own) for own in draws]
     for kind, (_, _, perfect) in found[0].items():
         expected = truth.get(kind, perfect)
         held = [own[kind].estimate.low - 1e-6 <= expected <= own[kind].estimate.high + 1e-6 for own in found]
         assert np.mean(held) >= 0.8, kind
 
 
-def test_what_cannot_be_scored_is_told():
+def test_what_cannot_be_scored_is_an_error():
     samples = MIXTURES["ring"].sample(0, 50)[0]
     samples[7, 1] = np.nan
     with pytest.raises(UserError, match="1 of 50 samples are not finite"):
-        of_world(MIXTURES["ring"], samples)
+        of_mixture(MIXTURES["ring"], samples)
     with pytest.raises(UserError, match="from 2 samples on, and there are 1"):
-        of_world(MIXTURES["gaussian1d"], np.zeros((1, 1), np.float32))
+        of_mixture(MIXTURES["gaussian1d"], np.zeros((1, 1), np.float32))
 
 
 def slow_scores(samples, means, stddev):
@@ -196,10 +196,10 @@ def slow_scores(samples, means, stddev):
 def some_samples(name, seed, count=64):
     """Good, bad and far ones, and of some worlds not all modes."""
     generator = np.random.default_rng(seed)
-    world = MIXTURES[name]
-    means = world.means[generator.integers(generator.integers(1, world.modes + 1), size=count)]
-    widths = world.stddev * generator.choice([0.5, 3, 30], (count, 1))
-    return means + widths * generator.standard_normal((count, world.dim))
+    known = MIXTURES[name]
+    means = known.means[generator.integers(generator.integers(1, known.modes + 1), size=count)]
+    widths = known.stddev * generator.choice([0.5, 3, 30], (count, 1))
+    return means + widths * generator.standard_normal((count, known.dim))
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
@@ -215,13 +215,13 @@ def test_scores_follow_the_definitions(name, seed, bad):
 @settings(deadline=None, max_examples=30, derandomize=True)
 @given(name=st.sampled_from(PLANES), seed=st.integers(0, 2**31), angle=st.floats(0, 7), mirrored=st.booleans())
 def test_order_rotation_and_place_do_not_matter(name, seed, angle, mirrored):
-    world, generator = MIXTURES[name], np.random.default_rng(seed)
+    known, generator = MIXTURES[name], np.random.default_rng(seed)
     samples = some_samples(name, seed)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([1, 1 - 2 * mirrored])
     shift = generator.normal(size=2)
     moved = generator.permutation(samples) @ turn.T + shift
-    means = generator.permutation(world.means) @ turn.T + shift
-    found = jax.jit(mode_scores)(moved, means, jnp.float32(world.stddev))
+    means = generator.permutation(known.means) @ turn.T + shift
+    found = jax.jit(mode_scores)(moved, means, jnp.float32(known.stddev))
     assert {key: float(value) for key, value in found.items()} == pytest.approx(score(name, samples), abs=1e-5)
 
 
@@ -346,10 +346,10 @@ def test_the_bandwidth_is_silvermans():
 
 
 def test_by_the_deviation_of_a_mode_the_estimate_nears_the_true_density():
-    world = MIXTURES["mixture1d"]
+    known = MIXTURES["mixture1d"]
     points = np.linspace(-4, 4, 81)
-    samples, bandwidth = world.sample(0, 20_000)[0][:, 0], silverman(world.stddev, 20_000)
-    np.testing.assert_allclose(kernel_density(samples, points, bandwidth), world.density(points[:, None]), atol=0.02)
+    samples, bandwidth = known.sample(0, 20_000)[0][:, 0], silverman(known.stddev, 20_000)
+    np.testing.assert_allclose(kernel_density(samples, points, bandwidth), known.density(points[:, None]), atol=0.02)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

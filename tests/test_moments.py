@@ -127,7 +127,7 @@ def test_a_covariance_needs_two_samples():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_features_that_are_not_finite_are_told(bad):
+def test_features_that_are_not_finite_are_an_error(bad):
     features = draw(2, ROWS)
     features[3, 1] = bad
     with pytest.raises(UserError, match="not all finite"):

@@ -6,7 +6,6 @@ import pytest
 from experiments import assert_same_bits, quick_jit, raises_user_error, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from jaxgan import config as configuration
 from jaxgan.core.types import Field
@@ -47,25 +46,6 @@ def test_the_digits_are_all_there(stored):
     assert stored.classes == tuple("0123456789")
     # Counts of the classes, from the data set's own description.
     assert np.bincount(split.labels()).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
-
-
-@pytest.mark.parametrize("size", [4, 8, 16, 13])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_resizing_keeps_constant_images(size, channels):
-    colours = np.random.default_rng(0).integers(0, 256, (5, 1, 1, channels), np.uint8)
-    out = resize(np.broadcast_to(colours, (5, 8, 8, channels)), size)
-    assert out.dtype == np.uint8
-    np.testing.assert_array_equal(out, np.broadcast_to(colours, (5, size, size, channels)))
-
-
-def test_resizing_treats_each_channel_and_each_image_alone():
-    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
-    out = resize(images, 12)
-    for i in range(3):
-        np.testing.assert_array_equal(resize(images[i : i + 1], 12)[0], out[i])
-        np.testing.assert_array_equal(resize(images[..., i : i + 1], 12)[..., 0], out[..., i])
-    whole = np.asarray(Image.fromarray(images[0]).resize((12, 12), Image.Resampling.LANCZOS))
-    np.testing.assert_array_equal(out[0], whole)
 
 
 def test_the_same_size_changes_nothing(stored):

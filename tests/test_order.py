@@ -23,7 +23,7 @@ def epoch_orders(seed: int, epochs: int, num_examples: int) -> np.ndarray:
 
 
 def chi_squared(counts) -> float:
-    """Of counts that should be equal; its mean is one less than there are of them."""
+    """Of counts that must be equal; its mean is one less than there are of them."""
     return float(((counts - np.mean(counts)) ** 2 / np.mean(counts)).sum())
 
 

@@ -1,155 +1,372 @@
-"""Every setting does something: another value of it is refused, or changes what is computed."""
+"""Every setting does something: another value changes what a run computes, or is refused.
+
+A run computes its data set, its initial state and its steps. The latter two are compared as programs, without what no
+result depends on. The cases come from the tables, so a new setting has to keep the law as well: a setting that is parsed
+and then ignored fails.
+"""
 
 import functools
-import math
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
+import jaxtyping
+import numpy as np
 import pytest
-from contracts import ALGORITHM_NAMES, config_of
+from contracts import ALGORITHM_NAMES
+from jax.interpreters import partial_eval
 
+from jaxgan.adversarial.penalties import TABLES
 from jaxgan.algorithms import ALGORITHMS
-from jaxgan.config import build, default, example_batch, validate
-from jaxgan.core import population
+from jaxgan.config import SETTINGS, build, default, with_changes
+from jaxgan.core import population, program
 from jaxgan.core import settings as declarations
-from jaxgan.core.settings import Choice, Setting
+from jaxgan.core.settings import Choice, Setting, Settings
+from jaxgan.data import loader
+from jaxgan.data.sources import SOURCES, open_dataset
 from jaxgan.errors import UserError
+from jaxgan.models import MODELS
 
 pytestmark = pytest.mark.slow
 
-# Settings that no step depends on, and where a test changes them.
-ELSEWHERE = {
-    "data.split": "test_splits.py",
-    "data.classes": "test_labels.py",
-    "data.load_size": "test_loader.py",
-    "data.crop": "test_loader.py",
-    "data.flip": "test_loader.py",
-    "data.upscale": "test_decode.py",
-    "sample_grid": "test_snapshot.py",
-    "data.count": "the probe's own",
-    "data.other_count": "the probe's own",
-}
-# What has to be switched on for a setting to matter.
-CONTEXT = {
+# Settings that neither data nor steps depend on, and the test that changes them.
+ELSEWHERE = {"sample_grid": ("test_snapshot.py", "test_a_grid_has_the_first_samples_of_the_seed")}
+# Settings whose other values are all refused.
+REFUSALS = {("data.upscale", "digits"), ("data.upscale", "stacked"), ("data.channels", "stacked")}
+
+# What has to be enabled for a setting to matter.
+CONDITIONAL = {"conditioning.generator": "concat", "conditioning.discriminator": "projection"}
+CONTEXT: dict[str, dict[str, Any]] = {
     "instance_noise.decay_steps": {"instance_noise.stddev": 0.1},
     "top_k.decay_steps": {"top_k.fraction": 0.5},
     "latent_optimisation.damping": {"latent_optimisation.rate": 0.1},
     "penalty_settings.lecam_decay": {"penalties.lecam": 1.0},
     "penalty_settings.perturbation_stddev": {"penalties.zcr": 1.0},
     "penalty_settings.transform": {"penalties.cr": 1.0},
-    "feature_matching": {},
-    "conditioning.embedding": {"conditioning.discriminator": "concat"},
-    "penalty_interval": {"penalties": 1.0},
-    "generator_penalty_interval": {"generator_penalties": 1.0},
-    "conditioning.generator": {"conditioning.discriminator": "projection"},
-    "conditioning.discriminator": {"conditioning.generator": "concat"},
-    "ema_decay": {"ema_warmup": False},
+    "conditioning.generator": CONDITIONAL | {"model.generator.norm": "batch"},
+    "conditioning.discriminator": CONDITIONAL,
+    "sweep": {"population": 2},
+    "data.crop": {"data.load_size": 20},
 }
-IMAGES = {  # the same on images, for what is about them
-    "data.source": "digits",
-    "data.size": 8,
-    "model.family": "dcgan",
+# Conditioning is chosen on both sides.
+COMPANIONS = {
+    ("conditioning.generator", "concat"): {"conditioning.discriminator": "projection"},
+    ("conditioning.discriminator", "concat"): {"conditioning.generator": "concat"},
+    ("conditioning.discriminator", "acgan"): {"conditioning.generator": "concat"},
+    ("conditioning.discriminator", "infogan"): {"conditioning.generator": "concat"},
+    ("optimizer.critics.name", "sgd"): {"schedules": ""},  # of b2, which it does not have
+}
+IMAGES = ("augment", "penalty_settings.transform", "model.family", "binarize")  # are for images
+# Other values where a text or a tuple says little about what is allowed; PLAYER is one of the algorithm's.
+VALUES: dict[str, Any] = {
+    "augment": [("flip",)],
+    "checkpoint.best": ["loss/generator"],
+    "data.classes": [("1", "2")],
+    "data.channels": [1, 3],
+    "data.crop": ["random"],
+    "data.load_size": [20],
+    "data.source": ["world:grid"],
+    "data.split": ["train[:50]"],
+    "eval.weights": ["a file"],
+    "penalty_settings.transform": [("cutout",)],
+    "schedules": ["optimizer.PLAYER.learning_rate=linear(1, 9)"],
+    "sweep": ["optimizer.PLAYER.learning_rate=1,2"],
 }
 
 
-def others(entry: Setting | Choice, value: object) -> list:
-    """Other values of a setting, as far as its range goes."""
-    if isinstance(entry, Choice):
-        return [name for name, own in entry.table().items() if name != value and not isinstance(own, str)]
-    if isinstance(value, bool):
-        return [not value]
-    if isinstance(value, int):
+class Case(NamedTuple):
+    """A setting of an algorithm, and the choices under which it exists."""
+
+    algorithm: str
+    setting: str
+    chosen: tuple[tuple[str, str], ...] = ()
+
+
+def walk(declared: Settings, prefix: str = "", above: tuple = ()) -> Iterator[tuple[str, Setting | Choice, tuple]]:
+    """Every setting of every entry of every choice: its name, its declaration, and the choices above it."""
+    for name, entry in declared.items():
+        dotted = prefix + name
+        if isinstance(entry, Mapping):
+            yield from walk(entry, f"{dotted}.", above)
+            continue
+        yield dotted, entry, above
+        if isinstance(entry, Choice):
+            for key, brought in entry.table().items():
+                if not isinstance(brought, str):
+                    yield from walk(brought, prefix, (*above, (dotted, key)))
+
+
+def cases(algorithm: str) -> list[Case]:
+    """Of an algorithm: every setting that no run may change when it goes on."""
+    own_source = kind_of(ALGORITHMS[algorithm].smallest["data.source"])
+    found = []
+    for setting, entry, above in walk(SETTINGS):
+        chosen = {"algorithm": algorithm} | dict(above)
+        smallest = SOURCES[chosen.get("data.source", own_source)].smallest
+        if entry.resumable or setting in ELSEWHERE or chosen.pop("algorithm") != algorithm or smallest is None:
+            continue
+        if smallest.get("algorithm") == SOURCES[own_source].smallest.get("algorithm"):
+            found.append(Case(algorithm, setting, tuple(chosen.items())))
+    return found
+
+
+def kind_of(source: str) -> str:
+    return source.partition(":")[0]
+
+
+def on(algorithm: str, family: str) -> dict[str, Any]:
+    """The smallest networks of a family, and data that they are made for."""
+    entry = MODELS[family]
+    images = {"data.source": "digits", "data.size": 16}  # the smallest with which all networks have hidden layers
+    data = {"data.source": "world:ring"} if len(entry.shape) == 1 else images
+    brought = ALGORITHMS[algorithm].settings["model"]["family"].table()[family]
+    small = {f"model.{role}.{key}": value for role in brought for key, value in entry.smallest.items()}
+    return {"model.family": family, **data, **small}
+
+
+def changes_of(case: Case) -> dict[str, Any]:
+    """What the smallest configuration needs so that a setting exists and matters."""
+    group, _, last = case.setting.partition(".")
+    context, found = CONTEXT.get(case.setting, {}), {}
+    if group == "optimizer" and last.endswith(".name"):
+        context = {f"{case.setting.removesuffix('name')}weight_decay": 0.1}  # adamw is adam without one
+    if group.endswith("penalty_interval"):
+        context = {f"{group.removesuffix('penalty_interval')}penalties.{last}": 1.0}
+    penalty = TABLES["penalties"].get(last) if group in ("penalties", "penalty_interval") else None
+    if case.setting in IMAGES or (penalty and penalty.images_only):
+        found |= on(case.algorithm, "mlp")
+    for choice, entry in case.chosen:
+        if choice == "model.family":
+            found |= on(case.algorithm, entry)
+        elif choice == "data.source":
+            found |= on(case.algorithm, "mlp") if "data.size" in SOURCES[entry].smallest else {}
+            found |= SOURCES[entry].smallest | ({"data.size": 16} if "data.size" in found else {})
+        else:
+            found |= COMPANIONS.get((choice, entry), {}) | {choice: entry}
+    if penalty and penalty.needs_independent_logits:
+        found["model.discriminator.norm"] = "none"
+    return found | context
+
+
+def config_of(case: Case):
+    """The configuration that one setting of is changed."""
+    small = default({"algorithm": case.algorithm, **ALGORITHMS[case.algorithm].smallest})
+    return with_changes(small, changes_of(case))[0]
+
+
+def others(config, name: str, entry: Setting | Choice) -> list:
+    """Other values of a setting."""
+    value = declarations.flatten(config)[name]
+    if isinstance(entry, Choice) and name not in VALUES:
+        return [key for key, brought in entry.table().items() if key != value and not isinstance(brought, str)]
+    if name in VALUES:
+        player, *_ = config.optimizer
+        near = [each.replace("PLAYER", player) if isinstance(each, str) else each for each in VALUES[name]]
+    elif isinstance(value, bool):
+        near = [not value]
+    elif isinstance(value, int):
         near = [value + 1, 2 * value + 2, value - 1]
     elif isinstance(value, float):
-        near = [value / 2 + 0.1, value + 1, 0.37]
+        near = [value / 2 + 0.1, value + 1]
     elif isinstance(value, tuple):
-        near = [("cutout",), (3,), (0.25, 0.75)]
-    else:
-        near = []
-    return [other for other in near if entry.range.valid(other) and other != value]
+        near = [(0.25, 0.75), (3,)]
+    else:  # `one_of` lists its names
+        near = re.split(", | or ", entry.range.expected)
+    valid = (lambda other: True) if isinstance(entry, Choice) else entry.range.valid
+    return [other for other in near if other != value and valid(other)]
 
 
-def context_of(name: str) -> dict:
-    group, _, last = name.partition(".")
-    if group in ("penalty_interval", "generator_penalty_interval"):
-        return {f"{'penalties' if group[0] == 'p' else 'generator_penalties'}.{last}": 1.0}
-    return CONTEXT.get(name, {})
+class Computed:
+    """What a run of a configuration computes. A `UserError` if the configuration is refused."""
+
+    def __init__(self, config):
+        self.config, self.dataset = config, dataset_of(config.data.to_json(sort_keys=True), config)
+        self.exp = build(config, len(self.dataset.classes))
+
+    def same_as(self, other: "Computed") -> bool:
+        """Whether nothing is another one; what takes longest is compared last."""
+        return self.data == other.data and self.start[0] == other.start[0] and self.step == other.step
+
+    @property
+    def data(self) -> tuple:
+        """The examples."""
+        return self.dataset.digest, self.dataset.classes, self.exp.fields
+
+    @functools.cached_property
+    def start(self) -> tuple[str, Any]:
+        """The program that makes the initial state, and the shapes of that state."""
+        return program_of(lambda: population.init_state(self.exp))
+
+    @functools.cached_property
+    def step(self) -> str:
+        """The program of a dispatch of one step, from what the loader gives to state and metrics."""
+        batches = self.exp.algorithm.batches_per_step(self.config)
+        made = loader.make_loader(self.config, self.dataset, batches, room=2**40)
+        steps = functools.partial(program.train_steps, self.exp, loader.make_batch_fn(self.config, made))
+        return program_of(steps, self.start[1], (made.data, self.exp.algorithm.constants(self.exp)), made.input_spec(1))[0]
 
 
-@functools.cache
-def base_of(name: str, images: bool):
-    """The smallest configuration of an algorithm, on points or on images."""
-    entry = ALGORITHMS[name]
-    if not images:
-        return {"algorithm": name, **entry.smallest}
-    smallest = {key: value for key, value in entry.smallest.items() if not key.startswith(("model", "data"))}
-    roles = [group for group in config_of(name).model if group not in ("family", "initializer", "init_stddev")]
-    return {"algorithm": name, **smallest, **IMAGES, **{f"model.{role}.base_channels": 2 for role in roles}}
+def program_of(function, *arguments) -> tuple[str, Any]:
+    """A function's program without what none of its results depends on, as a digest, and the shapes of the results."""
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    live, used = partial_eval.dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
+    text = hashlib.blake2b(str(live).encode())
+    for const in closed.consts:
+        text.update(f"{np.shape(const)} {np.asarray(const).tobytes()!r}".encode())
+    assert all(used)
+    return text.hexdigest(), shapes
 
 
-def computed(settings: dict) -> str:
-    """What a configuration makes: its state's and its step's program, as text."""
-    exp = build(default(settings), classes=3)
-    state, batch = jax.eval_shape(lambda: population.init_state(exp)), jax.eval_shape(lambda: example_batch(exp))
-
-    def run(state, batch):
-        return exp.algorithm.step(exp, state, batch)
-
-    if exp.config.population > 1:
-        batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((exp.config.population, *x.shape), x.dtype), batch)
-        run = population.vmap_members(run)
-    start = jax.jit(lambda: population.init_state(exp)).lower().as_text()
-    return start + jax.jit(run).lower(state, batch).as_text() + repr(exp.algorithm.examples_together(exp.config))
+DATASETS: dict[str, Any] = {}
+COMPUTED: dict[str, Computed] = {}
 
 
-SETTINGS = [
-    (name, images, setting)
-    for name in ALGORITHM_NAMES
-    for images in ([False, True] if "model.family" in ALGORITHMS[name].smallest else [False])
-    for setting, entry in validate(default(base_of(name, images))).items()
-    if not entry.resumable and setting not in ELSEWHERE
-    if not images
-    or setting.startswith(("data.", "model.", "augment", "penalties.cr", "penalties.bcr", "penalty_settings"))
-]
+def dataset_of(key: str, config) -> Any:
+    if key not in DATASETS:
+        DATASETS[key] = open_dataset(config)
+    return DATASETS[key]
 
 
-@pytest.mark.parametrize(("name", "images", "setting"), SETTINGS, ids=lambda value: str(value))
-def test_another_value_changes_what_is_computed_or_is_refused(name, images, setting):
-    base = base_of(name, images)
-    special = {
-        "sweep": {"population": 2, "sweep": f"optimizer.{next(iter(ALGORITHMS[name].players(None)))}.learning_rate=1,2"}
-    }
-    special |= {
-        "schedules": {"schedules": f"optimizer.{next(iter(ALGORITHMS[name].players(None)))}.learning_rate=linear(1, 9)"}
-    }
-    if setting in special:
-        assert computed(base | special[setting]) != computed(
-            base | {"population": special[setting].get("population", 1)}
-        )
-        return
-    base |= context_of(setting)
-    if setting == "penalty_settings.transform" and not images:
-        pytest.skip("it is about images")
-    flat = declarations.flatten(default(base))
-    entry = validate(default(base))[setting]
-    before = computed(base)
-    tried = others(entry, flat[setting])
-    assert tried, f"no other value of {setting} is known to this test"
+def computed(config) -> Computed:
+    """The same for equal configurations."""
+    key = config.to_json(sort_keys=True)
+    if key not in COMPUTED:
+        COMPUTED[key] = Computed(config)
+    return COMPUTED[key]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unchecked() -> Iterator[None]:
+    """Shapes are checked by all other tests; here the checks would take half of the time."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+    COMPUTED.clear()
+    DATASETS.clear()
+
+
+def check(case: Case) -> None:
+    """The law, for one setting: every other value that is not refused makes another program, and there is such a value.
+
+    All other entries of a choice may be refused, since an entry may need further choices. The settings that an entry
+    brings are cases of their own.
+    """
+    config = config_of(case)
+    entry = declarations.resolve(SETTINGS, declarations.flatten(config))[case.setting]
+    before = computed(config)
+    tried = others(config, case.setting, entry)
+    assert tried, f"no other value of {case.setting} is known to this test: add one to VALUES"
+    accepted = []
     for other in tried:
         try:
-            if computed(base | {setting: other}) != before:
-                return
+            after = computed(with_changes(config, {case.setting: other})[0])
         except UserError:
             continue
-    raise AssertionError(f"no other value of {setting} out of {tried} changes anything")
+        assert not after.same_as(before), f"{case.setting}={other} changes nothing"
+        accepted.append(other)
+        if not isinstance(entry, Choice):
+            break
+    if not isinstance(entry, Choice):
+        refused = (case.setting, dict(case.chosen).get("data.source")) in REFUSALS
+        assert bool(accepted) != refused, f"{case.setting} as {tried}: accepted are {accepted}"
 
 
-def test_the_exceptions_exist():
-    known = {
-        name
-        for algorithm in ALGORITHM_NAMES
-        for images in (False, True)
-        if images is False or algorithm != "probe"
-        for name in validate(default(base_of(algorithm, images)))
-    }
-    assert ELSEWHERE.keys() <= known | {"data.load_size"}
-    assert math.isfinite(len(known))
+def name_of(value: object) -> str:
+    if not isinstance(value, Case):
+        return str(value)
+    return "-".join([value.algorithm, value.setting, *(entry for _, entry in value.chosen)])
+
+
+@pytest.mark.parametrize("case", [case for name in ALGORITHM_NAMES for case in cases(name)], ids=name_of)
+def test_another_value_changes_what_is_computed_or_is_refused(case):
+    check(case)
+
+
+# The law would find them.
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [Setting(1.0, "a number"), Setting((), "a tuple"), Choice("a", "a choice", lambda: {"a": {}, "b": {}})],
+    ids=["number", "tuple", "choice"],
+)
+def test_a_setting_that_nothing_reads_is_found(ignored, monkeypatch):
+    vae = ALGORITHMS["vae"]
+    monkeypatch.setitem(ALGORITHMS, "vae", vae._replace(settings={**vae.settings, "ignored": ignored}))
+    case = Case("vae", "ignored")
+    assert case in cases("vae")
+    with pytest.raises(AssertionError, match="changes nothing"):
+        check(case)
+
+
+def test_a_setting_whose_effect_is_thrown_away_is_found(monkeypatch):
+    vae = ALGORITHMS["vae"]
+
+    def step(exp, state, batch):
+        unused = jax.jit(lambda x: x * exp.config.unused)(batch["points"])
+        after, metrics = vae.step(exp, state, batch)
+        metrics["loss/vae"], _ = jax.lax.cond(state.step > 0, lambda: (1.0, unused), lambda: (0.0, unused))
+        return after, metrics
+
+    settings = {**vae.settings, "unused": Setting(1.0, "a number")}
+    monkeypatch.setitem(ALGORITHMS, "vae", vae._replace(settings=settings, step=step))
+    with pytest.raises(AssertionError, match="unused=0.6 changes nothing"):
+        check(Case("vae", "unused"))
+
+
+def test_a_setting_that_an_entry_brings_and_nothing_reads_is_found(monkeypatch):
+    dcgan = MODELS["dcgan"]
+
+    def without(attributes):
+        del attributes["ignored"]
+        return dcgan.roles["generator"].module(**attributes)
+
+    class Body(dcgan.roles["generator"].module):
+        ignored: int = 1
+
+    role = dcgan.roles["generator"]._replace(module=Body)
+    role = role._replace(settings={**role.settings, "ignored": Setting(1, "a number")})
+    monkeypatch.setitem(MODELS, "dcgan", dcgan._replace(roles={**dcgan.roles, "generator": role}))
+    case = Case("gan", "model.generator.ignored", (("model.family", "dcgan"),))
+    assert case in cases("gan")
+    with pytest.raises(AssertionError, match="model.generator.ignored=2 changes nothing"):
+        check(case)
+
+
+@pytest.mark.parametrize("name", ALGORITHM_NAMES)
+def test_equal_configurations_have_equal_programs(name):
+    """Or the law would say nothing."""
+    for case in (Case(name, "seed"), cases(name)[-1]):
+        config = config_of(case)
+        one, two = Computed(config), Computed(config)
+        assert (one.data, one.start[0], one.step) == (two.data, two.start[0], two.step)
+
+
+# Nothing is left out.
+
+
+def test_every_setting_is_a_case():
+    known = {setting for setting, entry, _ in walk(SETTINGS) if not entry.resumable}
+    tested = {case.setting for name in ALGORITHM_NAMES for case in cases(name)}
+    assert known - tested == ELSEWHERE.keys()
+    for file, test in ELSEWHERE.values():
+        assert f"def {test}(" in (Path(__file__).parent / file).read_text()
+
+
+def test_sources_without_a_case_have_the_settings_of_one():
+    for source in SOURCES.values():
+        assert source.smallest or source.settings is SOURCES["digits"].settings
+
+
+@pytest.mark.parametrize("name", ALGORITHM_NAMES)
+def test_what_a_resumed_run_may_change_changes_no_step(name):
+    """All at once. That both ways of loading give the same bytes is a law of test_contracts.py."""
+    config = config_of(Case(name, "seed"))
+    resolved = declarations.resolve(SETTINGS, declarations.flatten(config))
+    resumable = {setting: entry for setting, entry in resolved.items() if entry.resumable and setting != "data.placement"}
+    changes = {setting: others(config, setting, entry)[0] for setting, entry in resumable.items()}
+    assert "steps" in changes
+    assert computed(with_changes(config, changes)[0]).same_as(computed(config))

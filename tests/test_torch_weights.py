@@ -37,7 +37,7 @@ def read(raw: bytes, folder: Path) -> dict[str, np.ndarray]:
 
 
 def answer(raw: bytes, folder: Path) -> dict[str, np.ndarray] | str:
-    """The same, or what the user is told."""
+    """The same, or the error message."""
     try:
         return read(raw, folder)
     except UserError as error:
@@ -172,7 +172,7 @@ def test_nothing_in_a_pickle_is_run(kind, protocol, tmp_path):
 
 @both
 @pytest.mark.parametrize("name", ["posix.system", "builtins.eval", "torch.load", "torch._utils._rebuild_qtensor"])
-def test_a_name_that_no_state_dict_has_is_told(name, write, tmp_path):
+def test_a_name_that_no_state_dict_has_is_an_error(name, write, tmp_path):
     call = named(*name.rsplit(".", 1)) + text("true") + b"\x85R"
     with raises_user_error(UserError, match=f"asks for {name},"):
         read(write(dictionary(a=call)), tmp_path)

@@ -270,12 +270,12 @@ class Penalty(NamedTuple):
         value: inputs -> values [batch], or a scalar where it is not the examples that are penalised.
         help: one line.
         settings: of its own, in `config.penalty_settings`.
-        extra: arrays that it carries from step to step, and their initial values.
+        extra: arrays that it carries from step to step, and their initial values. The name "last" is a lazy penalty's.
         update: (inputs, mean value, whether the penalty was due) -> their new values, by the same names; called in
             every step. The mean over devices is kept.
         needs_independent_logits: whether it binds the gradient of each logit by its own example at mixtures of real and
-            fake. With BatchNorm a logit depends on the whole batch: the gradient is no longer the slope of a function of
-            one example. Gulrajani et al., Improved Training of Wasserstein GANs, 2017, section 4.
+            fake. With BatchNorm a logit depends on the whole batch: the gradient is no longer the slope of a function
+            of one example. Gulrajani et al., Improved Training of Wasserstein GANs, 2017, section 4.
         images_only: whether it augments images.
     """
 

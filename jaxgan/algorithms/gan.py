@@ -180,7 +180,7 @@ def loss_and_fused_penalties(
 def discriminator_gradients(
     exp: Experiment, state: TrainState, batch: Batch, fake: Examples, latents: LatentBatch
 ) -> tuple[dict[str, PyTree], PyTree, Metrics, dict[str, PyTree]]:
-    """The gradient of all that the discriminator minimises, its new model state, the metrics, and what is carried on."""
+    """The gradient of what the discriminator minimises, its new model state, the metrics, and what is carried on."""
     raw = batch[data_field(exp)], fake
     given = tuple(preprocess(exp, state, own, kind, latents) for own, kind in zip(raw, ("real", "fake"), strict=True))
 
@@ -432,7 +432,8 @@ def check(config: ConfigDict, fields: tuple[Field, ...]) -> Iterator[str]:
     examples = [field for field in fields if field.kind != "labels"]
     if len(examples) != 1:
         names = ", ".join(field.name for field in examples)
-        yield f"config.algorithm=gan learns to make one kind of example, and config.data.source={config.data.source} has {names}"
+        source = config.data.source
+        yield f"config.algorithm=gan learns to make one kind of example, and config.data.source={source} has {names}"
         return
     yield from conditioning.check(config)
     yield from penalties.check(config, fields)

@@ -159,7 +159,7 @@ def of_run(options: argparse.Namespace) -> EvalTask | None:
         return None
     reals = decoded(config)
     run_folder.check_data(options.workdir, reals)
-    about |= {"source": config.data.source, "split": config.data.split, "digest": reals.digest}
+    about |= {"source": config.data.source, "split": config.data.get("split"), "digest": reals.digest}
     asked = labels if exp.algorithm.draws_classes(exp) and classes else None
     usual = config.eval.features if config.eval.features != "lenet" else usual_features(reals)
     return EvalTask(ImageSet(drawn, asked), reals, held_out(config), about, options.workdir, usual)

@@ -1,1 +1,1 @@
-"""Real examples: sources (what they are), order (which ones make batch t), pipeline (how they reach the device)."""
+"""Real examples: sources (what they are), order (which ones make batch t), loader (how they reach the device)."""

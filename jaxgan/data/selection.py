@@ -8,9 +8,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxgan.core.settings import Setting, Settings
 from jaxgan.data import splits
 from jaxgan.data.stored import Arrays, Item, Split, StoredImages
 from jaxgan.errors import UserError, choose
+
+SELECTION_SETTINGS: Settings = {
+    "split": Setting("train", "which part: test, train+test, train[:10%], ..."),
+    "classes": Setting((), "names of the only classes to keep; all of them if empty"),
+}
 
 
 @dataclasses.dataclass(frozen=True)

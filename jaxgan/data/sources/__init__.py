@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxgan.core.settings import Choice, Setting, Settings
+from jaxgan.core.settings import Choice, Settings
 from jaxgan.core.types import Field
+from jaxgan.data.selection import SELECTION_SETTINGS
 from jaxgan.data.sources import array, digits, folder, images, mixture, stacked, tfds
 from jaxgan.data.sources.images import Reader
 from jaxgan.errors import choose
@@ -44,7 +45,7 @@ SOURCES: dict[str, Source] = {
         functools.partial(stacked.read, readers=STORED),
         {"data.source": "stacked:digits", "data.size": 8, "data.channels": 3, "data.split": "train[:100]"},
     ),
-    "world": Source({}, mixture.fields, mixture.open_points, {"data.source": "world:ring"}, mixture.read),
+    "world": Source(SELECTION_SETTINGS, mixture.fields, mixture.open_points, {"data.source": "world:ring"}, mixture.read),
 }
 
 SETTINGS: Settings = {
@@ -54,9 +55,7 @@ SETTINGS: Settings = {
             "what to train on: digits, tfds:NAME, folder:PATH, array:PATH, stacked:SOURCE, world:NAME",
             lambda: {name: source.settings for name, source in SOURCES.items()},
             key=lambda value: value.partition(":")[0],
-        ),
-        "split": Setting("train", "which part: test, train+test, train[:10%], ..."),
-        "classes": Setting((), "names of the only classes to keep; all of them if empty"),
+        )
     }
 }
 

@@ -11,7 +11,7 @@ from jaxgan.data import cache
 from jaxgan.data.cache import LazyDataset
 from jaxgan.data.dataset import ArrayDataset, image_dataset, image_fields
 from jaxgan.data.decode import MODES, Transform
-from jaxgan.data.selection import select
+from jaxgan.data.selection import SELECTION_SETTINGS, select
 from jaxgan.data.sources import stacked
 from jaxgan.data.stored import StoredImages
 from jaxgan.errors import UserError
@@ -20,6 +20,7 @@ Reader = Callable[[str], StoredImages]  # what follows the colon -> images
 
 CENTER = ("centre", "center")
 SETTINGS: Settings = {
+    **SELECTION_SETTINGS,
     "size": Setting(32, "pixels, height and width", POSITIVE),
     "channels": Setting(1, "1 makes colours grey, 3 makes grey images coloured", POSITIVE),
     "load_size": Setting(0, "pixels before cropping, at least the size, which is taken for 0", NOT_NEGATIVE),
