@@ -18,6 +18,7 @@ from jaxgan.io import run_folder
 
 SAMPLES = 1000
 PAGE = experiments.ROOT / "docs" / "conditional.md"
+SECTION = "accuracy"
 WAYS = [("cbn", "projection"), ("concat", "concat"), ("cbn", "acgan")]
 
 
@@ -51,7 +52,7 @@ def main() -> None:
     head = ["generator", "discriminator", "training took", "as asked", "worst digit", "classifier is sure"]
     text = f"{report.table(head, lines)}\n\n{report.machine('jax', 'flax', 'optax')}"
     report.replace(
-        PAGE, "accuracy", f"`python -m benchmarks.conditional {' '.join(sys.argv[1:])}`".replace(" `", "`"), text
+        PAGE, SECTION, f"`python -m benchmarks.conditional {' '.join(sys.argv[1:])}`".replace(" `", "`"), text
     )
 
 

@@ -248,13 +248,15 @@ print(time.perf_counter() - started)
 
 STREAM = """
 import sys
+from pathlib import Path
 import jax.numpy
 from benchmarks.data import images_config, make_loader
 batches = make_loader(images_config(f"array:{sys.argv[1]}", 32, 3), 0)
 for step in range(400):
     batches.inputs_at(step, 1)
 batches.close()
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("RssAnon")))
+lines = Path("/proc/self/status").read_text().splitlines()
+print(next(line.split()[1] for line in lines if line.startswith("RssAnon")))
 """
 
 

@@ -1,4 +1,4 @@
-"""Trains what docs/scores.md has a table of, scores it with evaluate.py, and writes the table.
+"""Trains what docs/evaluation.md has a table of, scores it with evaluate.py, and writes the table.
 
     python -m benchmarks.scores [--workdir runs/scores]
 
@@ -14,7 +14,8 @@ from pathlib import Path
 
 from benchmarks import experiments, report
 
-PAGE = experiments.ROOT / "docs" / "scores.md"
+PAGE = experiments.ROOT / "docs" / "evaluation.md"
+SECTION = "table"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +121,7 @@ def main() -> None:
     ]
     published = report.table(["Stacked MNIST", "modes of 1,000", "KL"], rows)
     text = f"{scores}\n\n{published}\n\n{report.machine('jax', 'flax', 'optax')}"
-    report.replace(PAGE, "table", f"`python -m benchmarks.scores {' '.join(sys.argv[1:])}`".replace(" `", "`"), text)
+    report.replace(PAGE, SECTION, f"`python -m benchmarks.scores {' '.join(sys.argv[1:])}`".replace(" `", "`"), text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trains on mixtures of Gaussians, ten seeds in one program, and writes their exact scores into docs/toys.md.
+"""Trains on mixtures of Gaussians, ten seeds in one program, and writes their exact scores into docs/mixtures.md.
 
     python -m benchmarks.toys [--workdir runs/toys] [--published_steps 400000] [--published_seeds 10]
 
@@ -24,7 +24,8 @@ from jaxgan.metrics import mixtures
 
 SEEDS = 10
 SAMPLES = 2500  # as in the paper
-PAGE = experiments.ROOT / "docs" / "toys.md"
+PAGE = experiments.ROOT / "docs" / "mixtures.md"
+SECTION = "scores"
 PACKED = {"packing": 2, "batch_size": 200}
 
 
@@ -113,7 +114,7 @@ def main() -> None:
         "paper",
     ]
     text = f"{report.table(head, lines)}\n\n{report.machine('jax', 'flax', 'optax')}"
-    report.replace(PAGE, "scores", f"`python -m benchmarks.toys {' '.join(sys.argv[1:])}`".replace(" `", "`"), text)
+    report.replace(PAGE, SECTION, f"`python -m benchmarks.toys {' '.join(sys.argv[1:])}`".replace(" `", "`"), text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Flowers on demand, 64x64: configs/flowers.py told which of the five kinds to draw, with augmentation.
+"""Flowers by label, 64x64: configs/flowers.py with conditional networks for the five kinds, and augmentation.
 
 Command:  python train.py --config=configs/flowers_conditional.py --workdir=runs/flowers_conditional
           python sample.py --workdir=runs/flowers_conditional --labels=tulips,roses --out=flowers.png

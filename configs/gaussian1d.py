@@ -4,7 +4,7 @@ Command:  python train.py --config=configs/gaussian1d.py --workdir=runs/gaussian
           with --config.data.source=world:mixture1d onto a mixture of two
 Time:     half a minute on 2 CPU cores
 Expect:   a Wasserstein distance of .014 (.05 onto the mixture), where a perfect sampler has .013 (.04), and a
-          discriminator that says 1/2 wherever there are data (docs/toys.md)
+          discriminator that says 1/2 wherever there are data (docs/mixtures.md)
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@ Command:  python train.py --config=configs/pacgan.py --workdir=runs/gan
           with --config.data.source=world:grid for the grid of 25
 Time:     for an accelerator: 400,000 steps of 1.5 GFLOP
 Expect:   the paper, over ten runs: 6.3 of 8 modes and 98.2% of high quality for the GAN, 7.9 and 95.6% for PacGAN2;
-          17.3 of 25 and 94.8%, 23.8 and 91.3% on the grid. docs/toys.md has what shorter runs gave here
+          17.3 of 25 and 94.8%, 23.8 and 91.3% on the grid. docs/mixtures.md has what shorter runs gave here
 
 References:
     Lin et al., PacGAN: The power of two samples in generative adversarial networks, 2018, section 4.1.

@@ -5,8 +5,8 @@ The data set, the counting and the number of samples are PacGAN's; the training 
 Command:  python train.py --config=configs/stacked_mnist.py --workdir=runs/stacked_mnist
           python evaluate.py --workdir=runs/stacked_mnist --num=26000
 Time:     38 minutes on 2 CPU cores of an AMD EPYC that were busy with other work for a third of it
-Expect:   all 1,000 modes and a divergence from even shares of .034, where real digits have .024 (docs/scores.md); after
-          15,000 steps it was .042
+Expect:   all 1,000 modes and a divergence from even shares of .034, where real digits have .024; after 15,000 steps
+          the divergence was .042 (docs/evaluation.md)
 
 References:
     Lin et al., PacGAN: The power of two samples in generative adversarial networks, 2018, section 4.2.

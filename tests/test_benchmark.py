@@ -293,9 +293,31 @@ def test_every_program_prints_its_usage(name, monkeypatch, capsys):
     assert err == ""
 
 
+@pytest.mark.parametrize("program", [conditional, scores, toys], ids=lambda program: program.__name__)
+def test_the_page_of_a_table_has_a_place_for_it(program):
+    text = program.PAGE.read_text()
+    _, first, rest = text.partition(f"<!-- {program.SECTION} -->")
+    assert first
+    assert f"<!-- end of {program.SECTION} -->" in rest
+    assert f"`python -m {program.__name__}" in rest.partition("<!-- end")[0]
+
+
+def test_a_section_of_a_page_is_replaced_and_nothing_else(tmp_path, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("before\n\n<!-- x -->\nold\n<!-- end of x -->\n\nafter\n")
+    report.replace(page, "x", "`command`", "new")
+    report.replace(page, "x", "`command`", "newer")
+    before, _, rest = page.read_text().partition("<!-- x -->")
+    inside, _, after = rest.partition("<!-- end of x -->")
+    assert (before, after) == ("before\n\n", "\n\nafter\n")
+    assert inside.startswith("\n\n`command`, 20")
+    assert inside.endswith("\n\nnewer\n\n")
+    assert "old" not in inside
+
+
 def test_digits_are_classified(tmp_path, capsys):
     """Real digits as they are, and the same digit again and again."""
-    classifier, images, labels = digits.train_classifier()
+    _, images, labels = digits.train_classifier()
     np.savez(tmp_path / "samples.npz", images=np.repeat(images[labels == 7][:1], 20, axis=0).repeat(2, 1).repeat(2, 2))
     digits.main([str(tmp_path / "samples.npz")])
     first, samples, held_out, everything = capsys.readouterr().out.splitlines()

@@ -173,7 +173,7 @@ def test_the_death_of_the_first_process_ends_the_other_with_our_message_or_jax_s
     """The first process runs JAX's services, which abort the others when it is gone, unless our watch is quicker."""
     _, code, complaint = abandoned
     message = {
-        2: "error: process 0 of 2 is gone: start all of them again, they go on from the last checkpoint",
+        2: "error: process 0 of 2 is gone: start all of them again, they resume from the last checkpoint",
         -signal.SIGABRT: "Terminating process because the JAX distributed service detected fatal errors",
     }
     assert message[code] in complaint

@@ -13,8 +13,7 @@ from jaxgan.data import loader, order
 from jaxgan.data.dataset import ArrayDataset, digest_of
 from jaxgan.data.decode import Transform
 from jaxgan.data.gaussian_mixtures import MIXTURES, TRAIN_EXAMPLES, TRAIN_SEED
-from jaxgan.data.sources import digits, fields_of, open_dataset
-from jaxgan.data.sources.images import SETTINGS as IMAGE_SETTINGS
+from jaxgan.data.sources import SOURCES, digits, fields_of, open_dataset
 from jaxgan.data.stored import StoredImages
 from jaxgan.errors import UserError
 
@@ -169,7 +168,7 @@ def test_the_points_of_a_mixture_reach_a_step_as_they_are(placement):
     assert loader.summary(made) == f"50 points (2), 8 classes (0, 1, 2, 3, 4, 5, 6, 7); {how}"
 
 
-@pytest.mark.parametrize("setting", IMAGE_SETTINGS)
+@pytest.mark.parametrize("setting", sorted(SOURCES["digits"].settings.keys() - SOURCES["world"].settings.keys()))
 def test_a_mixture_has_no_settings_of_images(setting):
     with raises_user_error(
         UserError, match=f"config.data.{setting} has no effect here: data.source=digits or .* has it"

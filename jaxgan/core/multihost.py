@@ -39,17 +39,17 @@ def initialize(group: ClusterSpec) -> None:
     Raises:
         UserError: the group is not described in full, or the processes do not meet.
     """
-    told = (group.coordinator, group.count, group.index)
-    if told == (None, None, None) and not group.distributed:
+    given = (group.coordinator, group.count, group.index)
+    if given == (None, None, None) and not group.distributed:
         return
-    if not group.distributed and None in told:
+    if not group.distributed and None in given:
         raise UserError("--coordinator, --num_processes and --process_id belong together, or give --distributed alone")
     if not group.distributed and not (group.count > 0 and 0 <= group.index < group.count):
         raise UserError(f"--process_id={group.index} must be from 0 to --num_processes={group.count} less one")
     # CPUs would run a step beside the collectives of a checkpoint, and take the messages of one for those of the other.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     try:
-        jax.distributed.initialize(*told, **LIMITS)
+        jax.distributed.initialize(*given, **LIMITS)
     except (RuntimeError, ValueError) as error:  # what JAX answers is long, and its first line says it
         reason = str(error).strip().splitlines()[0][:300]
         raise UserError(f"the processes did not meet ({reason}): start all of them, with one coordinator") from error
@@ -133,5 +133,5 @@ def _value(client: object, key: str) -> str:
 
 def _end(gone: int, total: int) -> None:
     who = f"process {gone} of {total} is gone"
-    print(f"error: {who}: start all of them again, they go on from the last checkpoint", file=sys.stderr, flush=True)
+    print(f"error: {who}: start all of them again, they resume from the last checkpoint", file=sys.stderr, flush=True)
     os._exit(2)
