@@ -29,6 +29,7 @@ from jaxgan.core.settings import (
     FRACTION,
     INTERVAL,
     MAX_COUNT,
+    MAX_FLOAT,
     NOT_NEGATIVE,
     POSITIVE,
     Choice,
@@ -303,11 +304,15 @@ def test_every_number_has_a_range():
     assert OWN.keys() <= {name for name, *_ in ranged()}
 
 
-def test_a_whole_number_that_int32_cannot_hold_is_refused():
+def test_a_number_that_the_device_cannot_hold_is_refused():
     for name, entry, choices in DECLARED:
         if type(entry.default) is int and name != "seed":
             with raises_user_error(UserError, match=rf"^config\.{name}={MAX_COUNT + 1} must be at most {MAX_COUNT}$"):
                 validate(default(choices | {name: MAX_COUNT + 1}))
+        if type(entry.default) is float:
+            with raises_user_error(UserError, match=rf"^config\.{name}=1e\+39 must be at most 3\.4e\+38$"):
+                validate(default(choices | {name: 1e39}))
+    assert float(np.finfo(np.float32).max) == MAX_FLOAT
 
 
 @pytest.mark.parametrize(

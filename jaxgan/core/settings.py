@@ -20,6 +20,7 @@ from jaxgan.io.files import atomic_write
 
 MAX_SEED = 2**32 - 1
 MAX_COUNT = 2**31 - 1  # what an int32 holds, as steps are counted and arrays are shaped
+MAX_FLOAT = (2 - 2**-23) * 2.0**127  # what a float32 holds
 
 
 class Range(NamedTuple):
@@ -31,8 +32,8 @@ class Range(NamedTuple):
 
 ANY = Range(lambda value: True, "")
 POSITIVE = Range(lambda value: value >= 1, "at least 1")
-NOT_NEGATIVE = Range(lambda value: 0 <= value < math.inf, "at least 0")
-ABOVE_ZERO = Range(lambda value: 0 < value < math.inf, "above 0")
+NOT_NEGATIVE = Range(lambda value: 0 <= value <= MAX_FLOAT, "at least 0")
+ABOVE_ZERO = Range(lambda value: 0 < value <= MAX_FLOAT, "above 0")
 FRACTION = Range(lambda value: 0 <= value <= 1, "from 0 to 1")
 BELOW_ONE = Range(lambda value: 0 <= value < 1, "at least 0 and below 1")
 DIMENSIONS = Range(
@@ -258,6 +259,8 @@ def validate(declared: Settings, config: ConfigDict) -> Declarations:
         for value in (flat[name], *swept.get(name, ())):
             if type(value) is int and value > MAX_COUNT and name != "seed":
                 raise UserError(f"config.{name}={value} must be at most {MAX_COUNT}")
+            if type(value) is float and MAX_FLOAT < value < math.inf:
+                raise UserError(f"config.{name}={value} must be at most {MAX_FLOAT:.3g}")
             if isinstance(entry, Setting) and not entry.range.valid(value):
                 raise UserError(f"config.{name}={value} must be {entry.range.expected}")
     return resolved
