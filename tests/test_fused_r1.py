@@ -13,7 +13,7 @@ from experiments import POINTS, Experiment, assert_close, experiment, params_of,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxgan.adversarial import forward
+from jaxgan.adversarial import forward, fused_r1
 from jaxgan.adversarial.conditioning import DISCRIMINATOR_CONDITIONING, Discriminator
 from jaxgan.adversarial.fused_r1 import loss_and_penalty
 from jaxgan.adversarial.penalties import r1
@@ -208,10 +208,10 @@ def test_a_network_that_declares_nothing_is_left_with_the_plain_penalty():
     assert is_lawful(network, (2,))
     assert not network.positively_homogeneous
     exp = plain(penalties__r1=1.0).exp
-    assert gan.fused_penalties(exp) == ["r1"]
+    assert fused_r1.fused_penalties(exp) == ["r1"]
     for other in (network, Undeclared()):
         networks = {**exp.networks, "discriminator": other}
-        assert gan.fused_penalties(dataclasses.replace(exp, networks=networks)) == []
+        assert fused_r1.fused_penalties(dataclasses.replace(exp, networks=networks)) == []
 
 
 @pytest.mark.parametrize("settings", [POINTS, POINTS | {"packing": 2}, IMAGES], ids=["points", "packs", "images"])
@@ -261,7 +261,7 @@ def test_the_step_s_gradients_are_those_of_losses_and_penalties_apart(name):
     """With other penalties beside them, which are left as they are."""
     weights = {f"penalties__{penalty}": 2.0 for penalty in LOSSES[name]}
     tiny = plain(loss=name, penalties__lecam=0.5, penalties__wgan_gp=1.0, **weights)
-    assert gan.fused_penalties(tiny.exp) == [*LOSSES[name]]
+    assert fused_r1.fused_penalties(tiny.exp) == [*LOSSES[name]]
     state = with_params(tiny.state, "discriminator", with_biases(params_of(tiny, "discriminator")))
     metrics = assert_fused_is_apart(tiny, state)
     assert {f"penalty/{penalty}" for penalty in (*LOSSES[name], "lecam", "wgan_gp")} < metrics
@@ -280,7 +280,7 @@ SETTINGS = {
 @pytest.mark.parametrize("name", SETTINGS)
 def test_packs_hparams_schedules_conditions_and_convolutions_fuse_as_well(name):
     tiny = experiment(loss="hinge", classes=3, **SETTINGS[name])
-    assert gan.fused_penalties(tiny.exp)
+    assert fused_r1.fused_penalties(tiny.exp)
     state = with_params(tiny.state, "discriminator", with_biases(params_of(tiny, "discriminator")))
     if name == "hparams":  # as a member of a population has them
         state = state.replace(hparams={f"penalties.{penalty}": jnp.float32(3) for penalty in ("r1", "r2")})
@@ -302,7 +302,7 @@ def test_packs_hparams_schedules_conditions_and_convolutions_fuse_as_well(name):
 )
 def test_settings_that_do_not_fuse(settings, fuse):
     exp = build(tiny_config(**POINTS | {"penalties__r1": 1.0} | settings))
-    assert gan.fused_penalties(exp) == (["r1"] if fuse else [])
+    assert fused_r1.fused_penalties(exp) == (["r1"] if fuse else [])
 
 
 @pytest.mark.parametrize(("penalties", "passes"), [(("r1",), (7, 9)), (("r1", "r2"), (8, 12))])

@@ -19,6 +19,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
+from jaxgan.adversarial import penalties
+from jaxgan.adversarial.conditioning import Condition, DiscriminatorOutput
+from jaxgan.adversarial.forward import DiscriminatorInput, Examples
+from jaxgan.core.experiment import Experiment, hparam
+from jaxgan.core.state import TrainState, Variables, apply
+from jaxgan.core.types import Metrics
+
 # A slope's least size. Where a loss is flat, what it adds to gradients of biases is nothing to an Adam whose averages
 # have decayed to 0 (it adds 1e-8 to their root), and what is divided by it is far from float32's largest number.
 TINY = 1e-16
@@ -56,3 +63,48 @@ def loss_and_penalty(
         if jax.tree_util.keystr(path[-1:], simple=True) == "bias":
             total += (to_leaf * leaf).sum()
     return total, 0.5 * (gradients**2).sum(axis=range(1, examples.ndim))
+
+
+def fused_penalties(exp: Experiment) -> list[str]:
+    """The penalties that come with the loss's own backward pass: R1, R2, both or none.
+
+    The discriminator declares that it is positively homogeneous; nothing is assumed of one that does not. The
+    penalties bind gradients at the network's own inputs, whatever was augmented before.
+    """
+    # Unrolled updates are differentiated once more, by what is a constant there.
+    if not getattr(exp.networks["discriminator"], "positively_homogeneous", False):
+        return []
+    if exp.config.concat_real_fake or exp.config.get("unrolled_steps", 0):
+        return []
+    names = penalties.enabled(exp, "penalties")
+    return [name for name in ("r1", "r2") if name in names and exp.config.penalty_interval[name] == 1]
+
+
+def loss_and_fused_penalties(
+    exp: Experiment,
+    state: TrainState,
+    variables: Variables,
+    given: tuple[DiscriminatorInput, DiscriminatorInput],
+    d_out: tuple[DiscriminatorOutput, DiscriminatorOutput],
+    cotangents: tuple[DiscriminatorOutput, DiscriminatorOutput],
+) -> tuple[Float[Array, ""], Metrics]:
+    """A surrogate of the loss, of which cotangents of the logits are given, and of the `fused_penalties`.
+
+    Its gradient by the discriminator's parameters is theirs; its value is meaningless. The metrics are the penalties,
+    each without its weight. The forward pass is that of the given outputs, and XLA makes one of the two.
+    """
+    network, fused = exp.networks["discriminator"], fused_penalties(exp)
+    total, metrics = jnp.zeros(()), {}
+    for name, one, out, cotangent in zip(("r1", "r2"), given, d_out, cotangents, strict=True):
+        if name not in fused:
+            total += (lax.stop_gradient(cotangent.logits) * out.logits).sum()
+            continue
+
+        def critic(params: PyTree, examples: Examples, condition: Condition = one.condition) -> Array:
+            own = Variables(params, variables.model_state)
+            return apply(network, own, examples, condition, train=True)[0].logits
+
+        weight = hparam(exp, state, f"penalties.{name}")
+        part, values = loss_and_penalty(critic, variables.params, one.examples, cotangent.logits, weight)
+        total, metrics[f"penalty/{name}"] = total + part, values.mean()
+    return total, metrics

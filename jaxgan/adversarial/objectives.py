@@ -1,14 +1,27 @@
 """What each network minimises, of the discriminator's output for a batch: a scalar, and its metrics."""
 
+from collections.abc import Collection
+
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
+from jaxgan.adversarial import augment, penalties
 from jaxgan.adversarial.conditioning import Condition, DiscriminatorOutput, uses_codes
+from jaxgan.adversarial.forward import (
+    DiscriminatorInput,
+    Examples,
+    LatentBatch,
+    dropout_keys,
+    generate,
+    preprocess,
+)
 from jaxgan.adversarial.losses import LOSSES
+from jaxgan.adversarial.penalties import GeneratorPenaltyInputs, PenaltyInputs
 from jaxgan.core.experiment import Experiment, hparam
-from jaxgan.core.state import TrainState
+from jaxgan.core.settings import split_names
+from jaxgan.core.state import TrainState, Variables, apply
 from jaxgan.core.types import Metrics
 
 
@@ -135,3 +148,70 @@ def top_k_weights(exp: Experiment, state: TrainState, logits: Float[Array, " bat
     least = jnp.sort(everywhere)[len(everywhere) - count]
     chosen = (logits >= least).astype(logits.dtype)
     return chosen / exp.pmean(chosen.mean())
+
+
+def discriminator_penalties(
+    exp: Experiment,
+    state: TrainState,
+    variables: Variables,
+    raw: tuple[Examples, Examples],
+    given: tuple[DiscriminatorInput, DiscriminatorInput],
+    d_out: tuple[DiscriminatorOutput, DiscriminatorOutput],
+    latents: LatentBatch,
+    skip: Collection[str] = (),
+) -> tuple[Float[Array, ""], Metrics, dict[str, PyTree]]:
+    """The weighted sum of the discriminator's penalties, each without its weight, and what they carry on.
+
+    Args:
+        exp, state: the experiment and its state.
+        variables: the discriminator's.
+        raw: real examples and fakes.
+        given: what the discriminator is given of them.
+        d_out: its outputs.
+        latents: of the fakes.
+        skip: penalties that are computed elsewhere.
+    """
+    real, fake = given
+    transforms = split_names(exp.config.penalty_settings.transform)
+    params = lax.stop_gradient(state.networks["generator"].params)
+    network, (key, _) = exp.networks["discriminator"], dropout_keys(exp, state, latents)
+
+    def critic(examples: Array) -> Array:
+        return apply(network, variables, examples, real.condition, train=True, key=key)[0].logits
+
+    inputs = PenaltyInputs(
+        critic=critic,
+        augmented_critic=lambda examples, kind: critic(preprocess(exp, state, examples, kind, latents).examples),
+        real=real.examples,
+        fake=fake.examples,
+        raw_real=raw[0],
+        raw_fake=raw[1],
+        real_logits=d_out[0].logits,
+        fake_logits=d_out[1].logits,
+        keys=exp.example_keys(state, len(real.examples), f"{latents.stream} penalties", latents.index),
+        transform=lambda examples, own: augment.augment(examples, own, transforms),
+        perturbed=lambda: (
+            preprocess(exp, state, generate(exp, state, params, latents, perturb=True)[0], "fake", latents).examples
+        ),
+        params=variables.params,
+        extra={},
+        hparam=lambda name: hparam(exp, state, f"penalty_settings.{name}"),
+        pmean=exp.pmean,
+        pmax=exp.pmax,
+    )
+    return penalties.weighted_sum(exp, state, "penalties", inputs, skip)
+
+
+def generator_penalties(
+    exp: Experiment, state: TrainState, params: PyTree, fake: Examples, latents: LatentBatch
+) -> tuple[Float[Array, ""], Metrics, dict[str, PyTree]]:
+    """The same for the generator of those parameters and its fakes."""
+    inputs = GeneratorPenaltyInputs(
+        fake,
+        lambda: generate(exp, state, params, latents, perturb=True)[0],
+        params,
+        extra={},
+        hparam=lambda name: hparam(exp, state, f"penalty_settings.{name}"),
+        pmean=exp.pmean,
+    )
+    return penalties.weighted_sum(exp, state, "generator_penalties", inputs)

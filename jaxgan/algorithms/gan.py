@@ -5,7 +5,7 @@ the batch is spread over devices, the experiment's `axis_name` names the mapped 
 over it, and an example keeps the random numbers that belong to its index in the global batch.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import flax.linen as nn
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan import models
@@ -26,15 +26,19 @@ from jaxgan.adversarial.forward import (
     LatentBatch,
     data_field,
     discriminate,
-    dropout_keys,
     generate,
     generate_with_vjp,
     preprocess,
     sample_latents,
 )
-from jaxgan.adversarial.fused_r1 import loss_and_penalty
-from jaxgan.adversarial.objectives import discriminator_loss, diversity_ratio, generator_loss
-from jaxgan.adversarial.penalties import GeneratorPenaltyInputs, PenaltyInputs
+from jaxgan.adversarial.fused_r1 import fused_penalties, loss_and_fused_penalties
+from jaxgan.adversarial.objectives import (
+    discriminator_loss,
+    discriminator_penalties,
+    diversity_ratio,
+    generator_loss,
+    generator_penalties,
+)
 from jaxgan.core import latents as core_latents
 from jaxgan.core import optimizers, rng
 from jaxgan.core.experiment import Experiment, hparam
@@ -63,118 +67,6 @@ from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Monitor,
 
 PLAYERS = {"generator": Player(("generator",), ("generator",)), "discriminator": Player(("discriminator",))}
 ROLES = {"generator": "generator", "discriminator": "discriminator"}
-
-
-def discriminator_penalties(
-    exp: Experiment,
-    state: TrainState,
-    variables: Variables,
-    raw: tuple[Examples, Examples],
-    given: tuple[DiscriminatorInput, DiscriminatorInput],
-    d_out: tuple[DiscriminatorOutput, DiscriminatorOutput],
-    latents: LatentBatch,
-    skip: Collection[str] = (),
-) -> tuple[Float[Array, ""], Metrics, dict[str, PyTree]]:
-    """The weighted sum of the discriminator's penalties, each without its weight, and what they carry on.
-
-    Args:
-        exp, state: the experiment and its state.
-        variables: the discriminator's.
-        raw: real examples and fakes.
-        given: what the discriminator is given of them.
-        d_out: its outputs.
-        latents: of the fakes.
-        skip: penalties that are computed elsewhere.
-    """
-    real, fake = given
-    transforms = split_names(exp.config.penalty_settings.transform)
-    params = lax.stop_gradient(state.networks["generator"].params)
-    network, (key, _) = exp.networks["discriminator"], dropout_keys(exp, state, latents)
-
-    def critic(examples: Array) -> Array:
-        return apply(network, variables, examples, real.condition, train=True, key=key)[0].logits
-
-    inputs = PenaltyInputs(
-        critic=critic,
-        augmented_critic=lambda examples, kind: critic(preprocess(exp, state, examples, kind, latents).examples),
-        real=real.examples,
-        fake=fake.examples,
-        raw_real=raw[0],
-        raw_fake=raw[1],
-        real_logits=d_out[0].logits,
-        fake_logits=d_out[1].logits,
-        keys=exp.example_keys(state, len(real.examples), f"{latents.stream} penalties", latents.index),
-        transform=lambda examples, own: augment.augment(examples, own, transforms),
-        perturbed=lambda: (
-            preprocess(exp, state, generate(exp, state, params, latents, perturb=True)[0], "fake", latents).examples
-        ),
-        params=variables.params,
-        extra={},
-        hparam=lambda name: hparam(exp, state, f"penalty_settings.{name}"),
-        pmean=exp.pmean,
-        pmax=exp.pmax,
-    )
-    return penalties.weighted_sum(exp, state, "penalties", inputs, skip)
-
-
-def generator_penalties(
-    exp: Experiment, state: TrainState, params: PyTree, fake: Examples, latents: LatentBatch
-) -> tuple[Float[Array, ""], Metrics, dict[str, PyTree]]:
-    """The same for the generator of those parameters and its fakes."""
-    inputs = GeneratorPenaltyInputs(
-        fake,
-        lambda: generate(exp, state, params, latents, perturb=True)[0],
-        params,
-        extra={},
-        hparam=lambda name: hparam(exp, state, f"penalty_settings.{name}"),
-        pmean=exp.pmean,
-    )
-    return penalties.weighted_sum(exp, state, "generator_penalties", inputs)
-
-
-def fused_penalties(exp: Experiment) -> list[str]:
-    """The penalties that come with the loss's own backward pass: R1, R2, both or none.
-
-    The discriminator declares that it is positively homogeneous; nothing is assumed of one that does not. The
-    penalties bind gradients at the network's own inputs, whatever was augmented before.
-    """
-    # Unrolled updates are differentiated once more, by what is a constant there.
-    if not getattr(exp.networks["discriminator"], "positively_homogeneous", False):
-        return []
-    if exp.config.concat_real_fake or exp.config.get("unrolled_steps", 0):
-        return []
-    names = penalties.enabled(exp, "penalties")
-    return [name for name in ("r1", "r2") if name in names and exp.config.penalty_interval[name] == 1]
-
-
-def loss_and_fused_penalties(
-    exp: Experiment,
-    state: TrainState,
-    variables: Variables,
-    given: tuple[DiscriminatorInput, DiscriminatorInput],
-    d_out: tuple[DiscriminatorOutput, DiscriminatorOutput],
-    cotangents: tuple[DiscriminatorOutput, DiscriminatorOutput],
-) -> tuple[Float[Array, ""], Metrics]:
-    """A surrogate of the loss, of which cotangents of the logits are given, and of the `fused_penalties`.
-
-    Its gradient by the discriminator's parameters is theirs; its value is meaningless. The metrics are the penalties,
-    each without its weight. The forward pass is that of the given outputs, and XLA makes one of the two.
-    """
-    network, fused = exp.networks["discriminator"], fused_penalties(exp)
-    total, metrics = jnp.zeros(()), {}
-    for name, one, out, cotangent in zip(("r1", "r2"), given, d_out, cotangents, strict=True):
-        if name not in fused:
-            total += (lax.stop_gradient(cotangent.logits) * out.logits).sum()
-            continue
-
-        def critic(params: PyTree, examples: Examples, condition: conditioning.Condition = one.condition) -> Array:
-            own = Variables(params, variables.model_state)
-            return apply(network, own, examples, condition, train=True)[0].logits
-
-        weight = hparam(exp, state, f"penalties.{name}")
-        part, values = loss_and_penalty(critic, variables.params, one.examples, cotangent.logits, weight)
-        total, metrics[f"penalty/{name}"] = total + part, values.mean()
-    return total, metrics
 
 
 def discriminator_gradients(

@@ -46,7 +46,9 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, examples: Array, train: bool) -> tuple[Latents, Latents]:
         features = self.body(examples, train)
-        return nn.Dense(self.latent_dim, name="mean")(features), nn.Dense(self.latent_dim, name="log_variance")(features)
+        return nn.Dense(self.latent_dim, name="mean")(features), nn.Dense(self.latent_dim, name="log_variance")(
+            features
+        )
 
 
 class Decoder(nn.Module):
@@ -93,7 +95,10 @@ def kl_to_standard_normal(mean: Latents, log_variance: Latents) -> Values:
 
 
 def importance_log_weights(
-    noise: Float[Array, "k batch latent"], mean: Latents, log_variance: Latents, log_likelihood: Callable[[Latents], Values]
+    noise: Float[Array, "k batch latent"],
+    mean: Latents,
+    log_variance: Latents,
+    log_likelihood: Callable[[Latents], Values],
 ) -> Float[Array, "k batch"]:
     """log w = log p(x, z) - log q(z | x) of k latents for each example, z = mean + stddev * noise.
 
@@ -242,15 +247,13 @@ def sample(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays) 
 
 def reconstruct(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Array]:
     """Expected examples of the mean latents of given ones."""
-    (mean, _), _ = apply(
-        exp.networks["encoder"], variables["encoder"], inputs[example_field(exp).name], train=False
-    )
+    (mean, _), _ = apply(exp.networks["encoder"], variables["encoder"], inputs[example_field(exp).name], train=False)
     return {"reconstructions": decode(exp, variables, mean)}
 
 
 SETTINGS: Settings = {
     "latent_dim": Setting(20, "numbers of a latent vector", POSITIVE),
-    "beta": Setting(1.0, "weight of the KL divergence; 1: the bound of the log-likelihood", NOT_NEGATIVE, sweepable=True),
+    "beta": Setting(1.0, "weight of the KL; 1: the bound of the log-likelihood", NOT_NEGATIVE, sweepable=True),
     "likelihood": Choice(
         "bernoulli", "p(x | z)", lambda: {name: entry.settings for name, entry in LIKELIHOODS.items()}
     ),

@@ -45,7 +45,9 @@ SOURCES: dict[str, Source] = {
         functools.partial(stacked.read, readers=STORED),
         {"data.source": "stacked:digits", "data.size": 8, "data.channels": 3, "data.split": "train[:100]"},
     ),
-    "world": Source(SELECTION_SETTINGS, mixture.fields, mixture.open_points, {"data.source": "world:ring"}, mixture.read),
+    "world": Source(
+        SELECTION_SETTINGS, mixture.fields, mixture.open_points, {"data.source": "world:ring"}, mixture.read
+    ),
 }
 
 SETTINGS: Settings = {
