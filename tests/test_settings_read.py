@@ -59,12 +59,12 @@ COMPANIONS = {
     ("conditioning.discriminator", "infogan"): {"conditioning.generator": "concat"},
     ("optimizer.critics.name", "sgd"): {"schedules": ""},  # of b2, which it does not have
 }
-IMAGES = ("augment", "penalty_settings.transform", "model.family", "binarize")  # are for images
+IMAGES = ("augment", "penalty_settings.transform", "model.family", "likelihood", "binarize")  # need some
 # Other values where a text or a tuple says little about what is allowed; PLAYER is one of the algorithm's.
 VALUES: dict[str, Any] = {
     "augment": [("flip",)],
     "checkpoint.best": ["loss/generator"],
-    "data.classes": [("1", "2")],
+    "data.classes": [("1", "2"), ("362", "883")],
     "data.channels": [1, 3],
     "data.crop": ["random"],
     "data.load_size": [20],
@@ -123,38 +123,34 @@ def on(algorithm: str, family: str) -> dict[str, Any]:
     images = {"data.source": "digits", "data.size": 16}  # the smallest with which all networks have hidden layers
     data = {"data.source": "world:ring"} if len(entry.shape) == 1 else images
     brought = ALGORITHMS[algorithm].settings["model"]["family"].table()[family]
-    small = {f"model.{role}.{key}": value for role in brought for key, value in entry.smallest.items()}
-    return {"model.family": family, **data, **small}
+    own = entry.smallest | {"norm": "none"}  # which makes the shortest programs
+    return {"model.family": family, **data, **{f"model.{role}.{key}": own[key] for role in brought for key in own}}
 
 
 def changes_of(case: Case) -> dict[str, Any]:
     """What the smallest configuration needs so that a setting exists and matters."""
+    chosen, smallest = dict(case.chosen), ALGORITHMS[case.algorithm].smallest
     group, _, last = case.setting.partition(".")
-    context, found = CONTEXT.get(case.setting, {}), {}
-    if group == "optimizer" and last.endswith(".name"):
-        context = {f"{case.setting.removesuffix('name')}weight_decay": 0.1}  # adamw is adam without one
-    if group.endswith("penalty_interval"):
-        context = {f"{group.removesuffix('penalty_interval')}penalties.{last}": 1.0}
     penalty = TABLES["penalties"].get(last) if group in ("penalties", "penalty_interval") else None
-    if case.setting in IMAGES or (penalty and penalty.images_only):
-        found |= on(case.algorithm, "mlp")
-    for choice, entry in case.chosen:
-        if choice == "model.family":
-            found |= on(case.algorithm, entry)
-        elif choice == "data.source":
-            found |= on(case.algorithm, "mlp") if "data.size" in SOURCES[entry].smallest else {}
-            found |= SOURCES[entry].smallest | ({"data.size": 16} if "data.size" in found else {})
-        else:
-            found |= COMPANIONS.get((choice, entry), {}) | {choice: entry}
-    if penalty and penalty.needs_independent_logits:
-        found["model.discriminator.norm"] = "none"
-    return found | context
+    source = SOURCES[chosen.pop("data.source", kind_of(smallest["data.source"]))].smallest
+    images = case.setting in IMAGES or (penalty and penalty.images_only) or "data.size" in source
+    family = chosen.pop("model.family", "mlp" if images else smallest.get("model.family"))
+    found = on(case.algorithm, family) if family else {}
+    if "data.source" in dict(case.chosen):
+        found |= {name: value for name, value in source.items() if name != "data.size"}
+    for choice, entry in chosen.items():
+        found |= COMPANIONS.get((choice, entry), {}) | {choice: entry}
+    if group.endswith("penalty_interval"):
+        found[f"{group.removesuffix('penalty_interval')}penalties.{last}"] = 1.0
+    if group == "optimizer" and last.endswith(".name"):
+        found[f"{case.setting.removesuffix('name')}weight_decay"] = 0.1  # adamw is adam without one
+    return found | CONTEXT.get(case.setting, {})
 
 
 def config_of(case: Case):
     """The configuration that one setting of is changed."""
-    small = default({"algorithm": case.algorithm, **ALGORITHMS[case.algorithm].smallest})
-    return with_changes(small, changes_of(case))[0]
+    smallest = {"algorithm": case.algorithm, **ALGORITHMS[case.algorithm].smallest}
+    return with_changes(default(smallest), changes_of(case))[0]
 
 
 def others(config, name: str, entry: Setting | Choice) -> list:
@@ -206,7 +202,9 @@ class Computed:
         batches = self.exp.algorithm.batches_per_step(self.config)
         made = loader.make_loader(self.config, self.dataset, batches, room=2**40)
         steps = functools.partial(program.train_steps, self.exp, loader.make_batch_fn(self.config, made))
-        return program_of(steps, self.start[1], (made.data, self.exp.algorithm.constants(self.exp)), made.input_spec(1))[0]
+        return program_of(
+            steps, self.start[1], (made.data, self.exp.algorithm.constants(self.exp)), made.input_spec(1)
+        )[0]
 
 
 def program_of(function, *arguments) -> tuple[str, Any]:
@@ -366,7 +364,9 @@ def test_what_a_resumed_run_may_change_changes_no_step(name):
     """All at once. That both ways of loading give the same bytes is a law of test_contracts.py."""
     config = config_of(Case(name, "seed"))
     resolved = declarations.resolve(SETTINGS, declarations.flatten(config))
-    resumable = {setting: entry for setting, entry in resolved.items() if entry.resumable and setting != "data.placement"}
+    resumable = {
+        setting: entry for setting, entry in resolved.items() if entry.resumable and setting != "data.placement"
+    }
     changes = {setting: others(config, setting, entry)[0] for setting, entry in resumable.items()}
     assert "steps" in changes
     assert computed(with_changes(config, changes)[0]).same_as(computed(config))
