@@ -3,11 +3,11 @@
 python docs/make_settings_table.py
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from jaxgan.config import SETTINGS
-from jaxgan.core.settings import Choice
+from jaxgan.core.settings import Choice, walk
 
 Chain = tuple[tuple[str, str], ...]  # (choice, entry) pairs under which a setting exists
 
@@ -18,18 +18,6 @@ ANYTHING = {bool: "True or False", str: "text", tuple: "names, with commas betwe
 def entries(choice: Choice) -> dict[str, Mapping[str, Any]]:
     """What can be chosen: name -> settings. A string in the table says why an entry cannot be chosen."""
     return {name: brought for name, brought in choice.table().items() if not isinstance(brought, str)}
-
-
-def declared(settings: Mapping[str, Any], prefix: str = "", chain: Chain = ()) -> Iterator[tuple[str, Any, Chain]]:
-    """Every setting of every choice: dotted name, declaration, and the choices that bring it."""
-    for name, entry in settings.items():
-        if isinstance(entry, Mapping):
-            yield from declared(entry, f"{prefix}{name}.", chain)
-            continue
-        yield prefix + name, entry, chain
-        if isinstance(entry, Choice):
-            for key, brought in entries(entry).items():
-                yield from declared(brought, prefix, (*chain, (prefix + name, key)))
 
 
 def brought_by(chains: list[Chain], tables: Mapping[tuple[Chain, str], int]) -> str:
@@ -52,7 +40,7 @@ def settings_table(settings: Mapping[str, Any] = SETTINGS) -> str:
     """A Markdown table with a row for each setting, and for each default or meaning that it has under some choice."""
     rows: dict[tuple, list[Chain]] = {}
     tables: dict[tuple[Chain, str], int] = {}
-    for name, entry, chain in declared(settings):
+    for name, entry, chain in walk(settings):
         if isinstance(entry, Choice):
             tables[chain, name] = len(entries(entry))
             values, sweepable = ", ".join(f"`{key}`" for key in entries(entry)), False

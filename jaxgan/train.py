@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,9 +11,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxgan import config as configuration
-from jaxgan.callbacks import Evaluation, Profiler, Snapshots, run_due
+from jaxgan.callbacks import Callback, Evaluation, Profiler, Snapshots, run_due
 from jaxgan.core import devices, multihost, population
-from jaxgan.core.multihost import ClusterSpec
 from jaxgan.core.program import Program, dispatch_size
 from jaxgan.core.signals import StopSignal
 from jaxgan.data import loader, sources
@@ -29,8 +29,9 @@ class Options(NamedTuple):
     dry_run: bool = False
     profile: bool = False
     allow_config_change: str = ""
-    cluster: ClusterSpec = ClusterSpec()
+    cluster: multihost.ClusterSpec = multihost.ClusterSpec()
     notes: tuple[str, ...] = ()
+    callbacks: tuple[Callable[..., Callback], ...] = ()  # (experiment, run folder, data set) -> a further callback
 
 
 def train(config: ConfigDict, options: Options) -> int:
@@ -75,18 +76,17 @@ class Trainer:
         allowed = run_folder.allowed_changes(options.allow_config_change)
         self.changes = run_folder.check_folder(options.workdir, config, allowed)
         devices.enable_compilation_cache()
-
         dataset = sources.open_dataset(config)
         run_folder.check_data(options.workdir, dataset)
         self.exp = exp = configuration.build(config, len(dataset.classes), devices.axis_name())
         batches, room = exp.algorithm.batches_per_step(config), devices.resident_data_limit()
         self.loader = loader.make_loader(config, dataset, batches, room, size)
         multihost.print_once(f"{summary.tables(exp)}\n\n{loader.summary(self.loader)}")
-
         batch_fn = loader.make_batch_fn(config, self.loader, exp.axis_name)
         self.program = Program(exp, self.loader, batch_fn, size, options.profile)
         self.snapshots = Snapshots(exp, options.workdir, self.loader.dataset)
         self.callbacks = [self.snapshots, *([Evaluation(exp, dataset)] if config.eval.every else [])]
+        self.callbacks += [make(exp, options.workdir, dataset) for make in options.callbacks]
         scores = [name for callback in self.callbacks for name in callback.score_names]
         checkpoint.check_best(config, [*self.program.metric_names(), *scores])
         multihost.print_once(f"{self.program.cost()}; ready after {time.perf_counter() - started:.0f} s")

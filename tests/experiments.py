@@ -55,7 +55,7 @@ class WithRecorder(dict):
     def __missing__(self, name: str):
         if name != "recorder":
             raise KeyError(name)
-        return lambda hparam, eps_root: RECORDER
+        return optimizers.Optimizer(lambda hparam, eps_root: RECORDER)
 
 
 optimizers.OPTIMIZERS = WithRecorder(optimizers.OPTIMIZERS)

@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 from jaxgan.core import gradients, optimizers
 from jaxgan.core.experiment import learning_rate
 from jaxgan.core.optimizers import (
-    DECOUPLED,
     OPTIMIZERS,
     SCHEDULES,
     clip_by_global_norm,
@@ -117,14 +116,14 @@ def test_updates_are_those_of_the_paper(name, b1, b2, decay):
     """Five updates of a matrix that moves; weight decay where the paper has it, else as an L2 term of the loss."""
     rng = np.random.default_rng(0)
     start, gradients = rng.normal(size=(2, 3)), rng.normal(size=(5, 2, 3))
-    paper = PAPERS[name](b1, b2, decay) if name in DECOUPLED else PAPERS[name](b1, b2)
+    paper = PAPERS[name](b1, b2, decay) if OPTIMIZERS[name].decouples else PAPERS[name](b1, b2)
     optimizer = transformation(settings(name=name, b1=b1, b2=b2, weight_decay=decay))
     params, expected = jnp.asarray(start, jnp.float32), start
     state = optimizer.init(params)
     for gradient in gradients:
         update, state = optimizer.update(jnp.asarray(gradient, jnp.float32), state, params)
         params = params + RATE * update
-        term = 0.0 if name in DECOUPLED else decay * expected
+        term = 0.0 if OPTIMIZERS[name].decouples else decay * expected
         expected = expected + RATE * paper(gradient + term, expected)
         np.testing.assert_allclose(params, expected, rtol=1e-4, atol=1e-6)
 
@@ -156,11 +155,11 @@ def test_members_with_their_own_learning_rates_train_at_once(name):
         return jax.lax.scan(step, (start, optimizer.init(start)), jnp.arange(5))[0][0]
 
     def alone(params, rate):
-        paper = PAPERS[name](0.5, 0.999, 0.1) if name in DECOUPLED else PAPERS[name](0.5, 0.999)
+        paper = PAPERS[name](0.5, 0.999, 0.1) if OPTIMIZERS[name].decouples else PAPERS[name](0.5, 0.999)
         for count in range(5):
             slope = 2 * params + 3 * np.cos(3 * params)
             slope *= min(1, config.clip / np.linalg.norm(slope))
-            term = 0.0 if name in DECOUPLED else 0.1 * params
+            term = 0.0 if OPTIMIZERS[name].decouples else 0.1 * params
             params = params + rate * (1 - count / 8) * paper(slope + term, params)
         return params
 

@@ -383,16 +383,29 @@ TABLES = {"penalties": PENALTIES, "generator_penalties": GENERATOR_PENALTIES}
 INTERVALS = {"penalties": "penalty_interval", "generator_penalties": "generator_penalty_interval"}
 
 
-def settings() -> Settings:
-    """The settings of all penalties."""
-    found: dict[str, Any] = {"penalty_settings": {}}
-    for group, table in TABLES.items():
-        weights = {name: Setting(0.0, entry.help, NOT_NEGATIVE, sweepable=True) for name, entry in table.items()}
-        text = "training steps between two times; 16: it then counts 16 times"
-        found |= {group: weights, INTERVALS[group]: {name: Setting(1, text, POSITIVE) for name in table}}
-        for entry in table.values():
-            found["penalty_settings"] |= entry.settings
-    return found
+def weights(group: str) -> Settings:
+    """The weights of a group's penalties."""
+    return {name: Setting(0.0, entry.help, NOT_NEGATIVE, sweepable=True) for name, entry in TABLES[group].items()}
+
+
+def intervals(group: str) -> Settings:
+    """How often a group's penalties are taken."""
+    text = "training steps from one time to the next; at 16 the penalty counts 16 times"
+    return {name: Setting(1, text, POSITIVE) for name in TABLES[group]}
+
+
+def own_settings() -> Settings:
+    """What single penalties read besides."""
+    return {name: entry for table in TABLES.values() for own in table.values() for name, entry in own.settings.items()}
+
+
+SETTINGS: Settings = {
+    "penalties": lambda: weights("penalties"),
+    "penalty_interval": lambda: intervals("penalties"),
+    "penalty_settings": own_settings,
+    "generator_penalties": lambda: weights("generator_penalties"),
+    "generator_penalty_interval": lambda: intervals("generator_penalties"),
+}
 
 
 def enabled(exp: Experiment, group: str) -> list[str]:

@@ -40,7 +40,7 @@ def load_config(path: str) -> ConfigDict:
     """What the file's get_config() returns; a configuration is a Python file, so anything can go wrong in it.
 
     Args:
-        path: of a file, or the name of one that jaxgan brings: "digits", "published/sngan".
+        path: of a file, or the name of one that jaxgan brings: "digits", "ring".
     """
     file = Path(path)
     if file.suffix != ".py" and not file.is_file():

@@ -6,7 +6,7 @@ follow a schedule.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,30 +30,60 @@ Hyperparameter = Callable[[str], Any]
 
 EPS_ROOT = 1e-16  # below the root, what the optimizers' 1e-8 is beside it
 
-# (hyperparameter, eps_root) -> transformation for a learning rate of 1. Where the root of an average of squares
-# divides, 1e-8 is added to that root, and eps_root below it. Each update is linear in the learning rate.
-OPTIMIZERS: dict[str, Callable[[Hyperparameter, float], optax.GradientTransformation]] = {
+B1 = Setting(0.5, "decay of the average of gradients", BELOW_ONE)
+B2 = Setting(0.999, "decay of the average of squared gradients", BELOW_ONE, sweepable=True)
+MOMENTUM = Setting(0.5, "classical momentum; 0: none", BELOW_ONE)
+MOMENTS: Settings = {"b1": B1, "b2": B2}
+
+
+class Optimizer(NamedTuple):
+    """An entry of `OPTIMIZERS`.
+
+    Attributes:
+        make: (hyperparameter, eps_root) -> transformation for a learning rate of 1, whose updates are linear in it.
+            Where the root of an average of squares divides, 1e-8 is added to that root, and eps_root below it.
+        settings: its hyperparameters but the learning rate and the weight decay.
+        decouples: whether it has its own weight decay, in the place of an L2 term.
+    """
+
+    make: Callable[[Hyperparameter, float], optax.GradientTransformation]
+    settings: Settings = MOMENTS
+    decouples: bool = False
+
+
+OPTIMIZERS: dict[str, Optimizer] = {
     # Kingma and Ba 2015, https://arxiv.org/abs/1412.6980, algorithm 1.
-    "adam": lambda hp, eps_root: optax.adam(1.0, hp("b1"), hp("b2"), eps_root=eps_root),
+    "adam": Optimizer(lambda hp, eps_root: optax.adam(1.0, hp("b1"), hp("b2"), eps_root=eps_root)),
     # Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101, algorithm 2; the decay is times the learning rate.
-    "adamw": lambda hp, eps_root: optax.adamw(
-        1.0, hp("b1"), hp("b2"), eps_root=eps_root, weight_decay=hp("weight_decay"), mask=decayed
+    "adamw": Optimizer(
+        lambda hp, eps_root: optax.adamw(
+            1.0, hp("b1"), hp("b2"), eps_root=eps_root, weight_decay=hp("weight_decay"), mask=decayed
+        ),
+        decouples=True,
     ),
     # Hinton 2012, lecture 6e of his course. optax has one eps only, so eps_root, where given, is all of it.
-    "rmsprop": lambda hp, eps_root: optax.rmsprop(
-        1.0, hp("b2"), eps=eps_root or 1e-8, eps_in_sqrt=eps_root > 0, momentum=hp("b1") or None
+    "rmsprop": Optimizer(
+        lambda hp, eps_root: optax.rmsprop(
+            1.0, hp("b2"), eps=eps_root or 1e-8, eps_in_sqrt=eps_root > 0, momentum=hp("b1") or None
+        ),
+        {"b1": MOMENTUM, "b2": B2},
     ),
     # Polyak 1964, as in Sutskever et al. 2013, but with the learning rate outside the sum, as in PyTorch.
-    "sgd": lambda hp, eps_root: optax.sgd(1.0, momentum=hp("b1") or None),
+    "sgd": Optimizer(lambda hp, eps_root: optax.sgd(1.0, momentum=hp("b1") or None), {"b1": MOMENTUM}),
     # Chen et al. 2023, https://arxiv.org/abs/2302.06675, algorithm 2.
-    "lion": lambda hp, eps_root: optax.lion(1.0, hp("b1"), hp("b2"), weight_decay=hp("weight_decay"), mask=decayed),
+    "lion": Optimizer(
+        lambda hp, eps_root: optax.lion(1.0, hp("b1"), hp("b2"), weight_decay=hp("weight_decay"), mask=decayed),
+        {"b1": B1, "b2": B2._replace(help="decay of the momentum")},
+        decouples=True,
+    ),
     # Daskalakis et al. 2018, https://arxiv.org/abs/1711.00141, algorithm 1: 2 r_t - r_{t-1} for Adam's r_t. Nesterov's
     # momentum, optax's default, is no part of it. The first update takes r_0 = r_1, as nothing was predicted before.
-    "optimistic_adam": lambda hp, eps_root: optax.optimistic_adam_v2(
-        1.0, alpha=1.0, beta=1.0, b1=hp("b1"), b2=hp("b2"), eps_root=eps_root, nesterov=False
+    "optimistic_adam": Optimizer(
+        lambda hp, eps_root: optax.optimistic_adam_v2(
+            1.0, alpha=1.0, beta=1.0, b1=hp("b1"), b2=hp("b2"), eps_root=eps_root, nesterov=False
+        )
     ),
 }
-DECOUPLED = ("adamw", "lion")  # have their own weight decay
 
 # (decay_steps, final_fraction) -> share of the peak at a training step, 1 at first.
 SCHEDULES: dict[str, Callable[[int, float], Schedule]] = {
@@ -61,21 +91,12 @@ SCHEDULES: dict[str, Callable[[int, float], Schedule]] = {
     "linear": lambda steps, fraction: optax.linear_schedule(1.0, fraction, steps),
     "cosine": lambda steps, fraction: optax.cosine_decay_schedule(1.0, steps, fraction),
 }
-
-B1 = Setting(0.5, "decay of the average of gradients", BELOW_ONE)
-B2 = Setting(0.999, "decay of the average of squared gradients", BELOW_ONE, sweepable=True)
-MOMENTUM = Setting(0.5, "classical momentum; 0: none", BELOW_ONE)
-BROUGHT: dict[str, Settings] = {name: {"b1": B1, "b2": B2} for name in OPTIMIZERS} | {
-    "rmsprop": {"b1": MOMENTUM, "b2": B2},
-    "sgd": {"b1": MOMENTUM},
-    "lion": {"b1": B1, "b2": B2._replace(help="decay of the momentum")},
-}
 DECAY = {
     "decay_steps": Setting(10_000, "training steps until the schedule ends", POSITIVE),
     "final_fraction": Setting(0.0, "of the learning rate, at the end of the schedule", FRACTION),
 }
 SETTINGS: Settings = {
-    "name": Choice("adam", "the optimizer", lambda: BROUGHT),
+    "name": Choice("adam", "the optimizer", lambda: {name: entry.settings for name, entry in OPTIMIZERS.items()}),
     "learning_rate": Setting(2e-4, "the peak, before the schedule", NOT_NEGATIVE, sweepable=True),
     "weight_decay": Setting(
         0.0, "of leaves of 2 dimensions and more: decoupled for adamw and lion, else an L2 term", NOT_NEGATIVE
@@ -121,9 +142,10 @@ def transformation(
     """
     hparam = hparam or settings.__getitem__
     parts = []
-    if settings.weight_decay and settings.name not in DECOUPLED:
+    make, _, decouples = OPTIMIZERS[settings.name]
+    if settings.weight_decay and not decouples:
         parts.append(optax.add_decayed_weights(settings.weight_decay, decayed))
-    parts.append(OPTIMIZERS[settings.name](hparam, EPS_ROOT if differentiable else 0.0))
+    parts.append(make(hparam, EPS_ROOT if differentiable else 0.0))
     return optax.chain(*parts)
 
 

@@ -89,8 +89,14 @@ class Choice(NamedTuple):
     resumable: bool = False
 
 
-Settings = Mapping[str, Any]  # of Setting, Choice, or Settings
+# Of Setting, Choice, Settings, or a function that gives Settings: where these are made of a table that may grow.
+Settings = Mapping[str, Any]
 Declarations = dict[str, Setting | Choice]
+
+
+def opened(entry: Any) -> Any:
+    """A declaration; a function that gives one is called."""
+    return entry() if callable(entry) else entry
 
 
 def names_of(table: Mapping[str, object]) -> Callable[[], Mapping[str, Settings]]:
@@ -114,7 +120,7 @@ def resolve(
     """
     found: Declarations = {}
     for name, entry in declared.items():
-        dotted = prefix + name
+        dotted, entry = prefix + name, opened(entry)  # noqa: PLW2901
         if isinstance(entry, Mapping):
             found |= resolve(entry, values, f"{dotted}.", lenient)
             continue
@@ -162,7 +168,7 @@ def check_name(declared: Settings, resolved: Collection[str], values: Mapping[st
     if name in resolved:
         return
     able: dict[str, list[str]] = {}
-    for other, conditions in _conditions(declared):
+    for other, _, conditions in walk(declared):
         if other != name:
             continue
         missing = [(choice, entry) for choice, entry in conditions if _entry_of(declared, values, choice) != entry]
@@ -176,18 +182,20 @@ def check_name(declared: Settings, resolved: Collection[str], values: Mapping[st
     choose("setting", f"config.{name}", [f"config.{other}" for other in resolved])
 
 
-def _conditions(declared: Settings, prefix: str = "", above: tuple = ()) -> Iterator[tuple[str, tuple]]:
-    """Every setting of every choice, with the (choice, entry) pairs under which it exists."""
+def walk(
+    declared: Settings, prefix: str = "", above: tuple[tuple[str, str], ...] = ()
+) -> Iterator[tuple[str, Setting | Choice, tuple[tuple[str, str], ...]]]:
+    """Every setting of every choice: (dotted name, declaration, the (choice, entry) pairs under which it exists)."""
     for name, entry in declared.items():
-        dotted = prefix + name
+        dotted, entry = prefix + name, opened(entry)  # noqa: PLW2901
         if isinstance(entry, Mapping):
-            yield from _conditions(entry, f"{dotted}.", above)
+            yield from walk(entry, f"{dotted}.", above)
             continue
-        yield dotted, above
+        yield dotted, entry, above
         if isinstance(entry, Choice):
             for key, settings in entry.table().items():
                 if not isinstance(settings, str):
-                    yield from _conditions(settings, prefix, (*above, (dotted, key)))
+                    yield from walk(settings, prefix, (*above, (dotted, key)))
 
 
 def every_name(declared: Settings) -> set[str]:

@@ -4,7 +4,7 @@ Their names end in the extractor's. Distances by the public Inception weights al
 papers print them: FID, KID and IS.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,27 +75,51 @@ def manifold_scores(fakes: Features, reals: Features) -> dict[str, Score]:
     return shares | {"authenticity": Score(prdc.authenticity(fakes.values, reals.values))}
 
 
-def score(fakes: Samples, reals: Samples, name: str, whole: Statistics | None = None) -> dict[str, Score]:
-    """Every score of these features that the samples allow for.
+class MetricInputs(NamedTuple):
+    """Everything that a metric may look at.
 
-    Args:
+    Attributes:
         fakes: the samples.
         reals: what they are compared with.
-        name: the extractor's.
-        whole: statistics of all real examples, for the Fréchet distance, if they are more than `reals`.
+        extractor: the name of the extractor of the features.
+        real_statistics: of all real examples, for the Fréchet distance, if they are more than `reals`.
+    """
+
+    fakes: Samples
+    reals: Samples
+    extractor: str
+    real_statistics: Statistics | None
+
+
+def decision_scores(inputs: MetricInputs) -> dict[str, Score]:
+    """Those of an extractor that decides among classes; none of another one."""
+    logits = inputs.fakes.features.logits
+    if logits is None:
+        return {}
+    certain = inception_score.inception_score(logits)
+    found = {"IS": Score(certain.debiased, certain.splits_mean)}
+    if inputs.extractor in CLASSIFIERS:
+        found |= by_class(logits.argmax(1), inputs.fakes.labels, logits.shape[1])
+    return found
+
+
+# A metric: inputs -> scores by name, to which the name of the extractor is added.
+METRICS: dict[str, Callable[[MetricInputs], dict[str, Score]]] = {
+    "frechet": lambda i: {"FD": frechet_distance(i.fakes.features, i.real_statistics or i.reals.features)},
+    "kernel": lambda i: {"KD": kernel_distance(i.fakes.features, i.reals.features)},
+    "neighbours": lambda i: manifold_scores(i.fakes.features, i.reals.features),
+    "decisions": decision_scores,
+}
+
+
+def score(fakes: Samples, reals: Samples, name: str, real_statistics: Statistics | None = None) -> dict[str, Score]:
+    """Every score of these features that the samples allow for; arguments as in `MetricInputs`.
 
     Raises:
         UserError: there are too few samples, or features are not finite.
     """
-    found = {"FD": frechet_distance(fakes.features, whole or reals.features)}
-    found["KD"] = kernel_distance(fakes.features, reals.features)
-    found |= manifold_scores(fakes.features, reals.features)
-    logits = fakes.features.logits
-    if logits is not None:
-        certain = inception_score.inception_score(logits)
-        found["IS"] = Score(certain.debiased, certain.splits_mean)
-    if logits is not None and name in CLASSIFIERS:
-        found |= by_class(logits.argmax(1), fakes.labels, logits.shape[1])
+    inputs = MetricInputs(fakes, reals, name, real_statistics)
+    found = {kind: value for metric in METRICS.values() for kind, value in metric(inputs).items()}
     named = {f"{kind}-{name}": value for kind, value in found.items()}
     return {PUBLISHED.get(kind, kind): value for kind, value in named.items()}
 

@@ -153,11 +153,10 @@ def make(
     module, declared, fixed = family.roles[role]
     known = set(module.__dataclass_fields__)
     places = {"size": shape[0], "channels": shape[-1], "dim": shape[0]}
-    attributes = {name: value for name, value in places.items() if name in known}
+    attributes = places | {"axis_name": axis_name, "dtype": jnp.dtype(config.precision)}
     attributes |= {"initializer": config.model.initializer, "init_stddev": config.model.get("init_stddev", 0.0)}
-    attributes |= {"axis_name": axis_name, "dtype": jnp.dtype(config.precision)}
-    if "batch_last" in known:
-        attributes["batch_last"] = jax.default_backend() == "cpu"
+    attributes |= {"batch_last": jax.default_backend() == "cpu"}
+    attributes = {name: value for name, value in attributes.items() if name in known}
     return module(**attributes, **{name: config.model[network][name] for name in declared}, **fixed)
 
 
