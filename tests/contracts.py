@@ -27,7 +27,9 @@ def config_of(name: str, **more):
 
 def dataset_of(config):
     """Its data set, as small as the source has it."""
-    return DATASETS.setdefault(config.data.source, sources.open_dataset(config))
+    if config.data.source not in DATASETS:
+        DATASETS[config.data.source] = sources.open_dataset(config)
+    return DATASETS[config.data.source]
 
 
 DATASETS: dict[str, object] = {}

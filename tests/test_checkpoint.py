@@ -147,7 +147,7 @@ def test_the_newest_stay(tmp_path, keep):
 @pytest.mark.parametrize(("mode", "best"), [("min", 2), ("max", 3)])
 def test_the_best_stays_as_well(tmp_path, mode, best):
     values = {1: 0.5, 2: 0.1, 3: 0.9, 4: 0.4, 5: 0.6}
-    for steps in ((1, 2, 3), (4, 5)):  # a run that goes on still knows the best of before
+    for steps in ((1, 2, 3), (4, 5)):  # a resumed run still knows the best of before
         with Checkpoints(tmp_path / "checkpoints", keep=1, best="score", best_mode=mode) as checkpoints:
             for step in steps:
                 checkpoints.save(step, example_state(step), {"score": values[step], "other": -values[step]})

@@ -1,14 +1,14 @@
 """Every setting does something: another value changes what a run computes, or is refused.
 
-A run computes its data set, its initial state and its steps. The latter two are compared as programs, without what no
-result depends on. The cases come from the tables, so a new setting has to keep the law as well: a setting that is parsed
-and then ignored fails.
+A run computes its data set, its initial state and its steps. Initial state and steps are compared as programs, without
+operations that no result depends on. The cases come from the tables, so that the law holds for new settings as well. A
+setting that is parsed and then ignored breaks the law.
 """
 
 import functools
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from jaxgan.algorithms import ALGORITHMS
 from jaxgan.config import SETTINGS, build, default, with_changes
 from jaxgan.core import population, program
 from jaxgan.core import settings as declarations
-from jaxgan.core.settings import Choice, Setting, Settings
+from jaxgan.core.settings import Choice, Setting
 from jaxgan.data import loader
 from jaxgan.data.sources import SOURCES, open_dataset
 from jaxgan.errors import UserError
@@ -85,28 +85,20 @@ class Case(NamedTuple):
     chosen: tuple[tuple[str, str], ...] = ()
 
 
-def walk(declared: Settings, prefix: str = "", above: tuple = ()) -> Iterator[tuple[str, Setting | Choice, tuple]]:
-    """Every setting of every entry of every choice: its name, its declaration, and the choices above it."""
-    for name, entry in declared.items():
-        dotted = prefix + name
-        if isinstance(entry, Mapping):
-            yield from walk(entry, f"{dotted}.", above)
-            continue
-        yield dotted, entry, above
-        if isinstance(entry, Choice):
-            for key, brought in entry.table().items():
-                if not isinstance(brought, str):
-                    yield from walk(brought, prefix, (*above, (dotted, key)))
-
-
 def cases(algorithm: str) -> list[Case]:
-    """Of an algorithm: every setting that no run may change when it goes on."""
+    """Of an algorithm: every setting that no run may change when it goes on.
+
+    All players have the same optimizers. Those that are nobody's default are tried with the first player alone.
+    """
+    first, *_ = ALGORITHMS[algorithm].settings["optimizer"]
     own_source = kind_of(ALGORITHMS[algorithm].smallest["data.source"])
     found = []
-    for setting, entry, above in walk(SETTINGS):
+    for setting, entry, above in declarations.walk(SETTINGS):
         chosen = {"algorithm": algorithm} | dict(above)
         smallest = SOURCES[chosen.get("data.source", own_source)].smallest
         if entry.resumable or setting in ELSEWHERE or chosen.pop("algorithm") != algorithm or smallest is None:
+            continue
+        if any(key.endswith(".name") and first not in key and chosen[key] != "adam" for key in chosen):
             continue
         if smallest.get("algorithm") == SOURCES[own_source].smallest.get("algorithm"):
             found.append(Case(algorithm, setting, tuple(chosen.items())))
@@ -148,7 +140,7 @@ def changes_of(case: Case) -> dict[str, Any]:
 
 
 def config_of(case: Case):
-    """The configuration that one setting of is changed."""
+    """The configuration of which one setting is changed."""
     smallest = {"algorithm": case.algorithm, **ALGORITHMS[case.algorithm].smallest}
     return with_changes(default(smallest), changes_of(case))[0]
 
@@ -304,23 +296,17 @@ def test_a_setting_whose_effect_is_thrown_away_is_found(monkeypatch):
     vae = ALGORITHMS["vae"]
 
     def step(exp, state, batch):
-        unused = jax.jit(lambda x: x * exp.config.unused)(batch["points"])
-        after, metrics = vae.step(exp, state, batch)
-        metrics["loss/vae"], _ = jax.lax.cond(state.step > 0, lambda: (1.0, unused), lambda: (0.0, unused))
-        return after, metrics
+        jax.jit(lambda x: x * exp.config.unused)(batch["points"])
+        return vae.step(exp, state, batch)
 
     settings = {**vae.settings, "unused": Setting(1.0, "a number")}
     monkeypatch.setitem(ALGORITHMS, "vae", vae._replace(settings=settings, step=step))
-    with pytest.raises(AssertionError, match="unused=0.6 changes nothing"):
+    with pytest.raises(AssertionError, match=r"unused=0\.6 changes nothing"):
         check(Case("vae", "unused"))
 
 
 def test_a_setting_that_an_entry_brings_and_nothing_reads_is_found(monkeypatch):
     dcgan = MODELS["dcgan"]
-
-    def without(attributes):
-        del attributes["ignored"]
-        return dcgan.roles["generator"].module(**attributes)
 
     class Body(dcgan.roles["generator"].module):
         ignored: int = 1
@@ -330,24 +316,23 @@ def test_a_setting_that_an_entry_brings_and_nothing_reads_is_found(monkeypatch):
     monkeypatch.setitem(MODELS, "dcgan", dcgan._replace(roles={**dcgan.roles, "generator": role}))
     case = Case("gan", "model.generator.ignored", (("model.family", "dcgan"),))
     assert case in cases("gan")
-    with pytest.raises(AssertionError, match="model.generator.ignored=2 changes nothing"):
+    with pytest.raises(AssertionError, match=r"generator\.ignored=2 changes nothing"):
         check(case)
 
 
 @pytest.mark.parametrize("name", ALGORITHM_NAMES)
 def test_equal_configurations_have_equal_programs(name):
     """Or the law would say nothing."""
-    for case in (Case(name, "seed"), cases(name)[-1]):
-        config = config_of(case)
-        one, two = Computed(config), Computed(config)
-        assert (one.data, one.start[0], one.step) == (two.data, two.start[0], two.step)
+    config = config_of(cases(name)[-1])
+    one, two = Computed(config), Computed(config)
+    assert (one.data, one.start[0], one.step) == (two.data, two.start[0], two.step)
 
 
 # Nothing is left out.
 
 
 def test_every_setting_is_a_case():
-    known = {setting for setting, entry, _ in walk(SETTINGS) if not entry.resumable}
+    known = {setting for setting, entry, _ in declarations.walk(SETTINGS) if not entry.resumable}
     tested = {case.setting for name in ALGORITHM_NAMES for case in cases(name)}
     assert known - tested == ELSEWHERE.keys()
     for file, test in ELSEWHERE.values():

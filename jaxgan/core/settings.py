@@ -200,7 +200,7 @@ def walk(
 
 def every_name(declared: Settings) -> set[str]:
     """The names of the settings of all choices."""
-    return {name for name, _ in _conditions(declared)}
+    return {name for name, *_ in walk(declared)}
 
 
 def _entry_of(declared: Settings, values: Mapping[str, Any], name: str) -> str | None:
