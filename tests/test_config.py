@@ -363,7 +363,7 @@ def test_an_unknown_setting_names_the_choice_that_has_it():
             with raises_user_error(UserError) as raised:
                 default(values | {name: entry.default})
             advice = re.fullmatch(rf"config\.{re.escape(name)} has no effect here: (.+) has it", str(raised.value))
-            reasons = dict(reason.split("=") for reason in advice[1].split(" and "))
+            reasons = dict(reason.split("=") for reason in advice[1].split(", or "))
             for choice, keys in reasons.items():
                 assert choice in flatten(default(values))
                 for key in keys.split(" or "):

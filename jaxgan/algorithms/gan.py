@@ -482,7 +482,7 @@ MONITORS = (
         "d_pairwise_accuracy",
         lambda value: value > 1 - 1e-6,  # a mean of ones may be rounded
         1000,
-        "the discriminator told every fake from its real example for {steps} steps: the generator may learn nothing "
+        "the discriminator ranked every real example above its fake for {steps} steps: the generator may learn nothing "
         "more; try a penalty such as r1, or config.augment",
         always=True,
     ),

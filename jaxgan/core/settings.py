@@ -177,7 +177,7 @@ def check_name(declared: Settings, resolved: Collection[str], values: Mapping[st
             if entry not in able.setdefault(choice, []):
                 able[choice].append(entry)
     if able:
-        reasons = " and ".join(f"{choice}={' or '.join(entries)}" for choice, entries in able.items())
+        reasons = ", or ".join(f"{choice}={' or '.join(entries)}" for choice, entries in able.items())
         raise UserError(f"config.{name} has no effect here: {reasons} has it")
     choose("setting", f"config.{name}", [f"config.{other}" for other in resolved])
 
