@@ -67,7 +67,7 @@ def default(values: Mapping[str, Any] = MappingProxyType({})) -> ConfigDict:
 
 
 def with_changes(config: ConfigDict, changes: Mapping[str, Any]) -> tuple[ConfigDict, dict[str, Any]]:
-    """The configuration after other choices, with all changed values that these know, and the values that were dropped."""
+    """The configuration after other choices, with all changed values that they know, and the values that are dropped."""
     return declarations.with_changes(SETTINGS, config, changes)
 
 
@@ -105,7 +105,7 @@ def build(config: ConfigDict, classes: int = 0, axis_name: str | None = None) ->
 
 
 def example_batch(exp: Experiment, seed: int = 0) -> dict[str, Array]:
-    """Made-up examples, as a training step takes them: arrays [batches, batch, ...], in [-1, 1] if they are no labels."""
+    """Made-up examples, as a training step takes them: arrays [batches, batch, ...], in [-1, 1] but for labels."""
     batch = {}
     for field in exp.fields:
         rng = np.random.default_rng(seed)

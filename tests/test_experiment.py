@@ -186,7 +186,7 @@ ABSENT = [
         (
             {"conditioning__generator": "cbn", "conditioning__discriminator": "acgan"},
             {"conditioning__embedding": 4},
-            "conditioning.generator=concat and conditioning.discriminator=concat",
+            "conditioning.generator=concat, or conditioning.discriminator=concat",
             {f"conditioning__{network}": "concat"},
         )
         for network in ("generator", "discriminator")

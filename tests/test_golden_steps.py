@@ -49,8 +49,10 @@ def steps_of(exp):
     """The state after some steps on made-up batches, and the metrics of each."""
     state, found = quick_jit(lambda: population.init_state(exp))(), []
     if exp.config.population > 1:
-        batches = [jax.tree.map(lambda x: jnp.stack([x] * exp.config.population), example_batch(exp, i)) for i in range(3)]
-        inputs = jax.tree.map(lambda *parts: jnp.stack(parts), *batches)
+        batches = [example_batch(exp, index) for index in range(STEPS)]
+        inputs = jax.tree.map(
+            lambda *parts: jnp.stack([jnp.stack([x] * exp.config.population) for x in parts]), *batches
+        )
         run = functools.partial(train_steps, exp, lambda data, one, seed, step: one)
         return quick_jit(run)(state, ({}, ()), inputs)
     step = quick_jit(functools.partial(exp.algorithm.step, exp))

@@ -127,7 +127,8 @@ def test_one_importance_sample_is_the_negative_loss_on_average():
     """E[bound of k = 1] = log p(x | z) - KL, which is minus what training minimises at beta 1."""
     exp, state = linear(optimal=False)
     point = np.repeat([[0.8, -0.5]], 20_000, axis=0)
-    (mean, log_variance), _ = vae.apply(exp.networks["encoder"], state.networks["encoder"], jnp.float32(point[:1]), train=False)
+    encoder = exp.networks["encoder"], state.networks["encoder"]
+    (mean, log_variance), _ = vae.apply(*encoder, jnp.float32(point[:1]), train=False)
     # Of a linear decoder the expected log-likelihood is known.
     residual = point[0] - (np.asarray(mean[0]) @ WEIGHTS + OFFSET)
     spread = (np.exp(np.asarray(log_variance[0])) * (WEIGHTS**2).sum(1)).sum()

@@ -7,9 +7,9 @@ Prints a table and writes scores.json, each score with its 95% interval, with wh
 samples ("raw") where that is another number, and with its floor: what real images score that the run was not trained
 on. Scores are called by the features that they are made of: FID, KID and IS need --inception_weights.
 
-A set of images is a folder, an .npz file with an array `images` uint8 [N, H, W, C] and `labels` if it has any, a
-data set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote. Of a run on a mixture of Gaussians the exact
-scores are printed.
+A set of images is a folder, an .npz file with an array `images` uint8 [N, H, W, C] and `labels` if it has any, a data
+set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote. A run on a mixture of Gaussians gets its
+exact scores.
 """
 
 import argparse

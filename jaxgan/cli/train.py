@@ -1,9 +1,10 @@
 """Trains an experiment.
 
     python train.py --config=configs/digits.py --workdir=runs/digits [--config.key=value ...] [--dry_run] [--profile]
-                    [--allow_config_change=key,key] [--distributed | --coordinator=... --num_processes=... --process_id=...]
+                    [--allow_config_change=key,key]
+                    [--distributed | --coordinator=... --num_processes=... --process_id=...]
 
---config       the experiment: a Python file with get_config(), or the name of one that jaxgan brings; digits if not given
+--config       the experiment: a Python file with get_config(), or the name of one that jaxgan brings (digits)
 --config.key   changes one setting; docs/configuration.md lists and explains them all
 --workdir      the run folder; runs/ and the name of the configuration if not given
 --dry_run      builds everything, compiles a step, tells what it costs, and writes no run folder

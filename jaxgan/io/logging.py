@@ -245,7 +245,7 @@ class MetricLogger:
         samples or scores are due.
 
         Raises:
-            NonFiniteError: one of them is not finite; with `config.on_nonfinite` "skip", too many steps in a row have one.
+            NonFiniteError: one of them is not finite; with `config.on_nonfinite` "skip", in too many steps in a row.
         """
         values = jax.device_get(dict(metrics))
         self.check(first_step, values)

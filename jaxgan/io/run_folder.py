@@ -50,8 +50,8 @@ def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = (
         listed = [f"{name} {old!r} -> {new!r}" for name, (old, new) in drift.items() if name not in allowed]
         if listed:
             raise UserError(
-                f"{workdir} was started with a different config ({'; '.join(listed)}): choose a new --workdir, or resume with "
-                f"--allow_config_change={','.join(drift)}"
+                f"{workdir} was started with a different config ({'; '.join(listed)}): choose a new --workdir, or resume "
+                f"with --allow_config_change={','.join(drift)}"
             )
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file: --workdir must be a folder")
@@ -148,7 +148,7 @@ def newest_checkpoint(workdir: Path) -> int:
 
 
 def record_launch(workdir: Path, step: int, changes: dict[str, tuple]) -> None:
-    """Adds a line to `launches.jsonl`: when a run was started, from which step, by what, on what, with which changes."""
+    """Adds a line to `launches.jsonl`: when a run was started, from which step, by what, on what, what changed."""
     devices = jax.devices()
     line = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -7,7 +7,7 @@ import numpy as np
 from jaxgan import inference
 from jaxgan.core import population
 from jaxgan.core.experiment import Experiment
-from jaxgan.core.settings import NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings
+from jaxgan.core.settings import NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings, names_of
 from jaxgan.core.state import TrainState
 from jaxgan.data import dataset
 from jaxgan.data.cache import LazyDataset
@@ -24,7 +24,7 @@ SETTINGS: Settings = {
         "features": Choice(
             "lenet",
             "extractor of the scores",
-            lambda: dict.fromkeys(features.EXTRACTORS, {}) | {"inception": INCEPTION},
+            lambda: names_of(features.EXTRACTORS)() | {"inception": INCEPTION},
             resumable=True,
         ),
     }

@@ -42,8 +42,8 @@ class Generator(nn.Module):
     Attributes:
         size, channels: of the images.
         base_channels: channels at half the image's size; they double with every halving, up to 8 widths.
-        hidden_dims: features of fully connected layers in front of the convolutions; the paper has none, yet convolutions
-            alone have to spread a normal distribution over shapes that look nothing alike.
+        hidden_dims: features of dense layers in front of the convolutions; the paper has none, yet convolutions alone
+            have to spread a normal distribution over shapes that look nothing alike.
         norm: a name of `layers.NORMS`.
         spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
