@@ -67,7 +67,7 @@ def default(values: Mapping[str, Any] = MappingProxyType({})) -> ConfigDict:
 
 
 def with_changes(config: ConfigDict, changes: Mapping[str, Any]) -> tuple[ConfigDict, dict[str, Any]]:
-    """The configuration after other choices, with all changed values that they know, and the values that are dropped."""
+    """The configuration after other choices, with all changed values that they know, and the dropped values."""
     return declarations.with_changes(SETTINGS, config, changes)
 
 

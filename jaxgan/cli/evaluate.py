@@ -8,7 +8,7 @@ samples ("raw") where that is another number, and with its floor: what real imag
 on. Scores are called by the features that they are made of: FID, KID and IS need --inception_weights.
 
 A set of images is a folder, an .npz file with an array `images` uint8 [N, H, W, C] and `labels` if it has any, a data
-set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote. A run on a mixture of Gaussians gets its
+set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote. A run on a mixture of Gaussians has
 exact scores.
 """
 

@@ -50,8 +50,8 @@ def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = (
         listed = [f"{name} {old!r} -> {new!r}" for name, (old, new) in drift.items() if name not in allowed]
         if listed:
             raise UserError(
-                f"{workdir} was started with a different config ({'; '.join(listed)}): choose a new --workdir, or resume "
-                f"with --allow_config_change={','.join(drift)}"
+                f"{workdir} was started with a different config ({'; '.join(listed)}): choose a new --workdir, or "
+                f"resume with --allow_config_change={','.join(drift)}"
             )
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file: --workdir must be a folder")
