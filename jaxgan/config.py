@@ -94,7 +94,7 @@ def build(config: ConfigDict, classes: int = 0, axis_name: str | None = None) ->
     Args:
         config: every setting.
         classes: labels of the data set; 0 if it has none.
-        axis_name: the axis over whose devices the batch is spread.
+        axis_name: the axis over whose devices the batch is sharded.
 
     Raises:
         UserError: an unknown name, settings that do not go together, or no labels where some are needed.

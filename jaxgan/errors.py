@@ -27,6 +27,8 @@ def choose(kind: str, name: str, table: Iterable[str]) -> str:
         return name
     few = len(names) <= MOST_LISTED
     near = difflib.get_close_matches(str(name), names, n=1 if few else 3)
+    last = str(name).rpartition(".")[2]  # of a dotted name: r1 is near penalties.r1
+    near = [other for other in names if other.endswith(f".{last}") and last != name][:3] or near
     advice = [f"did you mean {' or '.join(near)}?"] if near else []
     advice += [f"choose from {', '.join(names)}"] if few else []
     raise UserError(f"unknown {kind} {name!r}: {' '.join(advice) or f'none of the {len(names)} is near it'}")

@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxgan import config as configuration
-from jaxgan.callbacks import Callback, Evaluation, Profiler, Snapshots, run_due
+from jaxgan.callbacks import Evaluation, Profiler, Snapshots, run_due
 from jaxgan.core import devices, multihost, population
 from jaxgan.core.program import Program, dispatch_size
 from jaxgan.core.signals import StopSignal
@@ -31,7 +30,6 @@ class Options(NamedTuple):
     allow_config_change: str = ""
     cluster: multihost.ClusterSpec = multihost.ClusterSpec()
     notes: tuple[str, ...] = ()
-    callbacks: tuple[Callable[..., Callback], ...] = ()  # (experiment, run folder, data set) -> a further callback
 
 
 def train(config: ConfigDict, options: Options) -> int:
@@ -86,7 +84,6 @@ class Trainer:
         self.program = Program(exp, self.loader, batch_fn, size, options.profile)
         self.snapshots = Snapshots(exp, options.workdir, self.loader.dataset)
         self.callbacks = [self.snapshots, *([Evaluation(exp, dataset)] if config.eval.every else [])]
-        self.callbacks += [make(exp, options.workdir, dataset) for make in options.callbacks]
         scores = [name for callback in self.callbacks for name in callback.score_names]
         checkpoint.check_best(config, [*self.program.metric_names(), *scores])
         multihost.print_once(f"{self.program.cost()}; ready after {time.perf_counter() - started:.0f} s")
@@ -122,7 +119,7 @@ class Trainer:
             stack.callback(self.loader.close)
             if step:
                 multihost.print_once(f"resuming {workdir} from step {step}")
-            scores = run_due([self.snapshots], step, state) or {}  # what a crash after the checkpoint left undrawn
+            scores = run_due([self.snapshots], step, state) or {}  # of step 0, or of a finished run
             unread = None
             dispatches = program.run(state, step, lambda: stop.signal is not None, profiler.before_dispatch)
             for first, step, state, metrics, done in dispatches:

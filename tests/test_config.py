@@ -40,6 +40,7 @@ from jaxgan.core.settings import (
     resolve,
     split_names,
     sweep,
+    walk,
 )
 from jaxgan.errors import UserError
 from jaxgan.io import run_folder
@@ -52,21 +53,8 @@ SHIPPED = sorted(CONFIGS.rglob("*.py"))
 # Declarations: every setting of every choice
 
 
-def occurrences(declared=SETTINGS, prefix="", choices=None):
-    """Every setting and choice: (dotted name, declaration, {choice: entry} under which it exists)."""
-    choices = choices or {}
-    for name, entry in declared.items():
-        if not isinstance(entry, Setting | Choice):
-            yield from occurrences(entry, f"{prefix}{name}.", choices)
-            continue
-        yield prefix + name, entry, choices
-        if isinstance(entry, Choice):
-            for key, brought in entry.table().items():
-                if not isinstance(brought, str):
-                    yield from occurrences(brought, prefix, choices | {prefix + name: key})
-
-
-OCCURRENCES = list(occurrences())
+# Every setting and choice: (dotted name, declaration, {choice: entry} under which it exists).
+OCCURRENCES = [(name, entry, dict(choices)) for name, entry, choices in walk(SETTINGS)]
 # The first occurrence of each declaration of a name: `margin` of "hinge" and of "relativistic" are two.
 DECLARED = list({(name, entry[:3]): (name, entry, choices) for name, entry, choices in OCCURRENCES[::-1]}.values())
 NAMED = list({name: (name, entry, choices) for name, entry, choices in OCCURRENCES[::-1]}.values())  # one of each name

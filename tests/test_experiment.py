@@ -12,7 +12,8 @@ from jaxgan.adversarial import conditioning
 from jaxgan.adversarial.losses import LOSSES
 from jaxgan.adversarial.penalties import PENALTIES
 from jaxgan.algorithms import gan
-from jaxgan.config import build
+from jaxgan.config import build, validate
+from jaxgan.core.experiment import Experiment
 from jaxgan.core.optimizers import OPTIMIZERS, SCHEDULES
 from jaxgan.core.settings import flatten
 from jaxgan.data import sources
@@ -148,12 +149,18 @@ REFUSED = [
 ]
 
 
+def reasons(config) -> list[str]:
+    """All that does not go together in a configuration."""
+    fields, algorithm = sources.fields_of(config.data), gan.GAN
+    return list(gan.check(Experiment(config, validate(config), algorithm, fields, 3, {}, algorithm.players(config))))
+
+
 @pytest.mark.parametrize(("settings", "reason", "remedies"), REFUSED, ids=lambda value: None)
 def test_settings_that_do_not_go_together_are_refused_and_the_advised_ones_are_not(settings, reason, remedies):
     config = tiny_config(**settings)
     with raises_user_error(UserError, match=re.escape(reason)) as raised:
         build(config, classes=3)
-    assert list(gan.check(config, sources.fields_of(config.data))) == [str(raised.value)]
+    assert reasons(config) == [str(raised.value)]
     for remedy in remedies:
         build(tiny_config(**settings | remedy), classes=3)
 
@@ -237,7 +244,7 @@ def test_the_losses_with_targets_and_margins_are_those_that_take_them():
 def test_all_conflicts_are_reported():
     config = tiny_config(ema_half_life=1.0, schedules="ema_decay=linear(0, 1)", unrolled_steps=1, weight_clip=1.0)
     config.packing = 3
-    assert [reason.split()[0] for reason in gan.check(config, sources.fields_of(config.data))] == [
+    assert [reason.split()[0] for reason in reasons(config)] == [
         "config.ema_half_life",
         "config.weight_clip",
         "config.packing=3",

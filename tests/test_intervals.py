@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.intervals import curved, of_blocks, share_of_blocks, wilson
+from jaxgan.metrics.intervals import delta_interval, of_blocks, share_of_blocks, wilson
 
 
 @given(count=st.integers(1, 10_000), share=st.floats(0, 1), confidence=st.sampled_from([0.5, 0.95, 0.999]))
@@ -55,6 +55,7 @@ def test_blocks_that_agree_leave_wilsons_interval(share):
 def test_the_quadratic_part_is_counted_once_and_a_half():
     """Without a linear part `influence` is twice `quadratic`; without a quadratic one it is all."""
     z = stats.norm.ppf(0.975)
-    assert curved(1.0, 8.0, 4.0).high == pytest.approx(1 + z * np.sqrt(6))
-    assert curved(1.0, 4.0, 0.0) == pytest.approx((1, 1 - 2 * z, 1 + 2 * z))
-    assert curved(1.0, 0.0, 2.0).low == pytest.approx(1 - z)  # what cannot be is a chance, and still has a length
+    assert delta_interval(1.0, 8.0, 4.0).high == pytest.approx(1 + z * np.sqrt(6))
+    assert delta_interval(1.0, 4.0, 0.0) == pytest.approx((1, 1 - 2 * z, 1 + 2 * z))
+    # What cannot be is a chance, and still has a length.
+    assert delta_interval(1.0, 0.0, 2.0).low == pytest.approx(1 - z)

@@ -48,3 +48,16 @@ def test_code_stands_on_its_own_lines():
     lines = code_of(text).splitlines()
     assert (lines[3], lines[13]) == ("a = 1", "b = a + 1")
     assert [line for line in lines if line] == ["a = 1", "b = a + 1"]
+
+
+def test_the_table_of_settings_is_that_of_the_code():
+    """docs/make_settings_table.py prints it anew."""
+    printed = subprocess.run(
+        [sys.executable, ROOT / "docs" / "make_settings_table.py"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout.strip() in (ROOT / "docs" / "configuration.md").read_text()

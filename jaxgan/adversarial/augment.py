@@ -1,4 +1,4 @@
-"""Differentiable augmentations: what the discriminator sees instead of an image, with the gradient left intact.
+"""Differentiable augmentations of all that the discriminator is given, with the gradient left intact.
 
 Each is a function of one image and one key. It is affine in the image, with coefficients that the key alone draws, so
 that derivatives of every order pass through to the generator. Images are in [-1, 1], and 0, with which translation and
@@ -99,7 +99,9 @@ AUGMENTATIONS["color"] = AUGMENTATIONS["colour"]
 AUGMENTATION_NAMES = Range(
     lambda names: all(name in AUGMENTATIONS for name in split_names(names)), f"names out of {', '.join(AUGMENTATIONS)}"
 )
-SETTINGS: Settings = {"augment": Setting((), "augmentations of all that the discriminator sees", AUGMENTATION_NAMES)}
+SETTINGS: Settings = {
+    "augment": Setting((), "augmentations of all that the discriminator is given", AUGMENTATION_NAMES)
+}
 
 
 def augment(images: Images, example_keys: Key[Array, " batch"], names: tuple[str, ...]) -> Images:

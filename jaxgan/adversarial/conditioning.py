@@ -49,7 +49,7 @@ class GeneratorConditioning(NamedTuple):
 
 
 class DiscriminatorConditioning(NamedTuple):
-    """One way to judge whether an example fits its condition.
+    """One way in which the discriminator uses the condition of an example.
 
     Attributes:
         concatenates: whether the condition is concatenated with the examples.

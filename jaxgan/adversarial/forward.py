@@ -25,7 +25,7 @@ from jaxgan.core import rng
 from jaxgan.core.experiment import Experiment, hparam
 from jaxgan.core.settings import split_names
 from jaxgan.core.state import TrainState, Variables, apply
-from jaxgan.core.types import Batch
+from jaxgan.core.types import Batch, example_fields
 
 Examples = Float[Array, "batch *shape"]
 
@@ -70,7 +70,7 @@ class DiscriminatorInput(NamedTuple):
 
 def data_field(exp: Experiment) -> str:
     """The field of a batch that the generator learns to make."""
-    (name,) = (field.name for field in exp.fields if field.kind != "labels")
+    (name,) = (field.name for field in example_fields(exp.fields))
     return name
 
 
@@ -78,9 +78,15 @@ def sample_latents(
     exp: Experiment, state: TrainState, batch: Batch, stream: str, index: int | Array = 0
 ) -> LatentBatch:
     """The latents and conditions that belong to this step, stream and batch."""
-    count, sides = len(batch[data_field(exp)]), exp.config.conditioning
-    key, examples = rng.stream_key(state.seed, state.step, f"{stream} latents", index), exp.global_indices(count)
-    latents, condition = core_latents.sample_latents(key, examples, exp.config.latent_dim), None
+    examples, sides = batch[data_field(exp)], exp.config.conditioning
+    if examples.shape[1:] != example_fields(exp.fields)[0].shape:
+        raise ValueError(
+            f"an update takes examples [batch, *shape], and not {examples.shape}: a training step's batch has one "
+            "dimension more, for its updates"
+        )
+    count = len(examples)
+    key, indices = rng.stream_key(state.seed, state.step, f"{stream} latents", index), exp.global_indices(count)
+    latents, condition = core_latents.sample_latents(key, indices, exp.config.latent_dim), None
     classes = label_classes(exp.config, exp.classes)
     if classes:
         condition = jax.nn.one_hot(batch["labels"], classes)

@@ -7,9 +7,9 @@ that of
 
     s dD/dx . (x + c/s dD/dx) + s dD/db . b
 
-in which s and the bracket are constants. The loss's backward pass makes s dD/dx and s dD/db, and the derivative of
-their products is a pass forward, of the bracket and b, and one lot of gradients by kernels. So loss and penalty take
-four passes through the critic: forward, backward, forward, gradients. By themselves they take six.
+in which s and the bracket are constants. The loss's backward pass gives s dD/dx and s dD/db. Differentiating their
+products with the bracket and with b costs one forward pass and one pass of kernel gradients. So loss and penalty take
+four passes through the critic: forward, backward, forward, gradients. Computed apart they take six.
 """
 
 from collections.abc import Callable
@@ -42,14 +42,14 @@ def loss_and_penalty(
 
     Args:
         critic: (params, examples) -> logits. If an example and all leaves of the parameters that are called "bias" are
-            multiplied by a positive number, so is that example's logit, and no other one minds.
+            multiplied by a positive number, so is that example's logit, and the other logits do not change.
         params: where the gradients are taken.
         examples: real or fake.
         slopes: the derivatives of the loss by the logits.
         weight: of the penalty's mean over the batch.
 
     Returns:
-        A number whose value means nothing. Its gradient by the parameters is that of the loss, as far as it goes
+        A number whose value is meaningless. Its gradient by the parameters is that of the loss, as far as it goes
         through these logits, and of the weighted mean penalty.
         The penalty of each example, half the squared gradient of its logit.
     """
@@ -71,7 +71,8 @@ def fused_penalties(exp: Experiment) -> list[str]:
     The discriminator declares that it is positively homogeneous; nothing is assumed of one that does not. The
     penalties bind gradients at the network's own inputs, whatever was augmented before.
     """
-    # Unrolled updates are differentiated once more, by what is a constant there.
+    # Unrolling differentiates the update, and the surrogate treats the slopes as constants: its second derivative is
+    # wrong.
     if not getattr(exp.networks["discriminator"], "positively_homogeneous", False):
         return []
     if exp.config.concat_real_fake or exp.config.get("unrolled_steps", 0):

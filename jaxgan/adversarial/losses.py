@@ -18,7 +18,7 @@ Targets = Values | float
 
 
 class Loss(NamedTuple):
-    """A discriminator's loss and the generator's answer to it.
+    """A discriminator's loss and the generator's.
 
     Attributes:
         discriminator: (real_logits, fake_logits) -> values; one that `takes_targets` has two more arguments, the
@@ -26,7 +26,7 @@ class Loss(NamedTuple):
         generator: (real_logits, fake_logits) -> values.
         takes_targets: whether smoothed or flipped labels make sense for it.
         takes_margin: whether the discriminator has a keyword `margin`: how far on its side of the decision a logit (or
-            a difference of two) should be. The generator's answer does not depend on it.
+            a difference of two) is to be. The generator's loss does not depend on it.
         takes_means: whether both functions have the keywords `real_mean` and `fake_mean`: the means of the logits over
             the global batch, of which the batch given may be a part; None for the means of the batch given. Gradients
             flow through them.
@@ -317,7 +317,7 @@ TARGETS: Settings = {
 
 def brought(loss: Loss) -> Settings:
     """The settings that a loss has."""
-    margin = Setting(loss.margin, "how far beyond the decision a logit should be", NOT_NEGATIVE, sweepable=True)
+    margin = Setting(loss.margin, "how far beyond the decision a logit is to be", NOT_NEGATIVE, sweepable=True)
     return (TARGETS if loss.takes_targets else {}) | ({"margin": margin} if loss.takes_margin else {})
 
 

@@ -79,8 +79,8 @@ def diversity_ratio(
     both = lax.stop_gradient((real, fake))
     means = exp.pmean(jax.tree.map(lambda examples: examples.mean(0), both))
     variances = exp.pmean(jax.tree.map(lambda examples, mean: ((examples - mean) ** 2).mean(0), both, means))
-    real_spread, fake_spread = (jnp.sqrt(variance).mean() for variance in variances)
-    return jnp.where(real_spread == 0, 1.0, fake_spread / real_spread)
+    real_stddev, fake_stddev = (jnp.sqrt(variance).mean() for variance in variances)
+    return jnp.where(real_stddev == 0, 1.0, fake_stddev / real_stddev)
 
 
 def global_means(exp: Experiment, real: DiscriminatorOutput, fake: DiscriminatorOutput) -> dict[str, Float[Array, ""]]:
@@ -135,13 +135,13 @@ def feature_distance(
 def top_k_weights(exp: Experiment, state: TrainState, logits: Float[Array, " batch"]) -> Float[Array, " batch"]:
     """Weights of mean 1 over the global batch: equal for the k most real fakes, 0 for the others.
 
-    k falls from the whole batch to its final share, by the same factor in each step.
+    k falls from the whole batch to its final fraction, by the same factor in each step.
 
     References:
         Sinha et al., Top-k Training of GANs, 2020, section 3. https://arxiv.org/abs/2002.06224
     """
     logits = lax.stop_gradient(logits)
-    everywhere = logits if exp.axis_name is None else lax.all_gather(logits, exp.axis_name).reshape(-1)
+    everywhere = exp.all_gather(logits)
     done = jnp.minimum(state.step / exp.config.top_k.decay_steps, 1)
     kept = len(everywhere) * exp.config.top_k.fraction**done
     count = jnp.ceil((1 - 1e-6) * kept).astype(jnp.int32)  # 30 and a rounding error are 30

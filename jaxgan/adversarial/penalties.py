@@ -5,6 +5,7 @@ Random numbers come from keys, one for each example, so that an example's penalt
 Weights, means over the batch, and how often a penalty is applied belong to the step.
 """
 
+import functools
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -12,13 +13,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
-from ml_collections import ConfigDict
 
 from jaxgan.adversarial.augment import AUGMENTATION_NAMES
 from jaxgan.core.experiment import Experiment, hparam
 from jaxgan.core.settings import FRACTION, NOT_NEGATIVE, POSITIVE, Setting, Settings
 from jaxgan.core.state import TrainState
-from jaxgan.core.types import Field
 
 Examples = Float[Array, "batch *shape"]
 Values = Float[Array, " batch"]
@@ -126,13 +125,13 @@ def max_gp(
 ) -> Values:
     """(max |grad D|)^2 over `interpolate`d examples, called MaxGP, as values whose mean over the global batch it is.
 
-    All values are 0 but that of the steepest example, through which alone a gradient flows; equals share it.
+    All values are 0 but that of the steepest example, through which alone a gradient flows; ties share the gradient.
 
     Args:
         critic: examples -> logits.
         real, fake: examples.
         keys: one for each pair.
-        pmean: the mean over devices, if the batch is spread over several.
+        pmean: the mean over devices, if the batch is sharded over several.
         pmax: the maximum over devices. It gets no gradient to pass on.
 
     References:
@@ -178,17 +177,17 @@ def consistency(critic: Critic, examples: Examples, changed: Examples) -> Values
     return (critic(changed) - critic(examples)) ** 2
 
 
-def latent_diversity(fake: Examples, nearby: Examples) -> Values:
+def latent_diversity(fake: Examples, perturbed: Examples) -> Values:
     """Minus the mean over each example's numbers of (G(z) - G(z + dz))^2: what should matter to the generator.
 
     Args:
         fake: G(z).
-        nearby: G(z + dz), the fakes of slightly moved latents.
+        perturbed: G(z + dz), the fakes of slightly moved latents.
 
     References:
         Zhao et al., Improved Consistency Regularization for GANs, 2020 (zCR). https://arxiv.org/abs/2002.04724
     """
-    return -((fake - nearby) ** 2).mean(axis=range(1, fake.ndim))
+    return -((fake - perturbed) ** 2).mean(axis=range(1, fake.ndim))
 
 
 def orthogonality(params: PyTree) -> Scalar:
@@ -267,23 +266,24 @@ class Penalty(NamedTuple):
     """A penalty on a network.
 
     Attributes:
-        value: inputs -> values [batch], or a scalar where it is not the examples that are penalised.
+        value: inputs -> values [batch], or a scalar where it is not the examples that are penalised; or a pair of these
+            and of `aux`, arrays for `update`; without it, `aux` is the mean value.
         help: one line.
         settings: of its own, in `config.penalty_settings`.
         extra: arrays that it carries from step to step, and their initial values. The name "last" is a lazy penalty's.
-        update: (inputs, mean value, whether the penalty was due) -> their new values, by the same names; called in
-            every step. The mean over devices is kept.
+        update: (inputs, aux, due) -> their new values, by the same names, of which the mean over devices is kept. It is
+            called in every step. Where a lazy penalty is not due, `due` is False and `aux` is zeros.
         needs_independent_logits: whether it binds the gradient of each logit by its own example at mixtures of real and
             fake. With BatchNorm a logit depends on the whole batch: the gradient is no longer the slope of a function
             of one example. Gulrajani et al., Improved Training of Wasserstein GANs, 2017, section 4.
         images_only: whether it augments images.
     """
 
-    value: Callable[[Any], Values | Scalar]
+    value: Callable[[Any], Values | Scalar | tuple[Values | Scalar, Any]]
     help: str
     settings: Settings = {}  # noqa: RUF012
     extra: Mapping[str, float] = {}
-    update: Callable[[Any, Scalar, Any], Mapping[str, Scalar]] = lambda inputs, value, due: {}
+    update: Callable[[Any, Any, Any], Mapping[str, Array]] = lambda inputs, aux, due: {}
     needs_independent_logits: bool = False
     images_only: bool = False
 
@@ -304,9 +304,9 @@ def transform_consistency(inputs: PenaltyInputs, examples: Examples, name: str) 
     return consistency(inputs.critic, examples, inputs.transform(examples, fold_in_name(inputs.keys, name)))
 
 
-def lecam_anchors(inputs: PenaltyInputs, value: Scalar, due: Any) -> dict[str, Scalar]:
-    """The moving averages of the logits after this step."""
-    del value, due
+def lecam_anchors(inputs: PenaltyInputs, aux: Scalar, due: Any) -> dict[str, Scalar]:
+    """The moving averages of the logits after this step, whether or not the penalty is due."""
+    del aux, due
     share = 1 - inputs.hparam("lecam_decay")
     means = {"real": inputs.real_logits.mean(), "fake": inputs.fake_logits.mean()}
     return {name: inputs.extra[name] + share * (mean - inputs.extra[name]) for name, mean in means.items()}
@@ -367,7 +367,7 @@ PENALTIES: dict[str, Penalty] = {
     ),
     "zcr": Penalty(
         lambda i: consistency(i.critic, i.fake, i.perturbed()),
-        "fakes of nearby latents have the same logit",
+        "fakes of slightly moved latents have the same logit",
         PERTURBATION,
     ),
     "orthogonal": Penalty(lambda i: orthogonality(i.params), "the columns of kernels stay orthogonal"),
@@ -375,7 +375,9 @@ PENALTIES: dict[str, Penalty] = {
 
 GENERATOR_PENALTIES: dict[str, Penalty] = {
     "zcr": Penalty(
-        lambda i: latent_diversity(i.fake, i.perturbed()), "nearby latents give different examples", PERTURBATION
+        lambda i: latent_diversity(i.fake, i.perturbed()),
+        "slightly moved latents give different examples",
+        PERTURBATION,
     ),
     "orthogonal": Penalty(lambda i: orthogonality(i.params), "the columns of kernels stay orthogonal"),
 }
@@ -432,6 +434,13 @@ def initial_extra(exp: Experiment) -> dict[str, dict[str, dict[str, Array]]]:
     return found
 
 
+def mean_value(entry: Penalty, inputs: PenaltyInputs | GeneratorPenaltyInputs) -> tuple[Scalar, PyTree]:
+    """A penalty's mean value, and what its `update` gets."""
+    found = entry.value(inputs)
+    values, aux = found if isinstance(found, tuple) else (found, found.mean())
+    return values.mean(), aux
+
+
 def weighted_sum(
     exp: Experiment,
     state: TrainState,
@@ -460,26 +469,26 @@ def weighted_sum(
             continue
         entry, every, extra = TABLES[group][name], exp.config[INTERVALS[group]][name], carried.get(name, {})
         own = inputs._replace(extra=extra)
+        take = functools.partial(mean_value, entry, own)
         if every == 1:
-            due, shown = True, entry.value(own).mean()
-            value = shown
+            due, (value, aux) = True, take()
+            shown = value
         else:
             due = state.step % every == 0
-            value = jax.lax.cond(due, lambda entry=entry, own=own: entry.value(own).mean(), lambda: jnp.zeros(()))
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(take))
+            value, aux = jax.lax.cond(due, take, lambda zeros=zeros: zeros)
             shown = jnp.where(due, value, extra["last"])
         metrics[f"{group.replace('penalties', 'penalty')}/{name}"] = shown
         total += hparam(exp, state, f"{group}.{name}") * every * value
         if extra:
-            new = dict(entry.update(own, value, due)) | ({"last": shown} if every > 1 else {})
+            new = dict(entry.update(own, aux, due)) | ({"last": shown} if every > 1 else {})
             carried[name] = exp.pmean(jax.lax.stop_gradient(extra | new))
     return total, metrics, {group: carried} if carried else {}
 
 
-def check(config: ConfigDict, fields: tuple[Field, ...]) -> Iterator[str]:
+def check(exp: Experiment) -> Iterator[str]:
     """Why penalties do not go with other settings."""
-    used = [
-        name for name in PENALTIES if config.penalties[name] or f"penalties.{name}" in config.sweep + config.schedules
-    ]
+    config, used = exp.config, enabled(exp, "penalties")
     bound = [name for name in used if PENALTIES[name].needs_independent_logits]
     if bound and config.model.discriminator.get("norm") == "batch":
         yield (
@@ -487,5 +496,5 @@ def check(config: ConfigDict, fields: tuple[Field, ...]) -> Iterator[str]:
             "on the whole batch, and its gradient by its own example means nothing"
         )
     augmenting = [name for name in used if PENALTIES[name].images_only]
-    if augmenting and not any(field.kind == "pixels" for field in fields):
+    if augmenting and not any(field.kind == "pixels" for field in exp.fields):
         yield f"config.penalties.{augmenting[0]} is for images, and config.data.source={config.data.source} has none"

@@ -1,8 +1,8 @@
 """Generative adversarial networks: a generator against a discriminator.
 
 The update rules are pure: (experiment, state, batch) -> (state, metrics). Nothing is frozen; gradients are cut. Where
-the batch is spread over devices, the experiment's `axis_name` names the mapped axis: gradients and metrics are averaged
-over it, and an example keeps the random numbers that belong to its index in the global batch.
+the batch is sharded over devices, the experiment's `axis_name` names the mapped axis: gradients and metrics are
+averaged over it, and an example keeps the random numbers that belong to its index in the global batch.
 """
 
 from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ from jaxgan.core.settings import (
     split_names,
 )
 from jaxgan.core.state import TrainState, Variables, apply
-from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Monitor, Player, Task
+from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Monitor, Player, Task, example_fields
 
 PLAYERS = {"generator": Player(("generator",), ("generator",)), "discriminator": Player(("discriminator",))}
 ROLES = {"generator": "generator", "discriminator": "discriminator"}
@@ -83,9 +83,9 @@ def discriminator_gradients(
         variables = Variables(params["discriminator"], state.networks["discriminator"].model_state)
         *d_out, model_state = discriminate(exp, state, variables, *given, latents)
         d_out = tuple(d_out)
-        (value, metrics), cotangents = jax.value_and_grad(loss, has_aux=True)(d_out)
-        fused = fused_penalties(exp)
+        (value, metrics), fused = loss(d_out), fused_penalties(exp)
         if fused:
+            cotangents, _ = jax.grad(loss, has_aux=True)(d_out)
             value, penalty_metrics = loss_and_fused_penalties(exp, state, variables, given, d_out, cotangents)
             metrics |= penalty_metrics
         penalty, others, extra = discriminator_penalties(exp, state, variables, raw, given, d_out, latents, fused)
@@ -142,8 +142,8 @@ def generator_step(
 ) -> tuple[TrainState, Metrics]:
     """One update of the generator. The discriminator stays as it is; arguments as above.
 
-    With unrolled steps the generator is judged by the discriminator that some updates on this batch would make, and
-    gradients pass through those updates.
+    With unrolled steps the generator's loss comes from the discriminator after some updates on this batch. Gradients
+    pass through those updates.
 
     References:
         Metz et al., Unrolled Generative Adversarial Networks, 2017. https://arxiv.org/abs/1611.02163
@@ -234,9 +234,9 @@ def simultaneous_step(exp: Experiment, state: TrainState, batch: Batch) -> tuple
 
     (fake, given), generator_vjp, g_model_state = jax.vjp(forward_generator, generator.params, has_aux=True)
     d_out, discriminator_vjp, d_model_state = jax.vjp(forward_discriminator, discriminator.params, given, has_aux=True)
-    d_loss = jax.grad(lambda pair: discriminator_loss(exp, state, *pair, latents.condition), has_aux=True)
-    g_loss = jax.grad(lambda pair: generator_loss(exp, state, *pair, latents.condition), has_aux=True)
-    (d_cotangent, d_metrics), (g_cotangent, g_metrics) = d_loss(d_out), g_loss(d_out)
+    d_loss_grad = jax.grad(lambda pair: discriminator_loss(exp, state, *pair, latents.condition), has_aux=True)
+    g_loss_grad = jax.grad(lambda pair: generator_loss(exp, state, *pair, latents.condition), has_aux=True)
+    (d_cotangent, d_metrics), (g_cotangent, g_metrics) = d_loss_grad(d_out), g_loss_grad(d_out)
     d_metrics["diversity_ratio"] = diversity_ratio(exp, examples, fake)
 
     def d_objective(params: dict[str, PyTree]) -> tuple[Array, tuple[Metrics, dict[str, PyTree]]]:
@@ -279,7 +279,7 @@ SETTINGS: Settings = {
     "latent_dim": Setting(100, "numbers of a latent vector", POSITIVE),
     **models.settings(ROLES),
     **conditioning.SETTINGS,
-    "packing": Setting(1, "examples that the discriminator judges together", POSITIVE),
+    "packing": Setting(1, "examples that share one logit, as in PacGAN", POSITIVE),
     **losses.SETTINGS,
     "concat_real_fake": Setting(False, "real and fake in one discriminator batch, which BatchNorm notices"),
     "adversarial": Setting(
@@ -319,21 +319,21 @@ SETTINGS: Settings = {
 }
 
 
-def check(config: ConfigDict, fields: tuple[Field, ...]) -> Iterator[str]:
+def check(exp: Experiment) -> Iterator[str]:
     """Why settings do not go together, and what would be right."""
-    examples = [field for field in fields if field.kind != "labels"]
+    config, examples = exp.config, example_fields(exp.fields)
     if len(examples) != 1:
         names = ", ".join(field.name for field in examples)
         source = config.data.source
         yield f"config.algorithm=gan learns to make one kind of example, and config.data.source={source} has {names}"
         return
     yield from conditioning.check(config)
-    yield from penalties.check(config, fields)
-    if (reason := ema_conflict(config)) is not None:
+    yield from penalties.check(exp)
+    if (reason := ema_conflict(exp)) is not None:
         yield reason
-    if not learns(config):
+    if not learns(exp):
         yield "config.adversarial=0 leaves the generator nothing to learn: config.feature_matching must be above 0"
-    if config.get("unrolled_steps", 0) and (config.weight_clip or "weight_clip" in config.sweep + config.schedules):
+    if config.get("unrolled_steps", 0) and exp.is_enabled("weight_clip"):
         yield "config.weight_clip must be 0 with config.unrolled_steps: no gradient passes where it clips"
     side = DISCRIMINATOR_CONDITIONING[config.conditioning.discriminator]
     if config.packing > 1 and (side.projects or side.predicts):
@@ -354,24 +354,23 @@ def check(config: ConfigDict, fields: tuple[Field, ...]) -> Iterator[str]:
         yield f"config.augment is for images, and config.data.source={config.data.source} has none"
 
 
-def learns(config: ConfigDict) -> bool:
+def learns(exp: Experiment) -> bool:
     """Whether the generator of every member has something to learn from, at one step at least."""
-    swept = dict(part.split("=") for part in config.sweep.replace(" ", "").split(";") if part.count("=") == 1)
-    moves = [part.split("=")[0].strip() for part in config.schedules.split(";")]
-    if "adversarial" in moves or "feature_matching" in moves:
-        return True
-    weights = [
-        [float(value) for value in swept[name].split(",")] if name in swept else [config[name]]
-        for name in ("adversarial", "feature_matching")
-    ]
-    return all(map(any, np.broadcast(*weights)))
+    weights = np.broadcast_arrays(
+        *[
+            np.asarray(exp.swept.get(name, (exp.flat[name],)))
+            + (exp.scheduled[name].final if name in exp.scheduled else 0)
+            for name in ("adversarial", "feature_matching")
+        ]
+    )
+    return bool(np.any(weights, axis=0).all())
 
 
 def networks(
     config: ConfigDict, fields: tuple[Field, ...], classes: int, axis_name: str | None
 ) -> dict[str, nn.Module]:
     """The generator and the discriminator of a family, wrapped for conditions."""
-    (shape,) = (field.shape for field in fields if field.kind != "labels")
+    (shape,) = (field.shape for field in example_fields(fields))
     sides, size = config.conditioning, conditioning.condition_size(config, classes)
     bodies = {name: models.make(config, name, role, shape, axis_name) for name, role in ROLES.items()}
     return {
@@ -390,7 +389,7 @@ def networks(
 def inputs(exp: Experiment) -> dict[str, tuple]:
     """The arguments of each network but the last, with a batch dimension as small as can be."""
     config, size = exp.config, conditioning.condition_size(exp.config, exp.classes)
-    (shape,) = (field.shape for field in exp.fields if field.kind != "labels")
+    (shape,) = (field.shape for field in example_fields(exp.fields))
     side = DISCRIMINATOR_CONDITIONING[config.conditioning.discriminator]
     count = config.model.discriminator.get("minibatch_stddev", 0) or 1
     condition = jnp.zeros((count, size * config.packing)) if side.concatenates or side.projects else None
@@ -424,15 +423,11 @@ def sample_inputs(exp: Experiment, seed: Array, inputs: Arrays) -> tuple[Array, 
     """The latents and conditions of some seeds and indices."""
     sides, classes = exp.config.conditioning, conditioning.label_classes(exp.config, exp.classes)
 
-    def latents(seed: Array, index: Array, truncation: Array | None) -> Array:
-        key = rng.stream_key(seed, 0, "sample")
-        return core_latents.sample_latents(key, index[None], exp.config.latent_dim, truncation)[0]
-
     def code(seed: Array, index: Array, label: Array) -> Array:
         key = jax.random.fold_in(rng.stream_key(seed, 0, "sample codes"), index)
         return conditioning.latent_code(key, sides.categories, sides.continuous, label)
 
-    points = jax.vmap(latents)(seed, inputs["index"], inputs.get("truncation"))
+    points = core_latents.latents_of(seed, inputs["index"], exp.config.latent_dim, inputs.get("truncation"))
     if classes:
         return points, jax.nn.one_hot(inputs["labels"], classes)
     if conditioning.condition_size(exp.config, exp.classes):
@@ -466,7 +461,7 @@ def choices(exp: Experiment) -> int:
 
 def outputs(exp: Experiment) -> dict[str, str]:
     """The generator makes what the data set holds."""
-    return {field.name: field.kind for field in exp.fields if field.kind != "labels"}
+    return {field.name: field.kind for field in example_fields(exp.fields)}
 
 
 MONITORS = (

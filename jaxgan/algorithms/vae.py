@@ -22,7 +22,7 @@ from jaxgan.core.experiment import Experiment, hparam
 from jaxgan.core.gradients import EMA_SETTINGS, apply_gradients, ema_conflict, finish_step, gradients
 from jaxgan.core.settings import ABOVE_ZERO, NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings
 from jaxgan.core.state import TrainState, Variables, apply
-from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Player, Task
+from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Player, Task, example_fields
 
 Values = Float[Array, "..."]  # [*batch]
 Latents = Float[Array, "..."]  # [*batch, latent]
@@ -146,7 +146,7 @@ LIKELIHOODS: dict[str, Likelihood] = {
 
 def example_field(exp: Experiment) -> Field:
     """The field of a batch that is encoded and decoded."""
-    (field,) = (field for field in exp.fields if field.kind != "labels")
+    (field,) = example_fields(exp.fields)
     return field
 
 
@@ -233,15 +233,12 @@ def decode(exp: Experiment, variables: Mapping[str, Variables], z: Float[Array, 
 def sample(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Array]:
     """Expected examples of latents from the prior; between two seeds, a walk on the great circle."""
 
-    def of(seed: Array, index: Array, truncation: Array | None) -> Array:
-        return latents.sample_latents(
-            rng.stream_key(seed, 0, "sample"), index[None], exp.config.latent_dim, truncation
-        )[0]
+    def of(seed: Array) -> Array:
+        return latents.latents_of(seed, inputs["index"], exp.config.latent_dim, inputs.get("truncation"))
 
-    z = jax.vmap(of)(inputs["seed"], inputs["index"], inputs.get("truncation"))
+    z = of(inputs["seed"])
     if "end_seed" in inputs:
-        end = jax.vmap(of)(inputs["end_seed"], inputs["index"], inputs.get("truncation"))
-        z = latents.slerp(z, end, inputs["fraction"])
+        z = latents.slerp(z, of(inputs["end_seed"]), inputs["fraction"])
     return {example_field(exp).name: decode(exp, variables, z)}
 
 
@@ -263,9 +260,9 @@ SETTINGS: Settings = {
 }
 
 
-def check(config: ConfigDict, fields: tuple[Field, ...]) -> Iterator[str]:
+def check(exp: Experiment) -> Iterator[str]:
     """Why settings do not go together."""
-    examples = [field for field in fields if field.kind != "labels"]
+    config, examples = exp.config, example_fields(exp.fields)
     if len(examples) != 1:
         names = ", ".join(field.name for field in examples)
         yield f"config.algorithm=vae encodes one field, and config.data.source={config.data.source} has {names}"
@@ -274,7 +271,7 @@ def check(config: ConfigDict, fields: tuple[Field, ...]) -> Iterator[str]:
         able = ", ".join(name for name, entry in LIKELIHOODS.items() if entry.unfit(examples[0]) is None)
         shape = "x".join(map(str, examples[0].shape))
         yield f"config.likelihood={config.likelihood} {reason}, and the {examples[0].name} are {shape}: choose {able}"
-    if (reason := ema_conflict(config)) is not None:
+    if (reason := ema_conflict(exp)) is not None:
         yield reason
 
 
@@ -283,7 +280,7 @@ def networks(
 ) -> dict[str, nn.Module]:
     """Encoder and decoder of a family."""
     del classes
-    (shape,) = (field.shape for field in fields if field.kind != "labels")
+    (shape,) = (field.shape for field in example_fields(fields))
     bodies = {name: models.make(config, name, role, shape, axis_name) for name, role in ROLES.items()}
     return {"encoder": Encoder(bodies["encoder"], config.latent_dim), "decoder": Decoder(bodies["decoder"])}
 

@@ -230,30 +230,30 @@ def of_two_sets(options: argparse.Namespace) -> EvalTask:
 
 
 def reference_scores(
-    extract: Extractor, contest: EvalTask, reals: Samples, whole: Statistics, count: int
+    extract: Extractor, task: EvalTask, reals: Samples, whole: Statistics, count: int
 ) -> dict[str, Score]:
     """What real images score: the test split beside the training examples or, without one, these half beside half.
 
     Where there are too few for that, nothing, with a warning.
     """
     try:
-        if contest.held_out is None:
-            return scores.real_vs_real(Samples(*features.features_of(extract, contest.reals, 2 * count)), extract.name)
-        others = Samples(*features.features_of(extract, contest.held_out, count))
+        if task.held_out is None:
+            return scores.real_vs_real(Samples(*features.features_of(extract, task.reals, 2 * count)), extract.name)
+        others = Samples(*features.features_of(extract, task.held_out, count))
         return scores.score(others, reals, extract.name, whole)
     except UserError as error:
         warn(f"what real images score is not known: {error}")
         return {}
 
 
-def evaluate_features(extract: Extractor, contest: EvalTask, fakes: Features, options: argparse.Namespace) -> Result:
-    """All that an extractor tells of a contest, given the samples' features."""
-    whole = features.statistics_of(extract, contest.reals)
-    reals = Samples(*features.features_of(extract, contest.reals, options.num))
-    samples = Samples(fakes, contest.fakes.labels)
+def evaluate_features(extract: Extractor, task: EvalTask, fakes: Features, options: argparse.Namespace) -> Result:
+    """All scores by the features of one extractor, given the samples' features."""
+    whole = features.statistics_of(extract, task.reals)
+    reals = Samples(*features.features_of(extract, task.reals, options.num))
+    samples = Samples(fakes, task.fakes.labels)
     found = scores.score(samples, reals, extract.name, whole)
-    floor = reference_scores(extract, contest, reals, whole, options.num)
-    names, cells = contest.reals.classes, None
+    floor = reference_scores(extract, task, reals, whole, options.num)
+    names, cells = task.reals.classes, None
     by_class = scores.per_class(samples, reals, names, extract.name) if options.per_class else {}
     if samples.labels is not None and extract.name in CLASSIFIERS and len(names) <= MOST_CONFUSED:
         known = samples.labels >= 0
@@ -282,27 +282,27 @@ def of_features(options: argparse.Namespace) -> int:
     return 0
 
 
-def gan_train(contest: EvalTask) -> Result:
+def gan_train(task: EvalTask) -> Result:
     """The accuracy on real test images of a classifier that learned from samples alone, or from real ones."""
-    known = np.arange(0) if contest.held_out is None else np.flatnonzero(contest.held_out.labels >= 0)
-    if contest.fakes.labels is None or not len(known):
-        raise UserError("--gan_train needs samples with labels, and a data set with labels in a test split to judge by")
-    made = from_arrays(np.asarray(contest.fakes.images), contest.fakes.labels, contest.reals.classes)
-    asked, names = contest.held_out.labels[known], contest.reals.classes
-    judges = (features.extractor("lenet", taught) for taught in (made, contest.reals))
-    both = (judge(contest.held_out.images).logits[known] for judge in judges)
+    known = np.arange(0) if task.held_out is None else np.flatnonzero(task.held_out.labels >= 0)
+    if task.fakes.labels is None or not len(known):
+        raise UserError("--gan_train needs samples with labels, and a data set with labels in a test split")
+    made = from_arrays(np.asarray(task.fakes.images), task.fakes.labels, task.reals.classes)
+    asked, names = task.held_out.labels[known], task.reals.classes
+    classifiers = (features.extractor("lenet", taught) for taught in (made, task.reals))
+    both = (classify(task.held_out.images).logits[known] for classify in classifiers)
     decided, by_real = (logits.argmax(1) for logits in both)
     found, floor = ({"GAN-train-lenet": Score(accuracy(side, asked))} for side in (decided, by_real))
     return Result(found, floor, {}, confusion(decided, asked, len(names)) if len(names) <= MOST_CONFUSED else None)
 
 
-def draw_neighbours(path: Path, contest: EvalTask, extract: Extractor, fakes: Features, count: int) -> None:
+def draw_neighbours(path: Path, task: EvalTask, extract: Extractor, fakes: Features, count: int) -> None:
     """A picture of some samples, in the first row, and below each the training examples nearest by its features."""
-    reals, _ = features.features_of(extract, contest.reals, count)
+    reals, _ = features.features_of(extract, task.reals, count)
     columns = min(COLUMNS, len(fakes.values))
     near = prdc.nearest(fakes.values[:columns], reals.values, min(NEIGHBOURS, len(reals.values)))
-    chosen = features.rows_of(contest.reals, count)[near.index.T]
-    rows = [contest.fakes.images[:columns], *(contest.reals.images[row] for row in chosen)]
+    chosen = features.rows_of(task.reals, count)[near.index.T]
+    rows = [task.fakes.images[:columns], *(task.reals.images[row] for row in chosen)]
     path.parent.mkdir(parents=True, exist_ok=True)
     names = ["sample", *(f"nearest {place}" for place in range(1, len(rows)))]
     grid.save_png(path, grid.image_grid(np.concatenate(rows), columns, names))
@@ -315,34 +315,32 @@ def run(argv: list[str]) -> int:
     devices.enable_compilation_cache()
     if options.fakes and all(features.is_features_file(Path(place)) for place in (options.fakes, options.reals)):
         return of_features(options)
-    contest = of_run(options) if options.workdir else of_two_sets(options)
-    if contest is None:
+    task = of_run(options) if options.workdir else of_two_sets(options)
+    if task is None:
         return 0
-    fakes, reals, names = contest.fakes, contest.reals, list(contest.reals.classes)
+    fakes, reals, names = task.fakes, task.reals, list(task.reals.classes)
     if options.per_class and (fakes.labels is None or not names):
         raise UserError("--per_class needs samples and real images with labels of the same classes")
-    chosen = [name.strip() for name in (options.features or contest.features).split(",")]
+    chosen = [name.strip() for name in (options.features or task.features).split(",")]
     if options.inception_weights and "inception" not in chosen:
         raise UserError(f"--inception_weights needs --features=inception, and not {','.join(chosen)}")
     results, used = {}, {}
     for name in chosen:
         extract = features.extractor(name, reals, options.inception_weights)
         found = extract(fakes.images)
-        results[extract.name] = evaluate_features(extract, contest, found, options)
+        results[extract.name] = evaluate_features(extract, task, found, options)
         used[extract.name] = {"digest": extract.digest, "resizer": extract.resizer, "width": found.values.shape[1]}
         if name == chosen[0]:
-            draw_neighbours(
-                options.neighbours or contest.folder / "neighbours.png", contest, extract, found, options.num
-            )
+            draw_neighbours(options.neighbours or task.folder / "neighbours.png", task, extract, found, options.num)
             if options.save_features:
                 features.save(options.save_features, SavedFeatures(extract.name, extract.digest, found, fakes.labels))
     if options.gan_train:
-        results["GAN-train"] = gan_train(contest)
-    beside = "the test split" if contest.held_out is not None else "halves of the real images"
-    about = contest.about | {"reals": len(reals), "reals_in_pairs": min(len(reals), options.num)}
+        results["GAN-train"] = gan_train(task)
+    beside = "the test split" if task.held_out is not None else "halves of the real images"
+    about = task.about | {"reals": len(reals), "reals_in_pairs": min(len(reals), options.num)}
     about |= {"features": used, "real_images": beside}
     about |= {"quantiser": "round to uint8", "precision": "float32, statistics float64", "jax": jax.__version__}
-    report(options.out or contest.folder / "scores.json", about, results, names)
+    report(options.out or task.folder / "scores.json", about, results, names)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Devices: how work is spread over them. Everywhere else they are no more than the name of an axis."""
+"""Devices: how work is divided among them. Everywhere else they are no more than the name of an axis."""
 
 import functools
 import os
@@ -60,7 +60,7 @@ def unreplicate(tree: PyTree) -> PyTree:
 
 
 def shard_batch(inputs: PyTree, axis: int) -> PyTree:
-    """Starts to move a process's inputs to its devices, spread along an axis, and does not wait for it."""
+    """Starts to move a process's inputs to its devices, sharded along an axis, and does not wait for it."""
     if axis_name() is None:
         return jax.device_put(inputs)
     shares = batch_sharding(axis)
@@ -80,12 +80,12 @@ def _spec(axis: int | None) -> PartitionSpec:
 
 @functools.lru_cache(maxsize=64)
 def local_shard_map(function: Callable, axes: tuple[int | None, ...], out_axis: int | None) -> Callable:
-    """The function, jitted, with some arguments spread over this process's devices, whatever other processes do.
+    """The function, jitted, with some arguments sharded over this process's devices, whatever other processes do.
 
     Args:
         function: for one device, with collectives over `AXIS` where there are several. The same object every time, or
             it is compiled anew.
-        axes: of each argument, along which it is spread; None if every device has all of it.
+        axes: of each argument, along which it is sharded; None if every device has all of it.
         out_axis: likewise of all results.
     """
     devices = jax.local_devices()
@@ -145,8 +145,8 @@ def compile_steps(
         function: for one device, with collectives over `axis_name()` where there are several.
         state: what is to be replicated, or its shapes.
         data, inputs: as `replicate` and `put` make them.
-        axis: of the inputs, along which they are spread.
-        profile: whether traces are to show each operation, which a CPU's program does only if told so.
+        axis: of the inputs, along which they are sharded.
+        profile: whether traces are to show each operation, which a CPU's program does not by default.
 
     Returns:
         The compiled function of a replicated state, data and inputs. Its metrics are those of the global batch.

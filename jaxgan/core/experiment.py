@@ -30,7 +30,7 @@ class Experiment:
         fields: of a batch.
         classes: labels of the data set; 0 if it has none.
         networks, players: by name.
-        axis_name: the axis over whose devices the batch is spread.
+        axis_name: the axis over whose devices the batch is sharded.
         constants: arrays that are neither trained nor saved; the compiled program gets them as an argument.
     """
 
@@ -67,11 +67,6 @@ class Experiment:
     def is_enabled(self, name: str) -> bool:
         """Whether a weight is above zero, for one member at least, at one step at least."""
         return any(self.values(name))
-
-    def field(self, kind: str) -> Field | None:
-        """The only field of a kind."""
-        found = [field for field in self.fields if field.kind == kind]
-        return found[0] if len(found) == 1 else None
 
     def pmean(self, tree: PyTree) -> PyTree:
         """The mean over devices."""
@@ -125,24 +120,16 @@ def build(
         fields: of a batch.
         config: every setting.
         classes: labels of the data set; 0 if it has none.
-        axis_name: the axis over whose devices the batch is spread.
+        axis_name: the axis over whose devices the batch is sharded.
 
     Raises:
         UserError: an unknown name, settings that do not go together, or no labels where some are needed.
     """
     schedules.parse(config.schedules, resolved)
-    for reason in algorithm.check(config, fields):
+    exp = Experiment(config, resolved, algorithm, fields, classes, {}, algorithm.players(config), axis_name)
+    for reason in algorithm.check(exp):
         raise UserError(reason)
-    return Experiment(
-        config=config,
-        declared=resolved,
-        algorithm=algorithm,
-        fields=fields,
-        classes=classes,
-        networks=algorithm.networks(config, fields, classes, axis_name),
-        players=algorithm.players(config),
-        axis_name=axis_name,
-    )
+    return dataclasses.replace(exp, networks=algorithm.networks(config, fields, classes, axis_name))
 
 
 def initial_state(

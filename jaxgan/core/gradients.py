@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, PyTree
-from ml_collections import ConfigDict
 
 from jaxgan.core import optimizers
 from jaxgan.core.experiment import Experiment, hparam, learning_rate
@@ -26,9 +25,9 @@ EMA_SETTINGS = {
 }
 
 
-def ema_conflict(config: ConfigDict) -> str | None:
+def ema_conflict(exp: Experiment) -> str | None:
     """Why the settings of the average contradict each other."""
-    if config.ema_half_life and "ema_decay=" in (config.sweep + config.schedules).replace(" ", ""):
+    if exp.config.ema_half_life and "ema_decay" in exp.swept.keys() | exp.scheduled.keys():
         return "config.ema_half_life takes the place of ema_decay: leave one of them out"
     return None
 
@@ -85,7 +84,7 @@ def apply_gradients(
     """
     grads, metrics = exp.pmean((dict(grads), dict(metrics)))
     metrics[f"grad_norm/{player}"] = global_norm(grads)
-    finite = is_finite(metrics)
+    finite = is_finite(metrics) | ~jnp.asarray(when)  # an update that is not wanted may have any numbers
     names = exp.players[player].networks
     before = (
         {name: state.networks[name] for name in names},
@@ -180,7 +179,7 @@ def ema_update(exp: Experiment, state: TrainState, new: PyTree, average: PyTree)
 
 
 def is_finite(metrics: Mapping[str, Array]) -> Bool[Array, ""]:
-    """Whether all are: neither infinities nor what is no number ever add up to a number."""
+    """Whether all metrics are finite; a sum with an inf or NaN is not finite."""
     return jnp.isfinite(sum(metrics.values()))
 
 

@@ -2,9 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt32
 
-from jaxgan.core.rng import example_keys
+from jaxgan.core.rng import example_keys, stream_key
 
 Latents = Float[Array, "batch latent"]
 
@@ -27,6 +27,20 @@ def sample_latents(
         return jax.random.truncated_normal(example_key, -truncation, truncation, (latent_dim,))
 
     return jax.vmap(draw)(example_keys(key, indices))
+
+
+def latents_of(
+    seeds: UInt32[Array, " batch"],
+    indices: Int[Array, " batch"],
+    latent_dim: int,
+    truncation: Float[Array, " batch"] | None = None,
+) -> Latents:
+    """The latents of samples, each a function of its own seed and index; truncated where that is given."""
+
+    def of(seed: Array, index: Array, truncation: Array | None) -> Array:
+        return sample_latents(stream_key(seed, 0, "sample"), index[None], latent_dim, truncation)[0]
+
+    return jax.vmap(of)(seeds, indices, truncation)
 
 
 def slerp(start: Latents, end: Latents, fraction: Float[Array, " batch"] | float) -> Latents:

@@ -27,7 +27,7 @@ SETTINGS: Settings = {
     ),
 }
 
-STOP_FLAG = "stop_flag"  # among the metrics of several processes: whether one of them was told to stop
+STOP_FLAG = "stop_flag"  # among the metrics of several processes: whether one of them is to stop
 
 
 def train_steps(
@@ -103,8 +103,8 @@ class Program:
     def __init__(self, exp: Experiment, loader: Any, batch_fn: Any, size: int, profile: bool = False):
         self.exp, self.loader, self.size, self.profile = exp, loader, size, profile
         self.shapes = jax.eval_shape(lambda: population.init_state(exp))
-        held = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.shapes))
-        population.check_memory(exp.config, held)
+        size_of_state = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.shapes))
+        population.check_memory(exp.config, size_of_state)
         self.data = devices.replicate((dict(loader.data), exp.algorithm.constants(exp)))
         self.steps = functools.partial(train_steps, exp, batch_fn)
         self.programs: dict[int, jax.stages.Compiled] = {}
@@ -199,5 +199,5 @@ class Program:
 def memory_of(program: jax.stages.Compiled) -> int:
     """Bytes of each device's memory that compiled steps take by XLA's account."""
     use = program.memory_analysis()
-    held = use.argument_size_in_bytes + use.output_size_in_bytes - use.alias_size_in_bytes
-    return held + use.temp_size_in_bytes
+    size = use.argument_size_in_bytes + use.output_size_in_bytes - use.alias_size_in_bytes
+    return size + use.temp_size_in_bytes

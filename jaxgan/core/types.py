@@ -36,6 +36,11 @@ class Field(NamedTuple):
     group: str = ""
 
 
+def example_fields(fields: Iterable[Field]) -> list[Field]:
+    """The fields that are no labels."""
+    return [field for field in fields if field.kind != "labels"]
+
+
 class Player(NamedTuple):
     """Networks that one objective updates together.
 
@@ -71,13 +76,13 @@ class Task(NamedTuple):
 
 
 class Monitor(NamedTuple):
-    """A metric that tells of failing training while all numbers are finite; each onset is reported once.
+    """A metric that shows failing training while all numbers are finite; each onset is reported once.
 
     Attributes:
         metric: its name.
         bad: a value of the metric -> whether it is a bad sign.
-        patience: steps. With `always` the sign must hold in each of so many steps; otherwise the mean over at least so
-            many steps is judged, and not before a new run's first log step.
+        patience: steps. With `always`, the metric must be bad in so many consecutive steps. Otherwise its mean over at
+            least so many steps is tested, from a new run's first log step on.
         message: what is printed, with {value} and {steps}.
         always: as above.
     """
@@ -102,7 +107,7 @@ class Algorithm(NamedTuple):
         smallest: settings of the smallest experiment, {dotted name: value}, for the tests of its contracts.
         batches_per_step: configuration -> batches of examples in a training step.
         examples_together: configuration -> examples that have to be on one device, in groups of so many.
-        check: (configuration, fields) -> reasons why settings do not go together.
+        check: experiment, without networks yet -> reasons why settings do not go together.
         extra: experiment -> arrays carried from step to step.
         constants: experiment -> arrays that are neither trained nor saved, such as pretrained weights.
         choices: experiment -> how many labels a user can ask for, 0 for none.
@@ -122,7 +127,7 @@ class Algorithm(NamedTuple):
     smallest: Mapping[str, Any]
     batches_per_step: Callable[[ConfigDict], int] = lambda config: 1
     examples_together: Callable[[ConfigDict], int] = lambda config: 1
-    check: Callable[[ConfigDict, tuple[Field, ...]], Iterable[str]] = lambda config, fields: ()
+    check: Callable[["Experiment"], Iterable[str]] = lambda exp: ()
     extra: Callable[["Experiment"], Mapping[str, PyTree]] = lambda exp: MappingProxyType({})
     constants: Callable[["Experiment"], PyTree] = lambda exp: ()
     choices: Callable[["Experiment"], int] = lambda exp: 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgan.core.types import Field
+from jaxgan.core.types import Field, example_fields
 
 Groups = Mapping[str, np.ndarray]  # indices of examples, int32 [n], by group
 Rows = Mapping[str, np.ndarray]  # rows of arrays, int32 [n], by field
@@ -61,7 +61,7 @@ class ArrayDataset:
     @property
     def images(self) -> np.ndarray:
         """The only field that is no label."""
-        (name,) = (field.name for field in self.fields if field.kind != "labels")
+        (name,) = (field.name for field in example_fields(self.fields))
         return self.array(name)
 
     @property

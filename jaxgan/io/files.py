@@ -23,7 +23,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def warn_on_oserror(what: str) -> Iterator[None]:
-    """Tells of a file system that refuses, such as a full disk, and goes on: a run is worth more than one file."""
+    """Warns of an error of the file system, such as a full disk, and continues: a run is worth more than one file."""
     try:
         yield
     except OSError as error:

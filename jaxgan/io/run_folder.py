@@ -46,12 +46,12 @@ def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = (
     if (workdir / "config.json").exists():
         before = configuration.load(workdir / "config.json")
         changes, declared = differences(before, config), configuration.validate(before) | configuration.validate(config)
-        drift = {name: pair for name, pair in changes.items() if not declared[name].resumable}
-        listed = [f"{name} {old!r} -> {new!r}" for name, (old, new) in drift.items() if name not in allowed]
+        refused = {name: pair for name, pair in changes.items() if not declared[name].resumable}
+        listed = [f"{name} {old!r} -> {new!r}" for name, (old, new) in refused.items() if name not in allowed]
         if listed:
             raise UserError(
                 f"{workdir} was started with a different config ({'; '.join(listed)}): choose a new --workdir, or "
-                f"resume with --allow_config_change={','.join(drift)}"
+                f"resume with --allow_config_change={','.join(refused)}"
             )
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file: --workdir must be a folder")

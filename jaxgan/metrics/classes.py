@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from scipy import special
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.intervals import CONFIDENCE, Estimate, curved, wilson
+from jaxgan.metrics.intervals import CONFIDENCE, Estimate, delta_interval, wilson
 from jaxgan.metrics.mixtures import mean_xlogx
 
 Labels = Int[np.ndarray | Array, "_"]
@@ -92,7 +92,7 @@ def mode_coverage(
     expected, repeats = np.unique(np.full(modes, 1 / modes) if shares is None else shares, return_counts=True)
     floor = repeats @ [mean_xlogx(share, count) for share in expected] + np.log(modes)
     quadratic = (len(seen) - 1) / (2 * count**2)
-    debiased = curved(kl - bias, influence, quadratic, confidence)
+    debiased = delta_interval(kl - bias, influence, quadratic, confidence)
     return ModeCoverage(modes_found(counts, count, confidence), float(kl), float(floor), debiased)
 
 

@@ -76,7 +76,7 @@ class Extractor(NamedTuple):
         return Features(values, None if logits[0] is None else np.concatenate(logits)[: len(images)])
 
     def statistics(self, images: UInt8[np.ndarray, "n height width channel"]) -> Statistics:
-        """Mean and covariance of the features, which are nowhere held: sums stay on the devices."""
+        """Mean and covariance of the features, which are never stored: sums stay on the devices."""
         add, params = devices.local_shard_map(_adding(self.apply), (None, None, 0, 0), None), self.params
         params, total = devices.replicate_locally(params), None
         for batch, known in self._batches(images):
@@ -86,7 +86,7 @@ class Extractor(NamedTuple):
         return moments.finish(total)
 
     def _batches(self, images: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Batches of one size, which the devices divide; the last is filled up, and which rows are images is told."""
+        """Batches of one size, which the devices divide, and which rows are images: the last batch is filled up."""
         devices = jax.local_device_count()
         size = -(-self.batch // devices) * devices
         for start in range(0, len(images), size):
@@ -136,7 +136,7 @@ def _random(params: PyTree, images: Images) -> tuple[Array, None]:
 
 
 def random(examples: ArrayDataset, weights: Path | None) -> Extractor:
-    """A fixed network that nobody trained: it needs neither labels nor weights, and sees textures."""
+    """A fixed network that nobody trained: it needs neither labels nor weights, and its features are textures."""
     del weights
     params = jax.jit(RandomConvolutions().init)(jax.random.key(0), jnp.zeros((1, *examples.shape)))
     return Extractor("random", lenet.digest(params), "none", _random, params)

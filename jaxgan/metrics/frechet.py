@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxgan.metrics.intervals import CONFIDENCE, Estimate, curved
+from jaxgan.metrics.intervals import CONFIDENCE, Estimate, delta_interval
 from jaxgan.metrics.moments import Features, Statistics, check_widths, checked, checked_pair, statistics
 
 SCORE = "a Fréchet distance"
@@ -41,7 +41,7 @@ class FrechetScore(NamedTuple):
     debiased: Estimate
 
 
-class Frame(NamedTuple):
+class WhitenedBasis(NamedTuple):
     """The coordinates in which both covariances are the identity, and (S1 S2)^(1/2) is diagonal.
 
     Attributes:
@@ -116,7 +116,7 @@ def frechet_score(
         sets = [[np.concatenate([side[part] for part in some]) for side in parts] for some in kept]
         levels.append(np.mean([_jackknife(some, given).debiased for some in sets]))
     debiased = WEIGHTS @ levels
-    return FrechetScore(whole.raw, curved(debiased, whole.influence, whole.quadratic, confidence))
+    return FrechetScore(whole.raw, delta_interval(debiased, whole.influence, whole.quadratic, confidence))
 
 
 class Jackknife(NamedTuple):
@@ -138,23 +138,23 @@ class Jackknife(NamedTuple):
 def _jackknife(sides: list[Float[np.ndarray, "_ width"]], given: list[Statistics]) -> Jackknife:
     """Of the samples of one or two sides.
 
-    With errors d of the means, and D of the covariances in the coordinates of `Frame`, whose roots are r, the quadratic
-    part of the distance is |d1 - d2|^2 + 1/2 sum over i, j of r_i r_j / (r_i + r_j) (D1 - D2)_ij^2.
+    With errors d of the means, and D of the covariances in the coordinates of `WhitenedBasis`, whose roots are r, the
+    quadratic part of the distance is |d1 - d2|^2 + 1/2 sum over i, j of r_i r_j / (r_i + r_j) (D1 - D2)_ij^2.
     """
     measured = [statistics(side) for side in sides]
     first, second = measured + given
-    frame = _frame(first.covariance, second.covariance)
+    basis = _whitened_basis(first.covariance, second.covariance)
     shift = first.mean - second.mean
     traces = np.trace(first.covariance) + np.trace(second.covariance)
-    raw = shift @ shift + traces - 2 * frame.roots.sum()
+    raw = shift @ shift + traces - 2 * basis.roots.sum()
     debiased, influence = raw, 0.0
-    # Seen from the second set, the means differ by as much the other way.
-    for side, own, axes, towards in zip(sides, measured, frame[1:], (shift, -shift), strict=False):
-        changes = np.concatenate(list(_changes(side, own, axes, frame.roots, towards)))
+    # From the second set to the first, the means differ by as much the other way.
+    for side, own, axes, towards in zip(sides, measured, basis[1:], (shift, -shift), strict=False):
+        changes = np.concatenate(list(_changes(side, own, axes, basis.roots, towards)))
         debiased -= (own.count - 1) * changes.mean()
         influence += (own.count - 1) * changes.var()
     of_means = 2 * (sum(own.covariance / own.count for own in measured) ** 2).sum()
-    of_covariances = (_harmonic(frame.roots) ** 2).sum() + (frame.roots**2).sum() / 4
+    of_covariances = (_harmonic(basis.roots) ** 2).sum() + (basis.roots**2).sum() / 4
     quadratic = of_means + of_covariances * sum(1 / own.count for own in measured) ** 2
     return Jackknife(float(raw), float(debiased), float(influence), float(quadratic))
 
@@ -190,12 +190,12 @@ def _changes(
         yield shift_change + trace_change - 2 * root_change
 
 
-def _frame(first: Float[np.ndarray, "width width"], second: Float[np.ndarray, "width width"]) -> Frame:
+def _whitened_basis(first: Float[np.ndarray, "width width"], second: Float[np.ndarray, "width width"]) -> WhitenedBasis:
     root = _root(first)
     values, vectors = np.linalg.eigh(root @ second @ root)
     keep = values > 1e-12 * values[-1]
-    roots, turned = np.sqrt(values[keep]), root @ vectors[:, keep]
-    return Frame(roots, second @ turned / values[keep], turned / roots)
+    roots, rotated = np.sqrt(values[keep]), root @ vectors[:, keep]
+    return WhitenedBasis(roots, second @ rotated / values[keep], rotated / roots)
 
 
 def _root(covariance: Float[np.ndarray, "width width"]) -> Float[np.ndarray, "width width"]:

@@ -5,7 +5,7 @@ a maximum where the others take an average, there are 1,008 classes and no auxil
 TensorFlow 1 did it: row i of 299 comes from place i * height / 299, with neither half pixels nor antialiasing, which
 `jax.image.resize` cannot do. Scores that are made in another way cannot be compared with published ones.
 
-The network is a table. BatchNorm is part of the convolutions' kernels and biases, which `inception_weights` sees to.
+The network is a table. BatchNorm is part of the convolutions' kernels and biases (see `inception_weights`).
 
 References:
     Szegedy et al., Rethinking the Inception Architecture for Computer Vision, 2016. https://arxiv.org/abs/1512.00567
@@ -24,7 +24,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PyTree, UInt8
 
-SIZE = 299  # rows and columns that the network sees
+SIZE = 299  # rows and columns of the network's inputs
 CLASSES = 1008
 TAPS = ("64", "192", "768", "2048", "logits_unbiased", "logits")  # what comes out, by torch-fidelity's names
 
@@ -183,7 +183,7 @@ def run(step: Step, features: Features, name: str) -> Features:
 
 
 def resized(images: UInt8[Array | np.ndarray, "batch height width channel"]) -> Float[Array, "batch 299 299 3"]:
-    """Images of any size as the network sees them, from -1 to nearly 1: TensorFlow 1's bilinear resize, unrounded.
+    """Images of any size as inputs of the network, from -1 to nearly 1: TensorFlow 1's bilinear resize, unrounded.
 
     Args:
         images: of 3 channels, or of 1, which is then repeated.

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from scipy import special
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.intervals import CONFIDENCE, Estimate, curved
+from jaxgan.metrics.intervals import CONFIDENCE, Estimate, delta_interval
 from jaxgan.metrics.moments import checked
 
 
@@ -65,4 +65,4 @@ def _debiased(logs: Float[np.ndarray, "n classes"], confidence: float) -> Estima
     covariance = scaled.T @ scaled / (count - 1)
     value = divergences.mean() + np.trace(covariance) / (2 * count)
     influence, quadratic = np.var(divergences, ddof=1) / count, (covariance**2).sum() / (2 * count**2)
-    return Estimate(*map(float, np.exp(curved(value, influence, quadratic, confidence))))
+    return Estimate(*map(float, np.exp(delta_interval(value, influence, quadratic, confidence))))

@@ -94,7 +94,7 @@ def converted(state: dict[str, np.ndarray], source: str) -> Arrays:
     """The network's parameters, by their paths, that do what PyTorch's convolutions and BatchNorms do.
 
     Args:
-        state: PyTorch's tensors; how many batches BatchNorm has seen does not matter.
+        state: PyTorch's tensors; how many batches BatchNorm has averaged does not matter.
         source: whose tensors they are, for errors.
 
     Raises:
@@ -124,10 +124,10 @@ def converted(state: dict[str, np.ndarray], source: str) -> Arrays:
 
 def refuse(source: str, faults: dict[str, Collection[str]]) -> None:
     """Raises a `UserError` that names a few of the tensors of each fault, if there are any."""
-    told = []
+    found = []
     for fault, names in faults.items():
         if names:
             more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-            told.append(f"{fault}: {', '.join(sorted(names)[:MOST_NAMED])}{more}")
-    if told:
-        raise UserError(f"{source} does not hold the weights of the Inception network ({'; '.join(told)})")
+            found.append(f"{fault}: {', '.join(sorted(names)[:MOST_NAMED])}{more}")
+    if found:
+        raise UserError(f"{source} does not hold the weights of the Inception network ({'; '.join(found)})")

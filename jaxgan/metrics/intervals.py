@@ -1,7 +1,7 @@
 """Estimates with the interval that holds the truth in a stated share of repetitions.
 
 Scores of samples are of three kinds. A share has Wilson's interval; one whose samples depend on each other
-is also measured on disjoint blocks of them. A score that is curved in the
+is also measured on disjoint blocks of them. A score that is nonlinear in the
 distribution (Fréchet distance, kernel distance, divergence, Inception Score) is, from N samples,
 
     score = truth + linear + quadratic,    linear ~ N^(-1/2),  quadratic ~ N^(-1).
@@ -53,8 +53,8 @@ def wilson(successes: int | float, count: int | float, confidence: float = CONFI
 
 def of_blocks(value: float, blocks: Float[np.ndarray, " blocks"], confidence: float = CONFIDENCE) -> Estimate:
     """A score with Student's interval, by what it is on disjoint blocks of the samples; its bias is left as it is."""
-    spread = np.std(blocks, ddof=1) / math.sqrt(len(blocks))
-    half = float(special.stdtrit(len(blocks) - 1, (1 + confidence) / 2) * spread)
+    deviation = np.std(blocks, ddof=1) / math.sqrt(len(blocks))
+    half = float(special.stdtrit(len(blocks) - 1, (1 + confidence) / 2) * deviation)
     return Estimate(float(value), float(value - half), float(value + half))
 
 
@@ -71,8 +71,8 @@ def share_of_blocks(
     return wilson(share * worth, worth, confidence)
 
 
-def curved(value: float, influence: float, quadratic: float, confidence: float = CONFIDENCE) -> Estimate:
-    """A curved score whose bias has been taken off.
+def delta_interval(value: float, influence: float, quadratic: float, confidence: float = CONFIDENCE) -> Estimate:
+    """The interval by the delta method of a nonlinear score whose bias has been taken off.
 
     Half of the quadratic part's second count is kept, for that part is skew, and its variance itself an estimate. In
     112 settings of the Fréchet distance (4 to 64 features, 48 to 640 samples, 200 trials) the nominal 95% were then

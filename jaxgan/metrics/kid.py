@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from jaxgan.core import devices
 from jaxgan.errors import UserError
-from jaxgan.metrics.intervals import CONFIDENCE, Estimate, curved
+from jaxgan.metrics.intervals import CONFIDENCE, Estimate, delta_interval
 from jaxgan.metrics.moments import Features, checked_pair
 
 ROWS = 64  # of the table of pairs that are there at once, with all columns
@@ -46,7 +46,7 @@ def kernel_distance(first: Features, second: Features, confidence: float = CONFI
     back = _sums(second, first, centre)
     influence = 4 * np.var(own.mean - across.mean, ddof=1) / n + 4 * np.var(other.mean - back.mean, ddof=1) / m
     quadratic = 2 * _beyond(own, own) / n**2 + 2 * _beyond(other, other) / m**2 + 4 * _beyond(across, back) / (n * m)
-    return curved(_distance(own, across, other), influence, quadratic, confidence)
+    return delta_interval(_distance(own, across, other), influence, quadratic, confidence)
 
 
 def subset_kernel_distances(

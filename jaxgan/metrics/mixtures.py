@@ -92,7 +92,7 @@ def wasserstein(samples: Float[Array | np.ndarray, " n"], quantiles: Float[Array
 
     Args:
         samples: in any order; the distance is infinite if one of them is not finite.
-        quantiles: of the distribution at the shares (i + 1/2) / n, as `World.quantiles` has them.
+        quantiles: of the distribution at the shares (i + 1/2) / n, as `GaussianMixture.quantiles` has them.
     """
     samples = jnp.asarray(samples, jnp.float32)
     ordered = jnp.sort(jnp.where(jnp.isnan(samples), jnp.inf, samples))

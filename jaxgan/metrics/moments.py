@@ -103,10 +103,10 @@ def _shifted(moments: Moments, shift: Float[Array, " width"]) -> Moments:
     count, step, total = moments.count, moments.shift - shift, moments.total.sum(0)
     cross = jnp.outer(total, step)
     more = cross + cross.T + count * jnp.outer(step, step)
-    return Moments(count, shift, _raised(moments.total, count * step), _raised(moments.scatter, more))
+    return Moments(count, shift, _compensated_add(moments.total, count * step), _compensated_add(moments.scatter, more))
 
 
-def _raised(total: Float[Array, "2 *shape"], term: Float[Array, "*shape"]) -> Float[Array, "2 *shape"]:
+def _compensated_add(total: Float[Array, "2 *shape"], term: Float[Array, "*shape"]) -> Float[Array, "2 *shape"]:
     """A sum and what its rounding left out, with one term more: Knuth's exact error of a sum is kept."""
     high, low = total
     result = high + term
@@ -115,7 +115,7 @@ def _raised(total: Float[Array, "2 *shape"], term: Float[Array, "*shape"]) -> Fl
 
 
 def _sum(first: Float[Array, "2 *shape"], second: Float[Array, "2 *shape"]) -> Float[Array, "2 *shape"]:
-    return _raised(first, second[0]).at[1].add(second[1])
+    return _compensated_add(first, second[0]).at[1].add(second[1])
 
 
 def finish(moments: Moments) -> Statistics:

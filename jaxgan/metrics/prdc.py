@@ -181,7 +181,7 @@ def _balls(
     def of_point(point):
         squares = _squares(point, centres, lengths)
         # Summed as float32, which counts to 16 million and is quicker.
-        held = [jnp.where(squares <= kind, 1.0, 0.0).sum() for kind in radii.T]
-        return jnp.stack(held), squares.min()
+        inside = [jnp.where(squares <= kind, 1.0, 0.0).sum() for kind in radii.T]
+        return jnp.stack(inside), squares.min()
 
     return jax.lax.map(of_point, points, batch_size=ROWS)

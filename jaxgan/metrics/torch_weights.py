@@ -42,7 +42,7 @@ DICTIONARY, TENSOR = "collections OrderedDict", "torch._utils _rebuild_tensor_v2
 PARAMETER = "torch._utils _rebuild_parameter"
 GLOBALS = {DICTIONARY, TENSOR, PARAMETER, *DTYPES}  # all that a pickle may name
 
-DAMAGE = (  # what comes of bytes that are not what they should be
+DAMAGE = (  # what damaged bytes raise
     *(ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, struct.error, zlib.error),
     *(zipfile.BadZipFile, NotImplementedError, RuntimeError),  # the last two of zips that are packed or encrypted
 )

@@ -136,7 +136,7 @@ def make(
         network: its name, a group of `config.model`.
         role: that it plays.
         shape: of one example: (size, size, channels) of an image, (dim,) of a point.
-        axis_name: the axis over whose devices the batch is spread, for BatchNorm.
+        axis_name: the axis over whose devices the batch is sharded, for BatchNorm.
 
     Raises:
         UserError: the family cannot make such examples.

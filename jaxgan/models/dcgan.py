@@ -47,7 +47,7 @@ class Generator(nn.Module):
         norm: a name of `layers.NORMS`.
         spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
-        axis_name: the axis over whose devices the batch is spread.
+        axis_name: the axis over whose devices the batch is sharded.
         batch_last: how the features of convolutions are laid out, as in `layers`.
         activation: a name of `layers.ACTIVATIONS`: tanh for images, linear for what a decoder gives.
         dtype: of the features; parameters, statistics and what comes out are float32.
@@ -101,12 +101,12 @@ class Discriminator(nn.Module):
         hidden_dims: features of fully connected layers behind the convolutions; the paper has none.
         norm: a name of `layers.NORMS`, before every activation but the first.
         spectral_norm: whether the kernels are divided by their largest singular value.
-        minibatch_stddev: size of the groups whose spread is told behind the convolutions; 0 for none.
+        minibatch_stddev: size of the groups whose standard deviation is one more feature; 0 for none.
         dropout: share of the features that are dropped behind each halving while training.
         negative_slope: the slope of LeakyReLU for negative numbers.
         downsampling: a name of `layers.DOWNSAMPLINGS`.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
-        axis_name: the axis over whose devices the batch is spread.
+        axis_name: the axis over whose devices the batch is sharded.
         batch_last: how the features of convolutions are laid out, as in `layers`.
         dtype: of the features; parameters, statistics and what comes out are float32.
     """
@@ -151,8 +151,8 @@ class Discriminator(nn.Module):
             if train and self.dropout and not self.is_initializing():
                 hidden = layers.dropout(hidden, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
         if self.minibatch_stddev:
-            spread = layers.minibatch_stddev(layers.to_layout(hidden, self.batch_last), self.minibatch_stddev)
-            hidden = layers.to_layout(spread, self.batch_last)
+            hidden = layers.minibatch_stddev(layers.to_layout(hidden, self.batch_last), self.minibatch_stddev)
+            hidden = layers.to_layout(hidden, self.batch_last)
         hidden = layers.to_flat(hidden, self.batch_last)
         for width in self.hidden_dims:
             layer = layers.Dense(width, use_bias=self.norm == "none", kernel_init=kernel_init, **layout)

@@ -32,7 +32,7 @@ class Generator(nn.Module):
         norm: a name of `layers.NORMS`.
         spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
-        axis_name: the axis over whose devices the batch is spread.
+        axis_name: the axis over whose devices the batch is sharded.
         batch_last: how the features of convolutions are laid out, as in `layers`.
         dtype: of the features; parameters, statistics and what comes out are float32.
     """

@@ -32,7 +32,7 @@ class Generator(nn.Module):
         norm: a name of `layers.NORMS`.
         spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
-        axis_name: the axis over whose devices the batch is spread.
+        axis_name: the axis over whose devices the batch is sharded.
         dtype: of what is multiplied; all else is float32.
     """
 
@@ -68,10 +68,10 @@ class Discriminator(nn.Module):
         maxout: dense units of which each unit is the largest; 1 stands for LeakyReLU.
         norm: a name of `layers.NORMS`.
         spectral_norm: whether the kernels are divided by their largest singular value.
-        minibatch_stddev: size of the groups whose spread the last hidden layer is told; 0 for none.
+        minibatch_stddev: size of the groups whose standard deviation is one more feature; 0 for none.
         negative_slope: the slope of LeakyReLU for negative numbers.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
-        axis_name: the axis over whose devices the batch is spread.
+        axis_name: the axis over whose devices the batch is sharded.
         dtype: of what is multiplied; all else is float32.
 
     References:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from jaxgan.core.settings import Choice, Settings
-from jaxgan.core.types import Field
+from jaxgan.core.types import Field, example_fields
 from jaxgan.data.selection import SELECTION_SETTINGS
 from jaxgan.data.sources import array, digits, folder, images, mixture, stacked, tfds
 from jaxgan.data.sources.images import Reader
@@ -74,7 +74,7 @@ def fields_of(data: ConfigDict) -> tuple[Field, ...]:
 
 def example_shape(data: ConfigDict) -> tuple[int, ...]:
     """The shape of the only field that is no label."""
-    (shape,) = (field.shape for field in fields_of(data) if field.kind != "labels")
+    (shape,) = (field.shape for field in example_fields(fields_of(data)))
     return shape
 
 

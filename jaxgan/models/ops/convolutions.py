@@ -132,8 +132,9 @@ def conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
     before = size - 1 if stride > size - 1 else (size + stride - 1) // 2
     padding = (size - 1 - before, max(before + 1 - stride, 0))
     shape = _shape(images, kernel, stride, padding, images.shape[1] * stride)
-    turned = lax.optimization_barrier(kernel[::-1, ::-1])  # or the gradient's axes are swapped in loops, which is slow
-    return _spread(images, turned.swapaxes(2, 3), shape)
+    # Without a barrier the gradient's axes are swapped in loops, which is slow.
+    mirrored = lax.optimization_barrier(kernel[::-1, ::-1])
+    return _transpose(images, mirrored.swapaxes(2, 3), shape)
 
 
 def _shape(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int], rows: int) -> Shape:
@@ -147,9 +148,9 @@ def _conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+def _transpose(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
     """The gradient of `_conv` by its images, of its outputs' gradient."""
-    return _algorithm(shape).spread(outputs, kernel.astype(outputs.dtype), shape)
+    return _algorithm(shape).transpose(outputs, kernel.astype(outputs.dtype), shape)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -164,15 +165,15 @@ def _saving(function: Callable) -> Callable:
 
 _conv.defvjp(
     _saving(_conv),
-    lambda shape, saved, outputs: (_spread(outputs, saved[1], shape), _correlate(saved[0], outputs, shape)),
+    lambda shape, saved, outputs: (_transpose(outputs, saved[1], shape), _correlate(saved[0], outputs, shape)),
 )
-_spread.defvjp(
-    _saving(_spread),
+_transpose.defvjp(
+    _saving(_transpose),
     lambda shape, saved, images: (_conv(images, saved[1], shape), _correlate(images, saved[0], shape)),
 )
 _correlate.defvjp(
     _saving(_correlate),
-    lambda shape, saved, kernel: (_spread(saved[1], kernel, shape), _conv(saved[0], kernel, shape)),
+    lambda shape, saved, kernel: (_transpose(saved[1], kernel, shape), _conv(saved[0], kernel, shape)),
 )
 
 
@@ -184,7 +185,7 @@ def _windows_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
     return _product(lax.optimization_barrier(taps), _windows(images, shape))
 
 
-def _windows_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+def _windows_transpose(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
     """Few features are added up where windows overlap. Many come from windows of the outputs.
 
     A pixel of the padded images meets only every `stride`-th tap of the kernel, and the pixels of one phase (row and
@@ -199,19 +200,19 @@ def _windows_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features
         return images.astype(outputs.dtype)
     first, last = (pixel // shape.stride for pixel in (shape.padding[0], shape.padding[0] + shape.rows - 1))
     padding = (shape.taps - 1 - first, last - shape.count + 1)
-    seen = shape._replace(size=shape.taps, stride=1, padding=padding, rows=shape.count)
+    stride_one = shape._replace(size=shape.taps, stride=1, padding=padding, rows=shape.count)
     phases = _kernel_blocks(kernel, shape)[::-1, ::-1].transpose(2, 0, 1, 3).reshape(shape.stride**2 * inputs, -1)
-    pixels = _product(lax.optimization_barrier(phases), _windows(outputs, seen)).astype(outputs.dtype)
+    pixels = _product(lax.optimization_barrier(phases), _windows(outputs, stride_one)).astype(outputs.dtype)
     return _pixels(pixels, shape, first)
 
 
 def _windows_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
-    seen = _windows(images, shape)
-    return _products(seen, outputs).reshape(shape.size, shape.size, len(images), len(outputs))
+    taps = _windows(images, shape)
+    return _products(taps, outputs).reshape(shape.size, shape.size, len(images), len(outputs))
 
 
 def _windows(images: Features, shape: Shape) -> Features:
-    """What a convolution sees, tap by tap: [size * size * features, rows, columns, batch]."""
+    """The inputs of a convolution, tap by tap: [size * size * features, rows, columns, batch]."""
     size, stride, count = shape.size, shape.stride, shape.count
     bits, restore = _as_bits(images)
     blocks = _blocks(bits, shape, count + shape.taps - 1)
@@ -236,11 +237,11 @@ def _as_bits(array: Array) -> tuple[Array, Callable[[Array], Array]]:
 
 
 def _winograd_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
-    points = jax.tree.map(_product, _kernel_points(kernel, shape, turned=True), _image_points(images, shape))
+    points = jax.tree.map(_product, _kernel_points(kernel, shape, transposed=True), _image_points(images, shape))
     return _outputs(points, shape, images.dtype)
 
 
-def _winograd_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+def _winograd_transpose(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
     points = jax.tree.map(_product, _kernel_points(kernel, shape), _output_points(outputs, shape))
     return _images(points, shape, outputs.dtype)
 
@@ -250,11 +251,11 @@ def _winograd_correlate(images: Features, outputs: Features, shape: Shape) -> Ke
     return _kernel(points, shape, len(images))
 
 
-def _kernel_points(kernel: Kernel, shape: Shape, turned: bool = False) -> Grid:
-    """Each [blocked, out], or [out, blocked] if `turned`."""
+def _kernel_points(kernel: Kernel, shape: Shape, transposed: bool = False) -> Grid:
+    """Each [blocked, out], or [out, blocked] if `transposed`."""
     blocks = _kernel_blocks(kernel.astype(jnp.float32), shape)
     points = _on_both_axes(shape.tile.kernel, [list(row) for row in blocks])
-    return _stored([[point.T if turned else point for point in row] for row in points], shape.points_dtype)
+    return _stored([[point.T if transposed else point for point in row] for row in points], shape.points_dtype)
 
 
 def _kernel(points: Grid, shape: Shape, inputs: int) -> Kernel:
@@ -351,13 +352,13 @@ def _interleaved(grid: Grid, dtype: DTypeLike) -> Features:
 
 
 def _fourier_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
-    points = map(_product, _kernel_frequencies(kernel, shape, turned=True), _image_frequencies(images, shape))
+    points = map(_product, _kernel_frequencies(kernel, shape, transposed=True), _image_frequencies(images, shape))
     outputs = _joined(shape.fourier.outputs.T, points, images.dtype)
     bits, restore = _as_bits(outputs.reshape(shape.count, shape.count, -1, shape.batch))
     return restore(lax.optimization_barrier(bits.transpose(2, 0, 1, 3)))
 
 
-def _fourier_spread(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+def _fourier_transpose(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
     points = map(_product, _kernel_frequencies(kernel, shape), _output_frequencies(outputs, shape))
     blocks = _joined(shape.fourier.images, points, outputs.dtype)
     count = -(-shape.rows // shape.stride)
@@ -372,10 +373,10 @@ def _fourier_correlate(images: Features, outputs: Features, shape: Shape) -> Ker
     return kernel.reshape(shape.size, shape.size, len(images), len(outputs))
 
 
-def _kernel_frequencies(kernel: Kernel, shape: Shape, turned: bool = False) -> list[Float[Array, "points _ _"]]:
-    """Each [points, blocked, out], or [points, out, blocked] if `turned`."""
+def _kernel_frequencies(kernel: Kernel, shape: Shape, transposed: bool = False) -> list[Float[Array, "points _ _"]]:
+    """Each [points, blocked, out], or [points, out, blocked] if `transposed`."""
     places, (inputs, outputs) = shape.stride**2, kernel.shape[2:]
-    if not turned:
+    if not transposed:
         parts = _transformed(shape.fourier.kernel, kernel, kernel.dtype)
         return [part.reshape(-1, places * inputs, outputs) for part in parts]
 
@@ -426,16 +427,16 @@ def _traced_once(**functions: Callable) -> SimpleNamespace:
     return SimpleNamespace(**{name: jax.jit(function, static_argnums=2) for name, function in functions.items()})
 
 
-WINDOWS = _traced_once(conv=_windows_conv, spread=_windows_spread, correlate=_windows_correlate)
-FOURIER = _traced_once(conv=_fourier_conv, spread=_fourier_spread, correlate=_fourier_correlate)
-WINOGRAD = _traced_once(conv=_winograd_conv, spread=_winograd_spread, correlate=_winograd_correlate)
+WINDOWS = _traced_once(conv=_windows_conv, transpose=_windows_transpose, correlate=_windows_correlate)
+FOURIER = _traced_once(conv=_fourier_conv, transpose=_fourier_transpose, correlate=_fourier_correlate)
+WINOGRAD = _traced_once(conv=_winograd_conv, transpose=_winograd_transpose, correlate=_winograd_correlate)
 
 
 def _blocks(images: Array, shape: Shape, count: int) -> Array:
     """The first blocks of padded images, [stride * stride * features, count, count, batch]."""
     features, rows, _, batch = images.shape
     before, stride = shape.padding[0], shape.stride
-    more = (before, count * stride - rows - before, 0)  # below zero, where a last row is seen by nobody
+    more = (before, count * stride - rows - before, 0)  # below zero, where no output depends on a last row
     images = lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), more, more, (0, 0, 0)))
     blocks = images.reshape(features, count, stride, count, stride, batch)
     return blocks.transpose(2, 4, 0, 1, 3, 5).reshape(stride**2 * features, count, count, batch)
@@ -452,7 +453,7 @@ def _pixels(blocks: Array, shape: Shape, first: int) -> Array:
 
 
 def _kernel_blocks(kernel: Kernel, shape: Shape) -> Float[Array, "taps taps blocked out"]:
-    """The kernel that blocks see, with zeros where a window ends within a block."""
+    """The kernel for blocks, with zeros where a window ends within a block."""
     taps, stride, (size, _, inputs, features) = shape.taps, shape.stride, kernel.shape
     grow = (0, taps * stride - size)
     kernel = jnp.pad(kernel, (grow, grow, (0, 0), (0, 0))).reshape(taps, stride, taps, stride, inputs, features)
@@ -460,7 +461,7 @@ def _kernel_blocks(kernel: Kernel, shape: Shape) -> Float[Array, "taps taps bloc
 
 
 def _dot(left: Array, right: Array, many: int = 0) -> Float[Array, "..."]:
-    """Products of matrices, along as many first axes as are told; added in float32."""
+    """Products of matrices, batched over the first `many` axes; added in float32."""
     axes = tuple(range(many))
     return lax.dot_general(left, right, (((many + 1,), (many,)), (axes, axes)), preferred_element_type=jnp.float32)
 

@@ -254,7 +254,7 @@ def maybe_spectral_norm(layer: nn.Module, inputs: Array, spectral_norm: bool, tr
 
 
 def minibatch_stddev(features: Array, group: int) -> Array:
-    """One more feature for each example: the spread of its group, averaged over all places and features.
+    """One more feature for each example: the standard deviation of its group, averaged over all places and features.
 
     Args:
         features: [batch, ..., features].
@@ -265,8 +265,8 @@ def minibatch_stddev(features: Array, group: int) -> Array:
     """
     groups = features.reshape(-1, group, *features.shape[1:])
     # The small number keeps the gradient of the root finite where a group's examples are all alike.
-    spread = jnp.sqrt(groups.var(axis=1) + 1e-8).mean(axis=range(1, features.ndim))
-    column = jnp.broadcast_to(spread.repeat(group).reshape(-1, *[1] * (features.ndim - 1)), (*features.shape[:-1], 1))
+    stddev = jnp.sqrt(groups.var(axis=1) + 1e-8).mean(axis=range(1, features.ndim))
+    column = jnp.broadcast_to(stddev.repeat(group).reshape(-1, *[1] * (features.ndim - 1)), (*features.shape[:-1], 1))
     return jnp.concatenate([features, column], axis=-1)
 
 
