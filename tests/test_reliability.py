@@ -221,7 +221,9 @@ def test_a_generator_that_does_not_learn_is_reported_as_collapsed_and_then_as_be
     assert train_tiny(tmp_path / "run", *flags(still)) == 0
     collapsed, beaten = capsys.readouterr().err.splitlines()
     assert re.match(r"warning: step 200: the samples hardly differ \(their spread is \d%", collapsed)
-    assert re.match(r"warning: step \d+: the discriminator ranked every real example above its fake for 1\d{3} ", beaten)
+    assert re.match(
+        r"warning: step \d+: the discriminator ranked every real example above its fake for 1\d{3} ", beaten
+    )
     last = records(tmp_path / "run")[-1]
     assert (last["diversity_ratio"] < 0.1, last["d_pairwise_accuracy"]) == (True, 1)
 
