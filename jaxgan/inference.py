@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from jaxgan.algorithms import ALGORITHMS
 from jaxgan.core import devices
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.state import TrainState, Variables
@@ -28,8 +29,10 @@ def task_of(exp: Experiment, name: str) -> Task:
     """
     tasks = exp.algorithm.tasks
     if name not in tasks:
+        able = " or ".join(other for other, entry in ALGORITHMS.items() if name in entry.tasks)
         raise UserError(
-            f"--task={name} is not what algorithm={exp.config.algorithm} can do: choose from {', '.join(tasks)}"
+            f"--task={name} is not what algorithm={exp.config.algorithm} can do{able and f' (algorithm={able} can)'}: "
+            f"choose from {', '.join(tasks)}"
         )
     if (reason := tasks[name].unavailable(exp)) is not None:
         raise UserError(f"--task={name}: {reason}")
@@ -42,7 +45,7 @@ def variables_of(state: TrainState, average: bool = True) -> dict[str, Variables
 
 
 def check_count(exp: Experiment, count: int) -> None:
-    """Raises a `UserError` if so many examples, as floats, do not fit into memory."""
+    """Raises a `UserError` if `count` examples, as floats, do not fit into memory."""
     each = 4 * sum(math.prod(field.shape) + 64 for field in exp.fields)
     most = min(devices.device_memory() // each, MAX_INDEX)
     if count > most:
@@ -50,7 +53,7 @@ def check_count(exp: Experiment, count: int) -> None:
 
 
 def mixed_labels(exp: Experiment, count: int) -> np.ndarray | None:
-    """Labels for so many examples when none are asked for: 0, 1, 2, ..., and again; None where there are none."""
+    """Labels for `count` examples when none are asked for: 0, 1, 2, ..., and again; None where there are none."""
     choices = exp.algorithm.choices(exp)
     return np.arange(count, dtype=np.int32) % choices if choices else None
 

@@ -209,7 +209,7 @@ def test_the_program_says_what_a_vae_cannot_do(tmp_path, capsys):
     assert draw("--task=reconstruct", "--num=4") == 0
     capsys.readouterr()
     for more, message in {
-        "--task=translate": "--task=translate is not what algorithm=vae can do: choose from sample, reconstruct",
+        "--task=animate": "--task=animate is not what algorithm=vae can do: choose from sample, reconstruct",
         "--labels=3": "--labels=3: this run is unconditional",
         "--input=somewhere": "--input has no effect with --task=sample",
     }.items():

@@ -247,7 +247,7 @@ def embed(condition: Condition, features: int) -> Array:
 def latent_code(
     key: Key[Array, ""], categories: int, continuous: int, category: Int[Array, ""] | None = None
 ) -> Float[Array, " condition"]:
-    """A latent code: a one-hot category, drawn unless it is given, and so many numbers from U(-1, 1)."""
+    """A latent code: a one-hot category, drawn unless it is given, and `continuous` numbers from U(-1, 1)."""
     first, second = jax.random.split(key)
     if category is None:
         category = jax.random.randint(first, (), 0, max(categories, 1))

@@ -91,7 +91,7 @@ def global_means(exp: Experiment, real: DiscriminatorOutput, fake: Discriminator
 
 
 def sample_targets(exp: Experiment, state: TrainState, count: int, index: int | Array = 0) -> tuple[Array, ...]:
-    """The real and fake targets of so many examples or packs, or nothing for a loss without targets."""
+    """The real and fake targets of `count` examples or packs, or nothing for a loss without targets."""
     if not LOSSES[exp.config.loss].takes_targets:
         return ()
     drawn = exp.example_keys(state, count, "targets", index)

@@ -493,7 +493,7 @@ def check(exp: Experiment) -> Iterator[str]:
     if bound and config.model.discriminator.get("norm") == "batch":
         yield (
             f"config.penalties.{bound[0]} needs config.model.discriminator.norm=none: with BatchNorm a logit depends "
-            "on the whole batch, and its gradient by its own example means nothing"
+            "on the whole batch, and its gradient by its own example is not defined"
         )
     augmenting = [name for name in used if PENALTIES[name].images_only]
     if augmenting and not any(field.kind == "pixels" for field in exp.fields):

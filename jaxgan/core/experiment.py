@@ -81,7 +81,7 @@ class Experiment:
         return examples if self.axis_name is None else lax.all_gather(examples, self.axis_name, tiled=True)
 
     def global_indices(self, count: int) -> Int[Array, " batch"]:
-        """The indices in the global batch of the examples that this device holds, so many of them."""
+        """The indices in the global batch of the `count` examples on this device."""
         return rng.global_indices(count, self.axis_name)
 
     def example_keys(

@@ -21,9 +21,7 @@ SETTINGS: Settings = {
         1, "members trained at once, each with the next seed and its own order of the data", POSITIVE
     ),
     "sweep": Setting("", "their values of some settings: 'penalties.r1=0.1,1,10; ema_decay=0.9,0.99,0.999'", ANY),
-    "schedules": Setting(
-        "", "settings that move: 'optimizer.generator.b2=cosine(0.99, 5000)', from their own value", ANY
-    ),
+    "schedules": Setting("", "settings that move: 'ema_decay=cosine(0.999, 5000)', from their own value", ANY),
 }
 
 
@@ -87,7 +85,7 @@ def members(exp: Experiment, state: TrainState) -> list[TrainState]:
 
 
 def check_memory(config: ConfigDict, needed: int) -> None:
-    """Raises a `UserError` that says how many members fit on a device, if so many bytes for all are too many."""
+    """Raises a `UserError` that says how many members fit on a device, if the bytes needed for all are too many."""
     available = devices.device_memory()
     if config.population > 1 and needed > available:
         fit = available * config.population // needed

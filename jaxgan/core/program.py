@@ -115,7 +115,7 @@ class Program:
         return devices.compile_and_run(population.init_state, self.exp)
 
     def compiled(self, count: int) -> jax.stages.Compiled:
-        """The program that makes so many steps: (state, data, inputs) -> (state, metrics)."""
+        """The program that makes `count` steps: (state, data, inputs) -> (state, metrics)."""
         if count not in self.programs:
             run, axis = self.steps, self.loader.order.batch_axis
             like = devices.shard_batch(self._attach_stop_flag(self.loader.input_spec(count), False), axis)

@@ -39,7 +39,7 @@ class Ramp(NamedTuple):
 
 
 def parse(text: str, declared: Declarations) -> dict[str, Ramp]:
-    """The schedules in a text such as "optimizer.generator.b2=cosine(0.99, 5000); penalties.r1=linear(0.1, 5000)".
+    """The schedules in a text such as "ema_decay=cosine(0.999, 5000); penalties.r1=linear(0.1, 5000)".
 
     Raises:
         UserError: the text is not of that form, or a setting cannot move.

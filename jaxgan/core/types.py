@@ -81,8 +81,8 @@ class Monitor(NamedTuple):
     Attributes:
         metric: its name.
         bad: a value of the metric -> whether it is a bad sign.
-        patience: steps. With `always`, the metric must be bad in so many consecutive steps. Otherwise its mean over at
-            least so many steps is tested, from a new run's first log step on.
+        patience: steps. With `always`, the metric must be bad in `patience` consecutive steps. Otherwise its mean over
+            at least `patience` steps is tested, from a new run's first log step on.
         message: what is printed, with {value} and {steps}.
         always: as above.
     """
@@ -106,7 +106,7 @@ class Algorithm(NamedTuple):
         tasks: by name; the first is what sample.py does unless asked for another.
         smallest: settings of the smallest experiment, {dotted name: value}, for the tests of its contracts.
         batches_per_step: configuration -> batches of examples in a training step.
-        examples_together: configuration -> examples that have to be on one device, in groups of so many.
+        examples_together: configuration -> examples in a group that has to be on one device.
         check: experiment, without networks yet -> reasons why settings do not go together.
         extra: experiment -> arrays carried from step to step.
         constants: experiment -> arrays that are neither trained nor saved, such as pretrained weights.

@@ -12,7 +12,7 @@ from jaxgan.errors import UserError
 
 # A path, an encoded image, pixels as uint8 [H, W] or [H, W, C], or several of these, one for each channel.
 Stored = str | bytes | np.ndarray | tuple["Stored", ...]
-MODES = {1: "L", 3: "RGB"}  # of pictures with so many channels
+MODES = {1: "L", 3: "RGB"}  # of pictures, by their number of channels
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 PERMANENT_ERRNOS = (
     None,

@@ -58,7 +58,7 @@ def _stored_arrays(path: Path) -> dict[str, StoredArray | None]:
 
 
 def _described(path: Path, name: str, file: io.BufferedIOBase, most: int) -> StoredArray:
-    """An array by its header alone, which is believed up to so many bytes."""
+    """An array by its header alone, which is believed up to `most` bytes."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
