@@ -1,8 +1,7 @@
 """An algorithm and a data source that need all that the core offers: the proof that a new one is a file and an entry.
 
-Two players of two networks each translate between two unpaired groups of points, and read clips, of which two frames
-are drawn anew at each visit. Fakes wait in a pool, the critics have a lazy second update, a frozen projection is saved
-nowhere, and a schedule moves `b2` of the critics.
+Two players of two networks each translate between two unpaired groups of points and read clips, whose two frames are
+drawn anew at each visit; with a pool, a lazy second update, a frozen projection that is not saved, a scheduled `b2`.
 """
 
 import flax.linen as nn
