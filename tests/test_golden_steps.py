@@ -80,7 +80,27 @@ def steps_of_images(exp):
     return quick_jit(run)(state, (dict(feed.data), ()), feed.inputs_at(0, STEPS))
 
 
-@pytest.mark.parametrize("case", CASES)
+# The others are marked slow. These compile fast, and have every kind of thing.
+QUICK = {
+    "logistic_margin_fused_r1_r2",
+    "wasserstein_gp_points",
+    "relativistic_average_top_k_lecam",
+    "relativistic_average_hinge_simultaneous",
+    "lion_hinge_margin_lazy_r1",
+    "concat_infogan_points",
+    "logan_points",
+    "unrolled_points",
+    "lazy_r1_r2_wgan_gp_points",
+    "reuse_fakes_ema_warmup_dragan",
+    "cbn_projection_zcr_dcgan8",
+    "bfloat16_points_r1",
+    "population_r1_fused_points",
+    "devices_one_by_one_mlp",
+    "devices_in_groups_dcgan8",
+}
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c not in QUICK)) for c in CASES])
 def test_steps_are_those_of_the_former_code(case):
     exp, expected = experiment_of(case), recorded(case)
     state, metrics = (steps_of_images if CASES[case]["kind"] == "devices" else steps_of)(exp)
@@ -91,3 +111,7 @@ def test_steps_are_those_of_the_former_code(case):
     for name, array in found.items():
         near = LOOSE.get(case, {"rtol": 1e-5, "atol": 1e-5})
         np.testing.assert_allclose(array, expected[name], err_msg=name, **near)
+
+
+def test_the_quick_cases_exist():
+    assert QUICK <= CASES.keys()
