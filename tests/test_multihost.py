@@ -131,6 +131,7 @@ def test_four_devices_compute_what_one_does(stopped, tmp_path):
         np.testing.assert_allclose(together[path], leaf, rtol=1e-3, atol=1e-5, err_msg=path)
 
 
+@pytest.mark.slow
 def test_the_death_of_one_process_ends_the_other_within_a_minute_and_says_so(stopped, tmp_path):
     """Four devices begin the run, one device goes on with it, and then four devices again."""
     workdir = shutil.copytree(stopped[0], tmp_path / "run")

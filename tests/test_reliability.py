@@ -45,6 +45,7 @@ def half_written(workdir) -> bool:
     return any((workdir / "checkpoints").glob("*.orbax-checkpoint-tmp"))
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_a_population_ends_as_if_nothing_had_been(tmp_path):
     """While a checkpoint is written, and as soon as the run is resumed."""
     settings = EVERYTHING | LONG | {"population": 2}
@@ -229,6 +230,7 @@ def test_a_generator_that_does_not_learn_is_reported_as_collapsed_and_then_as_be
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the memory of a process is looked up in /proc")
+@pytest.mark.slow
 def test_memory_does_not_grow(tmp_path):
     """Over 20,000 steps, less than 2%; nor is anything wrong with such a run."""
     workdir = tmp_path / "run"

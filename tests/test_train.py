@@ -357,6 +357,7 @@ def test_the_cost_of_a_step_is_the_same_however_many_make_a_dispatch(tmp_path, c
     assert costs[0] == pytest.approx(costs[1], rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_second_start_compiles_nothing(tmp_path):
     """The first start fills an empty cache, the second one, of another folder, adds no program to it."""
     found = []
