@@ -1,5 +1,6 @@
 """Where the numbers of a run go: JSON lines, TensorBoard, the terminal, curves."""
 
+import contextlib
 import io
 import json
 import math
@@ -130,7 +131,11 @@ class TensorBoard:
             self.file.write_event(Event(step=step, wall_time=time.time(), summary=Summary(value=values)))
             self.file.flush()
             return
-        self.file = None  # its last event may be half written, and hide all that would follow
+        # Its last event may be half written, and hide all that would follow.
+        if self.file is not None:
+            with contextlib.suppress(OSError):
+                self.file._py_recordio_writer.close()  # the writer's own `close` writes first, and would not come to it
+        self.file = None
 
     def close(self) -> None:
         if self.file is not None:
