@@ -28,7 +28,7 @@ sys.exit(max(train.main(command) for command in json.loads(sys.argv[1])))
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """For each precision: the share of each digit in the samples, and the share of which a classifier is sure."""
-    classifier, *_ = digits.trained_judge()
+    classifier, *_ = digits.train_classifier()
     workdirs = {precision: tmp_path_factory.mktemp("digits") / precision for precision in ("float32", "bfloat16")}
     commands, results = [], {}
     for precision, workdir in workdirs.items():
@@ -43,7 +43,7 @@ def found(tmp_path_factory):
     for precision, workdir in workdirs.items():
         assert sample.main([f"--workdir={workdir}", f"--out={workdir / 'samples.npz'}", "--num=500"]) == 0
         with np.load(workdir / "samples.npz") as file:
-            results[precision] = digits.judge(classifier, file["images"])
+            results[precision] = digits.decisions(classifier, file["images"])
     return results
 
 
