@@ -99,7 +99,8 @@ def draw_images(exp: Experiment, states: list, given: Mapping, drawn: list[dict]
     """A grid; where inputs are given, each with its outputs in a column."""
     del step
     if given:
-        rows = [np.asarray(array) for array in given.values() if array.ndim == 4]
+        kinds = {field.name: field.kind for field in exp.fields}
+        rows = [np.asarray(array) for name, array in given.items() if kinds[name] == "pixels"]
         rows += [array for own in drawn for array in own.values()]
         return grid.image_grid(np.concatenate(rows), len(rows[0]))
     (name,) = drawn[0]
