@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -64,11 +64,17 @@ def seed_inputs(seed: int, count: int, labels: np.ndarray | None = None, **more:
     return found | ({} if labels is None else {"labels": np.asarray(labels, np.int32)}) | more
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _run(exp: Experiment, name: str, variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Array]:
+@functools.lru_cache(maxsize=64)
+def _compiled(exp: Experiment, name: str) -> Callable[[Mapping[str, Variables], Arrays], dict[str, Array]]:
+    """A task of variables and inputs, `BATCH` of these on each of this process's devices."""
     task = exp.algorithm.tasks[name]
-    kinds, found = task.outputs(exp), task.run(exp, variables, inputs)
-    return {key: to_pixels(array) if kinds[key] == "pixels" else array for key, array in found.items()}
+    kinds = task.outputs(exp)
+
+    def run(variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Array]:
+        found = task.run(exp, variables, inputs)
+        return {key: to_pixels(array) if kinds[key] == "pixels" else array for key, array in found.items()}
+
+    return devices.local_shard_map(run, (None, 0), 0)
 
 
 def run_task(
@@ -76,8 +82,8 @@ def run_task(
 ) -> dict[str, np.ndarray]:
     """The outputs of a task, [n, ...] by name; pixels are uint8.
 
-    They are made `BATCH` at a time, the last batch filled up, always the same batch: another shape may be computed in
-    another order, and output i would depend on n by a bit.
+    They are made by all of this process's devices, `BATCH` at a time on each, the last batch filled up, always the same
+    batch: another shape may be computed in another order, and output i would depend on n by a bit.
 
     Args:
         exp: the experiment.
@@ -85,12 +91,13 @@ def run_task(
         variables: by network.
         inputs: arrays [n, ...] by name, such as `seed_inputs` makes; pixels are floats in [-1, 1].
     """
-    own = {network: variables[network] for network in task_of(exp, name).networks}
-    count = len(inputs["index"])
-    batches = []
-    for start in range(0, count, BATCH):
-        rows = np.minimum(np.arange(start, start + BATCH), count - 1)
-        batches.append(_run(exp, name, own, jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], dict(inputs))))
+    networks = [network for network in task_of(exp, name).networks if network in exp.networks]
+    own = devices.replicate_locally({network: variables[network] for network in networks})
+    count, size = len(inputs["index"]), BATCH * jax.local_device_count()
+    run, batches = _compiled(exp, name), []
+    for start in range(0, count, size):
+        rows = np.minimum(np.arange(start, start + size), count - 1)
+        batches.append(run(own, jax.tree.map(lambda x, rows=rows: np.asarray(x)[rows], dict(inputs))))
     return {
         key: np.concatenate([np.asarray(batch[key]) for batch in batches])[:count]
         for key in (batches[0] if batches else ())

@@ -151,7 +151,7 @@ def given_inputs(exp, task: str, count: int) -> dict[str, np.ndarray]:
     rows = np.arange(count) % min([10**6, *(dataset.groups[field.group] for field in exp.fields)])
     given = {name: array for name, array in dataset.take(rows).items() if name in needs}
     labels = inference.mixed_labels(exp, count)
-    return inference.seed_inputs(3, count, labels, **snapshot.as_inputs(exp, given))
+    return inference.seed_inputs(3, count, labels) | snapshot.as_inputs(exp, given)
 
 
 @every_algorithm

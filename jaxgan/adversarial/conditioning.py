@@ -221,10 +221,7 @@ class Discriminator(nn.Module):
     def __call__(self, examples: Array, condition: Condition, train: bool) -> DiscriminatorOutput:
         side = DISCRIMINATOR_CONDITIONING[self.conditioning]
         if side.concatenates:
-            embedded = embed(condition, self.embedding)
-            embedded = embedded.reshape(len(embedded), *[1] * (examples.ndim - 2), -1)  # the same at every pixel
-            embedded = jnp.broadcast_to(embedded, (*examples.shape[:-1], embedded.shape[-1]))
-            examples = jnp.concatenate([examples, embedded], axis=-1)
+            examples = append_condition(examples, embed(condition, self.embedding))
         features = self.body(examples, train)
 
         def dense(outputs: int, inputs: Array, **options) -> Array:
@@ -235,6 +232,12 @@ class Discriminator(nn.Module):
         if side.projects:
             logits += (dense(features.shape[-1], condition, use_bias=False) * features).sum(-1)
         return DiscriminatorOutput(logits, features, dense(self.predicted, features) if side.predicts else None)
+
+
+def append_condition(examples: Float[Array, "batch *place channel"], condition: Condition) -> Array:
+    """The condition as further channels, the same at every pixel."""
+    wide = condition.reshape(len(condition), *[1] * (examples.ndim - 2), -1)
+    return jnp.concatenate([examples, jnp.broadcast_to(wide, (*examples.shape[:-1], wide.shape[-1]))], axis=-1)
 
 
 def embed(condition: Condition, features: int) -> Array:

@@ -3,7 +3,7 @@
 A fake has the label of the real example in its place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -205,21 +205,22 @@ def discriminate(
     network, (real_key, fake_key) = exp.networks["discriminator"], dropout_keys(exp, state, batch)
     if exp.config.concat_real_fake:
         group = exp.config.model.discriminator.get("minibatch_stddev") or 1
-        both = jax.tree.map(lambda *pair: _interleave(*pair, group), real, fake)
+        both = jax.tree.map(lambda *pair: interleave(pair, group), real, fake)
         d_out, model_state = apply(network, variables, *both, train=True, key=real_key)
-        first, second = (jax.tree.map(lambda x, half=half: _half(x, half, group), d_out) for half in (0, 1))
+        first, second = (jax.tree.map(lambda x, i=i: deinterleave(x, 2, group)[i], d_out) for i in (0, 1))
         return first, second, model_state
     first, model_state = apply(network, variables, *real, train=True, key=real_key)
     second, model_state = apply(network, Variables(variables.params, model_state), *fake, train=True, key=fake_key)
     return first, second, model_state
 
 
-def _interleave(real: Array, fake: Array, group: int) -> Array:
-    """Both batches in one, group by group in turns, so that an example's place depends on no number of devices."""
-    both = jnp.stack([array.reshape(-1, group, *array.shape[1:]) for array in (real, fake)], axis=1)
-    return both.reshape(-1, *real.shape[1:])
+def interleave(batches: Sequence[Array], group: int = 1) -> Array:
+    """Batches in one, group by group in turns, so that an example's place depends on no number of devices."""
+    joined = jnp.stack([array.reshape(-1, group, *array.shape[1:]) for array in batches], axis=1)
+    return joined.reshape(-1, *batches[0].shape[1:])
 
 
-def _half(both: Array, half: int, group: int) -> Array:
-    """The real (0) or fake (1) part of what `_interleave` made, or of what became of it."""
-    return both.reshape(-1, 2, group, *both.shape[1:])[:, half].reshape(-1, *both.shape[1:])
+def deinterleave(joined: Array, count: int, group: int = 1) -> list[Array]:
+    """The `count` batches that `interleave` joined, or what became of them."""
+    parts = joined.reshape(-1, count, group, *joined.shape[1:])
+    return [parts[:, i].reshape(-1, *joined.shape[1:]) for i in range(count)]

@@ -7,35 +7,32 @@ Prints a table and writes scores.json, each score with its 95% interval, with wh
 samples ("raw") where that is another number, and with its floor: what real images score that the run was not trained
 on. Scores are called by the features that they are made of: FID, KID and IS need --inception_weights.
 
+A run with an encoder also encodes held-out examples: the table then has their likelihood, if the run has one, their
+reconstruction error, and the number of active latent units. --features=none computes these scores alone.
+
 A set of images is a folder, an .npz file with an array `images` uint8 [N, H, W, C] and `labels` if it has any, a data
 set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote. A run on a mixture of Gaussians has
 exact scores.
 """
 
 import argparse
-import io
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
-from PIL import Image
 
-from jaxgan import config as configuration
 from jaxgan import inference
 from jaxgan.core import devices
 from jaxgan.core.settings import MAX_SEED
-from jaxgan.data import cache, sources
-from jaxgan.data.cache import CHUNK, LazyDataset
-from jaxgan.data.dataset import ArrayDataset, from_arrays, with_digest
-from jaxgan.data.decode import Stored
-from jaxgan.data.selection import select
+from jaxgan.data.dataset import ArrayDataset, from_arrays
+from jaxgan.data.image_sets import decoded, format_shape, open_image_set
 from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.errors import Parser, UserError, exit_code, warn
 from jaxgan.io import run_folder
-from jaxgan.metrics import features, lenet, prdc, scores
+from jaxgan.io.run_folder import RestoredRun
+from jaxgan.metrics import features, held_out, lenet, prdc, scores
 from jaxgan.metrics.classes import accuracy, confusion
 from jaxgan.metrics.features import EXTRACTORS, Extractor, Features, SavedFeatures
 from jaxgan.metrics.moments import Statistics, statistics
@@ -43,14 +40,17 @@ from jaxgan.metrics.report import Result, report
 from jaxgan.metrics.scores import CLASSIFIERS, Samples, Score
 from jaxgan.viz import grid
 
-GREY = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # kinds of pictures with one channel
 COLUMNS = 8  # samples in the picture of neighbours, each above its nearest training examples
 NEIGHBOURS = 5
 MOST_CONFUSED = 100  # classes of a confusion matrix
 
-
 OF_RUNS = {"step": None, "raw": False, "member": 0, "seed": 0}  # options for samples of a run, as they are unless given
-OF_IMAGES = ("features", "inception_weights", "per_class", "gan_train", "save_features", "neighbours")
+OF_HELD_OUT = ("split", "k", "num_held_out")  # options for held-out examples of a run
+OF_FEATURES = ("inception_weights", "per_class", "gan_train", "save_features", "neighbours")  # options for samples
+OF_IMAGES = ("features", *OF_FEATURES)
+NO_FEATURES = "none"
+K = 5000  # latents of each example for its likelihood, as Burda et al., 2016, have it
+MAX_K = 10**9
 
 
 class ImageSet(NamedTuple):
@@ -69,17 +69,19 @@ class EvalTask(NamedTuple):
     """What is scored beside what.
 
     Attributes:
-        fakes: to be scored.
+        fakes: to be scored; None where no features are asked for.
         reals: training examples, or the other set.
         held_out: examples that nothing was trained on; None where there are none.
+        split: their name in the data set.
         about: what decides the scores besides features, for scores.json.
         folder: where files go if nothing else is said.
         features: that it is scored by if nothing else is said.
     """
 
-    fakes: ImageSet
+    fakes: ImageSet | None
     reals: ArrayDataset
     held_out: ArrayDataset | None
+    split: str | None
     about: dict[str, object]
     folder: Path
     features: str
@@ -94,15 +96,20 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--num", type=int, default=10_000, help="how many samples, and at most how many real images in scores of pairs"
     )
-    parser.add_argument("--features", help=f"of {', '.join(EXTRACTORS)}: one or several (lenet if there are labels)")
+    parser.add_argument(
+        "--features", help=f"of {', '.join(EXTRACTORS)}: one or several (lenet if there are labels); or none"
+    )
     parser.add_argument("--inception_weights", type=Path, metavar="FILE.pth", help="of pytorch-fid or torch-fidelity")
     parser.add_argument("--per_class", action="store_true", help="the scores of each class as well")
     parser.add_argument(
         "--gan_train", action="store_true", help="train a classifier on samples and test it on real ones"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the samples")
+    parser.add_argument("--split", help="what is held out, such as train[80%%:] (the test split, if not trained on)")
+    parser.add_argument("--k", type=int, help=f"latents of each example for its likelihood ({K:,})")
+    parser.add_argument("--num_held_out", type=int, help="at most how many held-out examples are encoded (all)")
+    parser.add_argument("--seed", type=int, default=0, help="of samples, and of bits and latents of encoded examples")
     parser.add_argument("--step", type=int, help="an older checkpoint than the newest")
-    parser.add_argument("--raw", action="store_true", help="the generator itself, not its moving average")
+    parser.add_argument("--raw", action="store_true", help="the networks themselves, not their moving averages")
     parser.add_argument("--member", type=int, default=0, help="which one of a population")
     parser.add_argument(
         "--save_features", type=Path, metavar="FILE.npz", help="the samples' features, to be scored later"
@@ -110,109 +117,91 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--neighbours", type=Path, metavar="FILE.png", help="a picture (neighbours.png, as below)")
     parser.add_argument("--out", type=Path, help="the table as JSON (scores.json in the run folder, or here)")
     options = parser.parse_args(argv)
-    if (options.workdir is None) == (options.fakes is None) or (options.fakes is None) != (options.reals is None):
-        raise UserError("give either --workdir=RUN, or --fakes and --reals (see evaluate.py --help)")
-    for name, usual in OF_RUNS.items():
-        if options.fakes and getattr(options, name) != usual:
-            raise UserError(f"--{name} is about samples of a run: leave it out, or give --workdir=RUN")
-    if options.num < 1:
-        raise UserError(f"--num={options.num} must be at least 1")
-    if not 0 <= options.seed <= MAX_SEED:
-        raise UserError(f"--seed={options.seed} must be from 0 to {MAX_SEED}")
+    if any(isinstance(value, list) for value in vars(options).values()):  # as Python's parser reads --num=--
+        raise UserError("-- is no value of an option (see evaluate.py --help)")
+    check_numbers(options)
+    check_together(options)
     return options
 
 
-def decoded(config: ConfigDict) -> ArrayDataset:
-    """The examples of a configuration, all of them decoded."""
-    examples = sources.open_dataset(config)
-    skip = config.data.get("on_bad_image") == "skip"
-    return cache.in_memory(examples, skip) if isinstance(examples, LazyDataset) else with_digest(examples)
+def check_numbers(options: argparse.Namespace) -> None:
+    """Raises a `UserError` for a number out of its range."""
+    for name in ("num", "num_held_out"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name}={value} must be at least 1")
+    if options.k is not None and not 1 <= options.k <= MAX_K:
+        raise UserError(f"--k={options.k} must be from 1 to {MAX_K}")
+    if not 0 <= options.seed <= MAX_SEED:
+        raise UserError(f"--seed={options.seed} must be from 0 to {MAX_SEED}")
 
 
-def held_out(config: ConfigDict) -> ArrayDataset | None:
-    """The test split, where there is one that the run did not see."""
-    reader, place = sources.source_of(config.data).read, config.data.source.partition(":")[2]
-    if reader is None or "test" not in reader(place).splits or "test" in config.data.split:
-        return None
-    other = config.copy_and_resolve_references()
-    other.data.split = "test"
-    return decoded(other)
+def check_together(options: argparse.Namespace) -> None:
+    """Raises a `UserError` for options that do not go together, whatever the run."""
+    if (options.workdir is None) == (options.fakes is None) or (options.fakes is None) != (options.reals is None):
+        raise UserError("give either --workdir=RUN, or --fakes and --reals (see evaluate.py --help)")
+    for subject, names in {"samples": OF_RUNS, "held-out examples": dict.fromkeys(OF_HELD_OUT)}.items():
+        for name, usual in names.items():
+            if options.fakes and getattr(options, name) != usual:
+                raise UserError(f"--{name} is about {subject} of a run: leave it out, or give --workdir=RUN")
+    if options.features == NO_FEATURES:
+        if options.fakes:
+            raise UserError("--features=none leaves nothing to score: --fakes and --reals are compared by features")
+        for name in OF_FEATURES:
+            if getattr(options, name):
+                raise UserError(f"--{name} has no effect with --features=none: leave one of them out")
 
 
-def of_run(options: argparse.Namespace) -> EvalTask | None:
-    """Samples of a run beside its data; None if that is a mixture of Gaussians, whose exact scores are printed."""
-    exp, variables, classes, step = run_folder.restore(options.workdir, options.step, options.raw, options.member)
-    config = exp.config
-    mixture = mixture_of(config.data)
-    for name in OF_IMAGES if mixture else ():
-        if getattr(options, name):
-            raise UserError(f"--{name} needs images, and {config.data.source} has exact scores instead")
+def draw_samples(options: argparse.Namespace, restored: RestoredRun) -> tuple[np.ndarray, np.ndarray | None]:
+    """Samples of a run, and the labels that they were asked to have."""
+    exp = restored.exp
     inference.task_of(exp, "sample")
     inference.check_count(exp, options.num)
     labels = inference.mixed_labels(exp, options.num)
-    drawn = inference.sample(exp, variables, options.seed, options.num, labels)
-    about = {"step": step, "average": not options.raw, "member": options.member, "seed": options.seed}
-    about |= {"samples": options.num}
-    if mixture:
-        exact = Result(scores.of_mixture(mixture, drawn), {}, {}, None)
-        report(options.out or options.workdir / "scores.json", about, {"exact": exact}, [])
-        return None
+    return inference.sample(exp, restored.variables, options.seed, options.num, labels), labels
+
+
+def about_run(options: argparse.Namespace, step: int) -> dict[str, object]:
+    """What decides which networks are scored, and what they draw."""
+    return {"step": step, "average": not options.raw, "member": options.member, "seed": options.seed}
+
+
+def of_mixture(options: argparse.Namespace, restored: RestoredRun) -> int:
+    """Scores a run on a mixture of Gaussians, by its exact scores."""
+    data = restored.exp.config.data
+    for name in (*OF_IMAGES, *OF_HELD_OUT):
+        if getattr(options, name):
+            raise UserError(f"--{name} needs images, and {data.source} has exact scores instead")
+    drawn, _ = draw_samples(options, restored)
+    exact = Result(scores.of_mixture(mixture_of(data), drawn), {}, {}, None)
+    about = about_run(options, restored.step) | {"samples": options.num}
+    report(options.out or options.workdir / "scores.json", about, {"exact": exact}, [])
+    return 0
+
+
+def of_run(options: argparse.Namespace, restored: RestoredRun) -> EvalTask:
+    """Samples of a run beside its data; no samples where no features are asked for."""
+    exp, config = restored.exp, restored.exp.config
+    split, fakes, about = held_out.split_of(config, options.split), None, about_run(options, restored.step)
+    if options.features != NO_FEATURES:
+        drawn, labels = draw_samples(options, restored)
+        asked = labels if exp.algorithm.draws_classes(exp) and restored.classes else None
+        fakes, about = ImageSet(drawn, asked), about | {"samples": options.num}
     reals = decoded(config)
     run_folder.check_data(options.workdir, reals)
     about |= {"source": config.data.source, "split": config.data.get("split"), "digest": reals.digest}
-    asked = labels if exp.algorithm.draws_classes(exp) and classes else None
+    others = None
+    if split is not None:
+        other = config.copy_and_resolve_references()
+        other.data.split = split
+        others = decoded(other)
     usual = config.eval.features if config.eval.features != "lenet" else usual_features(reals)
-    return EvalTask(ImageSet(drawn, asked), reals, held_out(config), about, options.workdir, usual)
+    return EvalTask(fakes, reals, others, split, about, options.workdir, usual)
 
 
 def usual_features(reals: ArrayDataset) -> str:
     """Those that need nothing but the examples."""
     return "lenet" if lenet.can_learn(reals) else "random"
-
-
-def shape_of(stored: Stored) -> tuple[int, int, int]:
-    """Height, width and channels of an image as it is stored."""
-    if isinstance(stored, tuple):
-        return (*shape_of(stored[0])[:2], len(stored))
-    if isinstance(stored, np.ndarray):
-        return (*stored.shape, 1)[:3]
-    with Image.open(stored if isinstance(stored, str) else io.BytesIO(stored)) as image:
-        return image.height, image.width, 1 if image.mode in GREY else 3
-
-
-def open_image_set(option: str, place: str) -> ArrayDataset:
-    """A set of images that an option names, just as they are.
-
-    Raises:
-        UserError: there is no such set, or it has no images, or they are not all squares of one size.
-    """
-    path = Path(place)
-    known = place.partition(":")[0] in sources.SOURCES and not path.exists()
-    in_file = path.suffix in (".npz", ".npy")
-    if not (known or in_file or path.is_dir()):
-        raise UserError(f"{option}={place} must be a folder of images, an .npz file, or tfds:NAME")
-    source = place if known else f"array:{place}" if in_file else f"folder:{place}"
-    config = configuration.default({"data.source": source})
-    data = config.data
-    if "size" not in data:
-        raise UserError(f"{option}={place} holds no images: runs on it are scored by --workdir")
-    stored = sources.source_of(data).read(source.partition(":")[2])
-    data.split = "train" if "train" in stored.splits else next(iter(stored.splits))
-    selection = select(data, stored)
-    expected = None
-    for start in range(0, 1 if selection.in_arrays else len(selection), CHUNK):  # an array's images have one shape
-        for item in selection.read(np.arange(start, min(start + CHUNK, len(selection)))):
-            found = shape_of(item.image)
-            expected = expected or (found[0], found[0], found[2])
-            if found != expected:
-                raise UserError(f"{option}: {item.name} is {format_shape(found)}, and must be {format_shape(expected)}")
-    data.size, data.channels = expected[1:]
-    return decoded(config)
-
-
-def format_shape(shape: tuple[int, ...]) -> str:
-    """An image's shape as text."""
-    return "x".join(map(str, shape))
 
 
 def of_two_sets(options: argparse.Namespace) -> EvalTask:
@@ -226,13 +215,13 @@ def of_two_sets(options: argparse.Namespace) -> EvalTask:
     count = min(len(fakes), options.num)
     labels = fakes.labels[:count] if fakes.classes and fakes.classes == reals.classes else None
     about = {"fakes": options.fakes, "reals": options.reals, "samples": count, "digest": reals.digest}
-    return EvalTask(ImageSet(fakes.images[:count], labels), reals, None, about, Path(), usual_features(reals))
+    return EvalTask(ImageSet(fakes.images[:count], labels), reals, None, None, about, Path(), usual_features(reals))
 
 
 def reference_scores(
     extract: Extractor, task: EvalTask, reals: Samples, whole: Statistics, count: int
 ) -> dict[str, Score]:
-    """What real images score: the test split beside the training examples or, without one, these half beside half.
+    """What real images score: those held out beside the training examples or, without any, these half beside half.
 
     Where there are too few for that, nothing, with a warning.
     """
@@ -309,15 +298,8 @@ def draw_neighbours(path: Path, task: EvalTask, extract: Extractor, fakes: Featu
     print(path)
 
 
-def run(argv: list[str]) -> int:
-    """Parses, draws, scores and writes."""
-    options = parse(argv)
-    devices.enable_compilation_cache()
-    if options.fakes and all(features.is_features_file(Path(place)) for place in (options.fakes, options.reals)):
-        return of_features(options)
-    task = of_run(options) if options.workdir else of_two_sets(options)
-    if task is None:
-        return 0
+def score_features(task: EvalTask, options: argparse.Namespace) -> tuple[dict[str, Result], dict[str, object]]:
+    """What each extractor tells of the samples, and what decides that, for scores.json."""
     fakes, reals, names = task.fakes, task.reals, list(task.reals.classes)
     if options.per_class and (fakes.labels is None or not names):
         raise UserError("--per_class needs samples and real images with labels of the same classes")
@@ -336,12 +318,56 @@ def run(argv: list[str]) -> int:
                 features.save(options.save_features, SavedFeatures(extract.name, extract.digest, found, fakes.labels))
     if options.gan_train:
         results["GAN-train"] = gan_train(task)
-    beside = "the test split" if task.held_out is not None else "halves of the real images"
-    about = task.about | {"reals": len(reals), "reals_in_pairs": min(len(reals), options.num)}
-    about |= {"features": used, "real_images": beside}
-    about |= {"quantiser": "round to uint8", "precision": "float32, statistics float64", "jax": jax.__version__}
-    report(options.out or task.folder / "scores.json", about, results, names)
+    beside = f"the {task.split} split" if task.held_out is not None else "halves of the real images"
+    about = {"reals": len(reals), "reals_in_pairs": min(len(reals), options.num), "features": used}
+    return results, about | {"real_images": beside, "quantiser": "round to uint8"}
+
+
+def score_examples(
+    task: EvalTask, options: argparse.Namespace, restored: RestoredRun, tasks: list[str]
+) -> tuple[Result, dict[str, object]]:
+    """The scores that a run's own tasks make of held-out examples, and what decides them, for scores.json."""
+    exp, dataset, split = restored.exp, task.held_out, task.split
+    if dataset is None:
+        dataset, split = task.reals, exp.config.data.split
+        warn(f"{', '.join(tasks)}: these scores are of training examples ({split}); --split=SPLIT names other ones")
+    rows = held_out.usable_rows(exp, tasks, dataset, options.num_held_out)
+    inputs = inference.seed_inputs(options.seed, len(rows))
+    about, text = {"split": split, "count": len(rows), "digest": dataset.digest}, f"{len(rows):,} examples of {split}"
+    if any("k" in exp.algorithm.tasks[name].options for name in tasks):
+        about["k"] = options.k or K
+        inputs["k"] = np.full(len(rows), about["k"], np.int32)
+        text = f"{text}, {about['k']:,} latents of each for its likelihood"
+    print(f"scoring {', '.join(tasks)} of {text}", flush=True)
+    return Result(held_out.score(exp, restored.variables, tasks, dataset, inputs, rows), {}, {}, None), about
+
+
+def of_images(options: argparse.Namespace) -> int:
+    """Scores a run, or a set of images beside another one."""
+    restored, tasks = None, []
+    if options.workdir:
+        restored = run_folder.restore(options.workdir, options.step, options.raw, options.member)
+        if mixture_of(restored.exp.config.data):
+            return of_mixture(options, restored)
+        tasks = held_out.scored_tasks(restored.exp, {name: getattr(options, name) for name in ("k", "num_held_out")})
+        if options.features == NO_FEATURES and not tasks:
+            raise UserError(f"--features=none leaves nothing to score of algorithm={restored.exp.config.algorithm}")
+    task = of_run(options, restored) if restored else of_two_sets(options)
+    results, about = score_features(task, options) if task.fakes else ({}, {})
+    about = task.about | about | {"precision": "float32, statistics float64", "jax": jax.__version__}
+    if tasks:
+        results["examples"], about["examples"] = score_examples(task, options, restored, tasks)
+    report(options.out or task.folder / "scores.json", about, results, list(task.reals.classes))
     return 0
+
+
+def run(argv: list[str]) -> int:
+    """Parses, draws, scores and writes."""
+    options = parse(argv)
+    devices.enable_compilation_cache()
+    if options.fakes and all(features.is_features_file(Path(place)) for place in (options.fakes, options.reals)):
+        return of_features(options)
+    return of_images(options)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,8 +8,9 @@ depends on the seed, on its label and on i alone. With --interpolate=OTHER_SEED 
 --seed to image i of OTHER_SEED, which have the same label. With several --labels there is a row for each.
 
 --task asks for something else than the algorithm's first task. A task that needs examples takes them from --input, an
-.npz file with arrays by field or a folder of images, or from the run's own data. Points are drawn as a plot, or written
-as an array `points` float32 [N, D].
+.npz file with arrays by field or a folder of images, or from the run's own data. A task that walks through latents,
+such as `interpolate` and `traverse`, makes a grid of --num images in rows of --columns. Points are drawn as a plot, or
+written as an array `points` float32 [N, D].
 """
 
 import argparse
@@ -25,6 +26,7 @@ from jaxgan import inference
 from jaxgan.core import devices
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.settings import MAX_SEED
+from jaxgan.core.state import Variables
 from jaxgan.core.types import Task
 from jaxgan.data import cache, sources
 from jaxgan.data.cache import LazyDataset
@@ -33,6 +35,8 @@ from jaxgan.errors import Parser, UserError, choose, exit_code
 from jaxgan.io import run_folder
 from jaxgan.io.files import atomic_write
 from jaxgan.viz import grid, mixture, snapshot
+
+MOST_GIVEN = 1000  # examples that a task with a layout looks at
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -129,8 +133,8 @@ def task_inputs(
     return inputs, None if labels is None else np.repeat(labels, columns)
 
 
-def given_examples(options: argparse.Namespace, exp: Experiment, task: Task) -> dict[str, np.ndarray]:
-    """The examples that a task needs, by field, as they lie in a data set.
+def given_examples(options: argparse.Namespace, exp: Experiment, task: Task, most: int) -> dict[str, np.ndarray]:
+    """The examples that a task needs, at most so many, by field, as they lie in a data set.
 
     Raises:
         UserError: there are none, or they do not fit the networks.
@@ -153,17 +157,19 @@ def given_examples(options: argparse.Namespace, exp: Experiment, task: Task) -> 
         dataset = sources.open_dataset(config)
         if isinstance(dataset, LazyDataset):
             dataset = cache.in_memory(dataset, config.data.on_bad_image == "skip")
-        found = {name: dataset.array(name)[: options.num or 64] for name in fields}
+        found = {name: dataset.array(name)[:most] for name in fields}
     for name, field in fields.items():
-        kind = np.uint8 if field.kind == "pixels" else np.floating
+        kind = {"pixels": np.uint8, "labels": np.integer}.get(field.kind, np.floating)
         wrong = found[name].ndim != 1 + len(field.shape) or not np.issubdtype(found[name].dtype, kind)
         small = any(have < want for have, want in zip(found[name].shape[1:], field.shape, strict=False))
         if wrong or small or found[name].shape[-1:] != field.shape[-1:]:
             raise UserError(
                 f"--input: {name} of type {found[name].dtype} and shape {found[name].shape} must be "
-                f"{np.dtype(kind) if kind is np.uint8 else 'float'}, [N, {', '.join(map(str, field.shape))}]"
+                f"{np.dtype(kind) if kind is np.uint8 else kind.__name__}, [{', '.join(map(str, ('N', *field.shape)))}]"
             )
-    count = min(options.num or 64, *map(len, found.values()))
+        if field.kind == "labels" and not ((found[name] >= 0) & (found[name] < exp.classes)).all():
+            raise UserError(f"--input: {name} must be from 0 to {exp.classes - 1}")
+    count = min(most, *map(len, found.values()))
     return {name: array[:count] for name, array in found.items()}
 
 
@@ -262,7 +268,10 @@ def write_outputs(
     path = Path(out)
     if out.endswith(".npz"):
         save_arrays(path, drawn)
-    elif out.endswith(".png"):
+        return
+    if unseen := [name for name, kind in kinds.items() if kind not in snapshot.VIEWS]:
+        raise UserError(f"--out={out} must end in .npz, since {', '.join(unseen)} can only be written as arrays")
+    if out.endswith(".png"):
         path.parent.mkdir(parents=True, exist_ok=True)
         (kind,) = set(kinds.values())
         grid.save_png(path, snapshot.VIEWS[kind](exp, [None], given, [drawn], step))
@@ -276,6 +285,34 @@ def write_outputs(
                 grid.save_png(folder / f"{index:06d}.png", grid.as_rgb(picture))
 
 
+def run_layout(options: argparse.Namespace, exp: Experiment, name: str, variables: Mapping[str, Variables]) -> int:
+    """Runs a task that makes a grid of given examples, and writes it; returns the exit code."""
+    task, columns = exp.algorithm.tasks[name], options.columns or 8
+    check_options(options, exp, name, task)
+    num = options.num or 64
+    if columns < 2 or num % columns:
+        raise UserError(f"--task={name}: --num={num} must be a multiple of --columns={columns}, and that at least 2")
+    given = given_examples(options, exp, task, MOST_GIVEN)
+
+    def run_task(name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return inference.run_task(exp, name, variables, inputs)
+
+    count = min(map(len, given.values()))
+    inputs = inference.seed_inputs(options.seed, count, **snapshot.as_inputs(exp, given))
+    layout = task.layout(exp, run_task, inputs, num // columns, columns)
+    ((made, drawn),) = run_task(name, layout.inputs).items()
+    place = options.out.encode(errors="backslashreplace").decode()
+    if task.outputs(exp)[made] == "points":
+        write_points(options.out, exp, drawn, f"{exp.config.data.source}, {name}")
+    elif options.out.endswith(".png"):
+        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+        grid.save_png(Path(options.out), grid.image_grid(drawn, columns, layout.names))
+    else:
+        write(options.out, drawn, columns, None, [])
+    print(f"{len(drawn)} {made}: {place}")
+    return 0
+
+
 def run(argv: list[str]) -> int:
     """Parses, restores, runs the task and writes."""
     options = parse(argv)
@@ -285,9 +322,11 @@ def run(argv: list[str]) -> int:
     name = options.task or next(iter(exp.algorithm.tasks))
     task = inference.task_of(exp, name)
     kinds = task.outputs(exp)
+    if task.layout is not None:
+        return run_layout(options, exp, name, variables)
     if task.needs(exp):
         check_options(options, exp, name, task)
-        given = given_examples(options, exp, task)
+        given = given_examples(options, exp, task, options.num or 64)
         count = min(map(len, given.values()))
         inputs = inference.seed_inputs(options.seed, count, **snapshot.as_inputs(exp, given))
         drawn = inference.run_task(exp, name, variables, inputs)

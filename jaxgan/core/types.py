@@ -53,17 +53,36 @@ class Player(NamedTuple):
     averaged: tuple[str, ...] = ()
 
 
+# (name of a task, its inputs) -> its outputs, of the variables at hand.
+RunTask = Callable[[str, Arrays], Mapping[str, Any]]
+
+
+class Layout(NamedTuple):
+    """A grid of a task's outputs.
+
+    Attributes:
+        inputs: of the task, row by row.
+        names: of the rows, if they have any.
+    """
+
+    inputs: Arrays
+    names: tuple[str, ...] = ()
+
+
 class Task(NamedTuple):
     """What trained networks can be asked for.
 
     Attributes:
-        networks: that are restored for it, moving averages first.
+        networks: that are restored for it, moving averages first; those that an experiment lacks are left out.
         run: (experiment, variables by network, inputs) -> arrays. Inputs and outputs have a leading dimension of
             examples; output i depends on input i alone. The inputs hold `seed` uint32 [n] and `index` int32 [n], which
             give all randomness, the fields that the task needs, and of the options those that are given.
-        outputs: experiment -> {name of an output: its kind}.
+        outputs: experiment -> {name of an output: its kind}, a kind of `Field`, or "curve", "latents" (the mean latents
+            of an encoded example) or "score" (a number whose mean over held-out examples is a score).
         needs: experiment -> fields that a user has to give; none means seeds and labels alone.
-        options: names of inputs that a user may give: "labels", "truncation", "fraction" and "end_seed".
+        options: names of inputs that a user may give: "labels", "truncation", "fraction", "end_seed" and "k".
+        layout: (experiment, run, inputs of all given examples, rows, columns) -> a grid of outputs, for a task that
+            makes other outputs than one of each given example.
         unavailable: experiment -> why its networks cannot do this, or None if they can.
     """
 
@@ -72,6 +91,7 @@ class Task(NamedTuple):
     outputs: Callable[["Experiment"], Mapping[str, str]]
     needs: Callable[["Experiment"], tuple[str, ...]] = lambda exp: ()
     options: tuple[str, ...] = ()
+    layout: Callable[["Experiment", RunTask, Arrays, int, int], Layout] | None = None
     unavailable: Callable[["Experiment"], str | None] = lambda exp: None
 
 
@@ -113,6 +133,7 @@ class Algorithm(NamedTuple):
         choices: experiment -> how many labels a user can ask for, 0 for none.
         draws_classes: experiment -> whether what a user can ask for are the labels of the data set.
         drawn: tasks whose outputs are drawn while training; what they need are training examples.
+        scored: tasks whose outputs of held-out examples evaluate.py makes scores of.
         headlines: metrics that the terminal shows.
         curves: groups of metrics (what stands before the slash) that have a panel each in `curves.png`.
         monitors: signs of failing training.
@@ -133,6 +154,7 @@ class Algorithm(NamedTuple):
     choices: Callable[["Experiment"], int] = lambda exp: 0
     draws_classes: Callable[["Experiment"], bool] = lambda exp: False
     drawn: tuple[str, ...] = ("sample",)
+    scored: tuple[str, ...] = ()
     headlines: tuple[str, ...] = ()
     curves: tuple[str, ...] = ("loss", "learning_rate")
     monitors: tuple[Monitor, ...] = ()

@@ -8,12 +8,13 @@ from jaxgan.errors import UserError, choose
 PART = re.compile(r"(\w+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?")
 
 
-def parse(text: str, counts: Mapping[str, int]) -> list[tuple[str, int, int]]:
+def parse(text: str, counts: Mapping[str, int], option: str = "config.data.split") -> list[tuple[str, int, int]]:
     """The parts of a split: (name, start, stop), as TensorFlow Datasets reads such texts.
 
     Args:
         text: names, each with a slice in examples or in percent if one likes, joined by plus signs.
         counts: examples of each split there is.
+        option: that has the text, for messages.
 
     Raises:
         UserError: the text is not of that form, a split is unknown, or nothing is left of a part.
@@ -22,12 +23,12 @@ def parse(text: str, counts: Mapping[str, int]) -> list[tuple[str, int, int]]:
     for part in text.replace(" ", "").split("+"):
         match = PART.fullmatch(part)
         if not match:
-            raise UserError(f"config.data.split={text!r} must be like 'train', 'train+test' or 'train[:10%]'")
+            raise UserError(f"{option}={text!r} must be like 'train', 'train+test' or 'train[:10%]'")
         name, start, stop = match.groups()
         count = counts[choose("split", name, counts)]
         first, last = _place(start, count, 0), _place(stop, count, count)
         if first >= last:
-            raise UserError(f"config.data.split={text!r}: nothing lies in {part!r} of {count} examples")
+            raise UserError(f"{option}={text!r}: nothing lies in {part!r} of {count} examples")
         parts.append((name, first, last))
     return parts
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxgan.core.settings import NOT_NEGATIVE, Choice, Setting, Settings, one_of
 from jaxgan.errors import UserError
-from jaxgan.models import dcgan, mlp, tf_dcgan, toy_mlp
+from jaxgan.models import dcgan, iwae_mlp, mlp, tf_dcgan, toy_mlp, vaegan
 from jaxgan.models.ops import layers
 
 
@@ -77,6 +77,26 @@ MODELS: dict[str, Family] = {
         mlp.check_shape,
         {"width": 4},
         (8, 8, 1),
+    ),
+    "iwae_mlp": Family(
+        {
+            "encoder": Role(iwae_mlp.Encoder, iwae_mlp.SETTINGS),
+            "decoder": Role(iwae_mlp.Decoder, iwae_mlp.SETTINGS),
+        },
+        iwae_mlp.check_shape,
+        {"hidden_dims": (4,)},
+        (8, 8, 1),
+    ),
+    "vaegan": Family(
+        {
+            "generator": Role(vaegan.Generator, vaegan.SETTINGS),
+            "discriminator": Role(vaegan.Discriminator, vaegan.SETTINGS),
+            "encoder": Role(vaegan.Encoder, vaegan.SETTINGS),
+            "decoder": Role(vaegan.Generator, vaegan.SETTINGS, {"activation": "linear"}),
+        },
+        vaegan.check_shape,
+        {"base_channels": 2},
+        (16, 16, 1),
     ),
     "toy_mlp": Family(
         {

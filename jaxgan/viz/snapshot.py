@@ -45,7 +45,7 @@ def draw(
     labels = inference.mixed_labels(exp, count)
     drawn = []
     for own, seed in zip(states, population.seeds(config), strict=True):
-        inputs = inference.seed_inputs(seed, count, labels, **as_inputs(exp, given))
+        inputs = inference.seed_inputs(seed, count, labels) | as_inputs(exp, given)
         drawn.append(inference.run_task(exp, task, inference.variables_of(own), inputs))
     kinds = exp.algorithm.tasks[task].outputs(exp)
     (kind,) = set(kinds.values())

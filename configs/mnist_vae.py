@@ -1,0 +1,36 @@
+"""MNIST by a variational autoencoder: the one-layer network of the IWAE paper, fresh binarisation at every visit."""
+
+from ml_collections import ConfigDict
+
+from jaxgan.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default(
+        {
+            "algorithm": "vae",
+            "data.source": "tfds:mnist",
+            "likelihood": "bernoulli",
+            "model.family": "iwae_mlp",
+            "model.initializer": "xavier",
+            "optimizer.vae.schedule": "cosine",
+        }
+    )
+    config.data.size = 28
+    config.data.channels = 1
+    config.data.upscale = False
+
+    config.latent_dim = 50
+    config.batch_size = 100
+
+    config.ema_decay = 0.9995
+    config.ema_warmup = True
+
+    config.steps = 300_000
+    config.optimizer.vae.learning_rate = 1e-3
+    config.optimizer.vae.b1 = 0.9
+    config.optimizer.vae.decay_steps = config.steps
+    config.log_every = 1000
+    config.sample_every = 20_000
+    config.checkpoint_every = 20_000
+    return config
