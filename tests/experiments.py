@@ -27,7 +27,13 @@ TINY = {
     "model.family": "mlp",
     "model.initializer": "he",
 }
-WIDTHS = {"mlp": "width", "toy_mlp": "width", "dcgan": "base_channels", "tf_dcgan": "base_channels"}
+WIDTHS = {
+    "mlp": "width",
+    "toy_mlp": "width",
+    "dcgan": "base_channels",
+    "tf_dcgan": "base_channels",
+    "vaegan": "base_channels",
+}
 # The smallest networks, whose steps compile the fastest: one hidden layer, points in place of images.
 POINTS = {
     "data__source": "world:ring",

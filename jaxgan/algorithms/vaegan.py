@@ -147,7 +147,7 @@ def balance(
     Args:
         real: mean of -log D(x).
         fake: mean of -log(1 - D(x')).
-        equilibrium: of both costs; log 2 where no example can be told from a fake.
+        equilibrium: of both costs; log 2 where real and fake cannot be distinguished.
         margin: by which a cost may differ.
     """
     discriminator = jnp.minimum(real, fake) >= equilibrium - margin
