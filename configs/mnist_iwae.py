@@ -1,4 +1,11 @@
-"""MNIST by an importance weighted autoencoder with k = 50: configs/mnist_vae.py with a tighter bound."""
+"""MNIST by an importance weighted autoencoder with k = 50: configs/mnist_vae.py with a tighter bound.
+
+Command:  python train.py --config=configs/mnist_iwae.py --workdir=runs/mnist_iwae
+          python evaluate.py --workdir=runs/mnist_iwae --features=none
+Time:     IWAETIME
+Expect:   a negative log-likelihood of IWAENLL nats on the test set by k = 5,000 (Burda et al. 2016, table 1: 84.78);
+          IWAEACT of 50 latents in use (docs/vae.md)
+"""
 
 from ml_collections import ConfigDict
 

@@ -94,7 +94,9 @@ def test_moving_averages_take_the_place_of_networks_unless_raw_ones_are_asked_fo
 def test_an_unknown_or_impossible_task_is_an_error():
     with raises_user_error(UserError, match="--task=translate .* algorithm=gan .* sample, probability_real"):
         inference.task_of(gan_of(), "translate")
-    with raises_user_error(UserError, match=r"--task=reconstruct .* \(algorithm=vae or vaegan can\): choose from sample"):
+    with raises_user_error(
+        UserError, match=r"--task=reconstruct .* \(algorithm=vae or vaegan can\): choose from sample"
+    ):
         inference.task_of(gan_of(), "reconstruct")
     assert inference.task_of(gan_of(), "probability_real").unavailable(gan_of()) is None
     with raises_user_error(UserError, match="--task=probability_real: the discriminator gives no probabilities"):

@@ -23,6 +23,7 @@ from jaxgan.errors import UserError
 from jaxgan.variational import densities, objectives, tasks
 from jaxgan.variational.densities import Gaussian
 from jaxgan.variational.objectives import OBJECTIVES, importance_weighted_bound
+from jaxgan.viz import snapshot
 
 RNG = np.random.default_rng(0)
 IMAGES = {
@@ -527,6 +528,17 @@ def test_labels_reach_encoder_and_decoder():
     assert len(np.unique(means, axis=0)) == 10
     assert exp.algorithm.tasks["reconstruct"].needs(exp) == ("images", "labels")
     assert exp.algorithm.choices(exp) == 10
+
+
+def test_pictures_of_a_conditional_run_show_reconstructions_by_their_own_labels():
+    exp, state, batch = experiment_of(conditional=True, sample_grid=8)
+    images = np.asarray((batch["images"][0] + 1) * 127.5).round().astype(np.uint8)
+    labels = np.asarray(batch["labels"][0])
+    found, others = (
+        snapshot.draw(exp, state, 0, "reconstruct", {"images": images, "labels": own})[0]
+        for own in (labels, (labels + 1) % 10)
+    )
+    assert (found != others).any()
 
 
 @pytest.mark.parametrize(

@@ -26,15 +26,13 @@ from jaxgan import inference
 from jaxgan.core import devices
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.settings import MAX_SEED
-from jaxgan.core.state import Variables
 from jaxgan.core.types import Task
 from jaxgan.data import cache, sources
 from jaxgan.data.cache import LazyDataset
-from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.errors import Parser, UserError, choose, exit_code
 from jaxgan.io import run_folder
-from jaxgan.io.files import atomic_write
-from jaxgan.viz import grid, mixture, snapshot
+from jaxgan.io.run_folder import RestoredRun
+from jaxgan.viz import output, snapshot
 
 MOST_GIVEN = 1000  # examples that a task with a layout looks at
 
@@ -153,6 +151,8 @@ def given_examples(options: argparse.Namespace, exp: Experiment, task: Task, mos
         if path is not None:
             if "size" not in config.data or not path.is_dir():
                 raise UserError(f"--input={path} must be an .npz file with {', '.join(fields)}, or a folder of images")
+            if "labels" in fields:
+                raise UserError(f"--input={path} has no labels of this run: give an .npz file with {', '.join(fields)}")
             config.data.update(source=f"folder:{path}", split="train", classes=())
         dataset = sources.open_dataset(config)
         if isinstance(dataset, LazyDataset):
@@ -204,92 +204,10 @@ def arrange(options: argparse.Namespace, labels: list[int]) -> None:
         options.columns = options.num // len(labels)
 
 
-def write(out: str, pictures: np.ndarray, columns: int | None, labels: np.ndarray | None, names: list[str]) -> None:
-    """Writes the images in the form that the name asks for.
-
-    Args:
-        out: FILE.png, FILE.npz or FOLDER/.
-        pictures: uint8 [N, H, W, C].
-        columns: images in a row of the grid; those of a row have one label, if several labels were asked for.
-        labels: of the images, if they have any.
-        names: of all labels; empty if none were asked for.
-    """
-    path = Path(out)
-    if out.endswith(".png"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        several = names and len(set(labels)) > 1
-        grid.save_png(
-            path, grid.image_grid(pictures, columns, [names[x] for x in labels[::columns]] if several else ())
-        )
-    elif out.endswith(".npz"):
-        save_arrays(path, {"images": pictures} if labels is None else {"images": pictures, "labels": labels})
-    else:
-        for index, picture in enumerate(pictures):
-            folder = path / folder_name(names[labels[index]]) if names else path
-            folder.mkdir(parents=True, exist_ok=True)
-            grid.save_png(folder / f"{index:06d}.png", grid.as_rgb(picture))
-
-
-def folder_name(name: str) -> str:
-    """A class's name as a folder's that lies within another one, whatever stands in data.json."""
-    name = re.sub(f"[{os.sep}\0]", "_", name)
-    return name if name.strip(".") else f"_{name}"
-
-
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes an .npz file, all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
-
-
-def write_points(out: str, exp: Experiment, drawn: np.ndarray, title: str) -> None:
-    """Writes points as a plot or an array."""
-    path, known = Path(out), mixture_of(exp.config.data)
-    if out.endswith(".npz"):
-        save_arrays(path, {"points": drawn})
-    elif out.endswith(".png"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        plot = mixture.scatter(known, drawn, title) if known.dim == 2 else mixture.densities(known, drawn, None, title)
-        grid.save_png(path, plot)
-    else:
-        raise UserError(f"--out={out} must end in .png or .npz, since {exp.config.data.source} has no images")
-
-
-def write_outputs(
-    out: str,
-    exp: Experiment,
-    kinds: Mapping[str, str],
-    given: Mapping[str, np.ndarray],
-    drawn: dict[str, np.ndarray],
-    step: int,
-) -> None:
-    """Writes what a task made of given examples: a picture of both, arrays, or single pictures."""
-    path = Path(out)
-    if out.endswith(".npz"):
-        save_arrays(path, drawn)
-        return
-    if unseen := [name for name, kind in kinds.items() if kind not in snapshot.VIEWS]:
-        raise UserError(f"--out={out} must end in .npz, since {', '.join(unseen)} can only be written as arrays")
-    if out.endswith(".png"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (kind,) = set(kinds.values())
-        grid.save_png(path, snapshot.VIEWS[kind](exp, [None], given, [drawn], step))
-    else:
-        for name, array in drawn.items():
-            if kinds[name] != "pixels":
-                raise UserError(f"--out={out} must end in .png or .npz, since {name} are no images")
-            folder = path / name if len(drawn) > 1 else path
-            folder.mkdir(parents=True, exist_ok=True)
-            for index, picture in enumerate(array):
-                grid.save_png(folder / f"{index:06d}.png", grid.as_rgb(picture))
-
-
-def run_layout(options: argparse.Namespace, exp: Experiment, name: str, variables: Mapping[str, Variables]) -> int:
-    """Runs a task that makes a grid of given examples, and writes it; returns the exit code."""
-    task, columns = exp.algorithm.tasks[name], options.columns or 8
-    check_options(options, exp, name, task)
-    num = options.num or 64
+def run_layout(options: argparse.Namespace, restored: RestoredRun, name: str) -> str:
+    """Runs a task that makes a grid of given examples, and writes the grid; returns what it wrote."""
+    exp, variables, *_ = restored
+    task, columns, num = exp.algorithm.tasks[name], options.columns or 8, options.num or 64
     if columns < 2 or num % columns:
         raise UserError(f"--task={name}: --num={num} must be a multiple of --columns={columns}, and that at least 2")
     given = given_examples(options, exp, task, MOST_GIVEN)
@@ -297,20 +215,44 @@ def run_layout(options: argparse.Namespace, exp: Experiment, name: str, variable
     def run_task(name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return inference.run_task(exp, name, variables, inputs)
 
-    count = min(map(len, given.values()))
-    inputs = inference.seed_inputs(options.seed, count, **snapshot.as_inputs(exp, given))
+    inputs = inference.seed_inputs(options.seed, min(map(len, given.values()))) | snapshot.as_inputs(exp, given)
     layout = task.layout(exp, run_task, inputs, num // columns, columns)
     ((made, drawn),) = run_task(name, layout.inputs).items()
-    place = options.out.encode(errors="backslashreplace").decode()
     if task.outputs(exp)[made] == "points":
-        write_points(options.out, exp, drawn, f"{exp.config.data.source}, {name}")
-    elif options.out.endswith(".png"):
-        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-        grid.save_png(Path(options.out), grid.image_grid(drawn, columns, layout.names))
+        output.write_points(options.out, exp, drawn, f"{exp.config.data.source}, {name}")
     else:
-        write(options.out, drawn, columns, None, [])
-    print(f"{len(drawn)} {made}: {place}")
-    return 0
+        output.write_images(options.out, drawn, columns, None, [], layout.names)
+    return f"{num} {made}"
+
+
+def run_on_examples(options: argparse.Namespace, restored: RestoredRun, name: str) -> str:
+    """Runs a task on given examples, and writes its outputs; returns what it wrote."""
+    exp, variables, _, step = restored
+    task = exp.algorithm.tasks[name]
+    given = given_examples(options, exp, task, options.num or 64)
+    count = min(map(len, given.values()))
+    inputs = inference.seed_inputs(options.seed, count) | snapshot.as_inputs(exp, given)
+    drawn = inference.run_task(exp, name, variables, inputs)
+    output.write_outputs(options.out, exp, task.outputs(exp), given, drawn, step)
+    return f"{count} {' and '.join(task.outputs(exp))}"
+
+
+def run_on_seeds(options: argparse.Namespace, restored: RestoredRun, name: str) -> str:
+    """Runs a task that needs seeds and labels alone, and writes its output; returns what it wrote."""
+    exp, variables, classes, _ = restored
+    names = classes if exp.algorithm.draws_classes(exp) else [str(i) for i in range(exp.algorithm.choices(exp))]
+    asked = asked_labels(options.labels, exp, names) if options.labels is not None else []
+    arrange(options, asked)
+    inference.check_count(exp, options.num)
+    if options.columns is not None and options.columns > options.num:
+        raise UserError(f"--columns={options.columns} must be at most --num={options.num}")
+    inputs, labels = task_inputs(options, exp, asked)
+    ((made, drawn),) = inference.run_task(exp, name, variables, inputs).items()
+    if exp.algorithm.tasks[name].outputs(exp)[made] == "points":
+        output.write_points(options.out, exp, drawn, f"{exp.config.data.source}, {options.num} samples")
+        return f"{len(drawn)} points"
+    output.write_images(options.out, drawn, options.columns, labels, names if asked else [])
+    return f"{len(drawn)} images"
 
 
 def run(argv: list[str]) -> int:
@@ -318,36 +260,12 @@ def run(argv: list[str]) -> int:
     options = parse(argv)
     place = options.out.encode(errors="backslashreplace").decode()  # a file's name need not be text
     devices.enable_compilation_cache()
-    exp, variables, classes, step = run_folder.restore(options.workdir, options.step, options.raw, options.member)
-    name = options.task or next(iter(exp.algorithm.tasks))
-    task = inference.task_of(exp, name)
-    kinds = task.outputs(exp)
-    if task.layout is not None:
-        return run_layout(options, exp, name, variables)
-    if task.needs(exp):
-        check_options(options, exp, name, task)
-        given = given_examples(options, exp, task, options.num or 64)
-        count = min(map(len, given.values()))
-        inputs = inference.seed_inputs(options.seed, count, **snapshot.as_inputs(exp, given))
-        drawn = inference.run_task(exp, name, variables, inputs)
-        write_outputs(options.out, exp, kinds, given, drawn, step)
-        print(f"{count} {' and '.join(drawn)}: {place}")
-        return 0
-    names = classes if exp.algorithm.draws_classes(exp) else [str(i) for i in range(exp.algorithm.choices(exp))]
-    asked = asked_labels(options.labels, exp, names) if options.labels is not None else []
-    check_options(options, exp, name, task)
-    arrange(options, asked)
-    inference.check_count(exp, options.num)
-    if options.columns is not None and options.columns > options.num:
-        raise UserError(f"--columns={options.columns} must be at most --num={options.num}")
-    inputs, labels = task_inputs(options, exp, asked)
-    ((made, drawn),) = inference.run_task(exp, name, variables, inputs).items()
-    if kinds[made] == "points":
-        write_points(options.out, exp, drawn, f"{exp.config.data.source}, {options.num} samples")
-        print(f"{len(drawn)} points: {place}")
-        return 0
-    write(options.out, drawn, options.columns, labels, names if asked else [])
-    print(f"{len(drawn)} images: {place}")
+    restored = run_folder.restore(options.workdir, options.step, options.raw, options.member)
+    name = options.task or next(iter(restored.exp.algorithm.tasks))
+    task = inference.task_of(restored.exp, name)
+    check_options(options, restored.exp, name, task)
+    run_it = run_layout if task.layout else run_on_examples if task.needs(restored.exp) else run_on_seeds
+    print(f"{run_it(options, restored, name)}: {place}")
     return 0
 
 

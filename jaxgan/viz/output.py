@@ -1,0 +1,102 @@
+"""Writes what tasks made in the form that a name asks for: FILE.png, FILE.npz, or FOLDER/ of single pictures."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxgan.core.experiment import Experiment
+from jaxgan.data.sources.mixture import mixture_of
+from jaxgan.errors import UserError
+from jaxgan.io.files import atomic_write
+from jaxgan.viz import grid, mixture, snapshot
+
+
+def write_images(
+    out: str,
+    pictures: np.ndarray,
+    columns: int | None,
+    labels: np.ndarray | None,
+    names: list[str],
+    rows: Sequence[str] = (),
+) -> None:
+    """Writes the images in the form that the name asks for.
+
+    Args:
+        out: FILE.png, FILE.npz or FOLDER/.
+        pictures: uint8 [N, H, W, C].
+        columns: images in a row of the grid; those of a row have one label, if several labels were asked for.
+        labels: of the images, if they have any.
+        names: of all labels; empty if none were asked for.
+        rows: what is written before the rows of the grid, where that is something else than labels.
+    """
+    path = Path(out)
+    if out.endswith(".png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if names and len(set(labels)) > 1:
+            rows = [names[x] for x in labels[::columns]]
+        grid.save_png(path, grid.image_grid(pictures, columns, rows))
+    elif out.endswith(".npz"):
+        save_arrays(path, {"images": pictures} if labels is None else {"images": pictures, "labels": labels})
+    else:
+        for index, picture in enumerate(pictures):
+            folder = path / folder_name(names[labels[index]]) if names else path
+            folder.mkdir(parents=True, exist_ok=True)
+            grid.save_png(folder / f"{index:06d}.png", grid.as_rgb(picture))
+
+
+def folder_name(name: str) -> str:
+    """A class's name as a folder's that lies within another one, whatever stands in data.json."""
+    name = re.sub(f"[{os.sep}\0]", "_", name)
+    return name if name.strip(".") else f"_{name}"
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes an .npz file, all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def write_points(out: str, exp: Experiment, drawn: np.ndarray, title: str) -> None:
+    """Writes points as a plot or an array."""
+    path, known = Path(out), mixture_of(exp.config.data)
+    if out.endswith(".npz"):
+        save_arrays(path, {"points": drawn})
+    elif out.endswith(".png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plot = mixture.scatter(known, drawn, title) if known.dim == 2 else mixture.densities(known, drawn, None, title)
+        grid.save_png(path, plot)
+    else:
+        raise UserError(f"--out={out} must end in .png or .npz, since {exp.config.data.source} has no images")
+
+
+def write_outputs(
+    out: str,
+    exp: Experiment,
+    kinds: Mapping[str, str],
+    given: Mapping[str, np.ndarray],
+    drawn: dict[str, np.ndarray],
+    step: int,
+) -> None:
+    """Writes what a task made of given examples: a picture of both, arrays, or single pictures."""
+    path = Path(out)
+    if out.endswith(".npz"):
+        save_arrays(path, drawn)
+        return
+    if unseen := [name for name, kind in kinds.items() if kind not in snapshot.VIEWS]:
+        raise UserError(f"--out={out} must end in .npz, since {', '.join(unseen)} can only be written as arrays")
+    if out.endswith(".png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (kind,) = set(kinds.values())
+        grid.save_png(path, snapshot.VIEWS[kind](exp, [None], given, [drawn], step))
+    else:
+        for name, array in drawn.items():
+            if kinds[name] != "pixels":
+                raise UserError(f"--out={out} must end in .png or .npz, since {name} are no images")
+            folder = path / name if len(drawn) > 1 else path
+            folder.mkdir(parents=True, exist_ok=True)
+            for index, picture in enumerate(array):
+                grid.save_png(folder / f"{index:06d}.png", grid.as_rgb(picture))
