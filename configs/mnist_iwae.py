@@ -1,6 +1,8 @@
-"""MNIST by an importance weighted autoencoder with k = 50: configs/mnist_vae.py with a tighter bound.
+"""MNIST by an importance weighted autoencoder with k = 50, which goes on from configs/mnist_vae.py.
 
-Command:  python train.py --config=configs/mnist_iwae.py --workdir=runs/mnist_iwae
+Command:  cp -r runs/mnist_vae runs/mnist_iwae
+          python train.py --config=configs/mnist_iwae.py --workdir=runs/mnist_iwae \\
+              --allow_config_change=objective,beta,gradient,k,optimizer
           python evaluate.py --workdir=runs/mnist_iwae --features=none
 Time:     IWAETIME
 Expect:   a negative log-likelihood of IWAENLL nats on the test set by k = 5,000 (Burda et al. 2016, table 1: 84.78);
@@ -14,11 +16,12 @@ from jaxgan.configs import mnist_vae
 
 
 def get_config() -> ConfigDict:
-    config, _ = with_changes(mnist_vae.get_config(), {"objective": "iwae"})
+    choices = {"objective": "iwae", "optimizer.vae.schedule": "constant"}
+    config, _ = with_changes(mnist_vae.get_config(), choices)
     config.k = 50
     config.gradient = "doubly_reparameterized"
-    config.batch_size = 20
-    config.ema_decay = 0.9998
-    config.steps = 180_000
-    config.optimizer.vae.decay_steps = config.steps
+    config.optimizer.vae.learning_rate = 3e-4
+    config.steps += 15_000
+    config.log_every = 100
+    config.sample_every = config.checkpoint_every = 5000
     return config

@@ -1,4 +1,4 @@
-"""MNIST by a variational autoencoder: the network with one stochastic layer of the IWAE paper, bits drawn at each visit.
+"""MNIST by a variational autoencoder: the one-layer network of the IWAE paper, bits drawn anew at each visit.
 
 Command:  python train.py --config=configs/mnist_vae.py --workdir=runs/mnist_vae
           python evaluate.py --workdir=runs/mnist_vae --features=none

@@ -191,6 +191,16 @@ def test_a_resumed_run_may_change_exactly_the_resumable_settings(tmp_path):
             assert run_folder.check_folder(workdir, changed, allowed) == found
 
 
+def test_the_name_of_a_group_allows_changes_of_all_its_settings():
+    found = run_folder.allowed_changes("optimizer.vae, k")
+    own = {name for name in declarations.every_name(SETTINGS) if name.startswith("optimizer.vae.")}
+    assert set(found) == own | {"k"} != {"k"}
+    assert set(run_folder.allowed_changes("optimizer")) > own
+    assert run_folder.allowed_changes("") == ()
+    with pytest.raises(UserError, match=r"unknown setting in --allow_config_change 'optimiser'.*optimizer"):
+        run_folder.allowed_changes("optimiser")
+
+
 def test_what_a_population_may_differ_in_is_a_number_that_has_a_range():
     """Numbers by which something is multiplied, and nothing else: one program serves them all."""
     for name, entry, _ in DECLARED:

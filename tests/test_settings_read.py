@@ -59,7 +59,7 @@ COMPANIONS = {
     ("conditioning.discriminator", "infogan"): {"conditioning.generator": "concat"},
     ("optimizer.critics.name", "sgd"): {"schedules": ""},  # of b2, which it does not have
 }
-IMAGES = ("augment", "penalty_settings.transform", "model.family", "likelihood", "binarize")  # need some
+IMAGES = ("augment", "penalty_settings.transform", "model.family", "likelihood", "binarize", "dequantize")  # need some
 # Other values where a text or a tuple says little about what is allowed; PLAYER is one of the algorithm's.
 VALUES: dict[str, Any] = {
     "augment": [("flip",)],
@@ -116,7 +116,8 @@ def on(algorithm: str, family: str) -> dict[str, Any]:
     data = {"data.source": "world:ring"} if len(entry.shape) == 1 else images
     brought = ALGORITHMS[algorithm].settings["model"]["family"].table()[family]
     own = entry.smallest | {"norm": "none"}  # which makes the shortest programs
-    return {"model.family": family, **data, **{f"model.{role}.{key}": own[key] for role in brought for key in own}}
+    sizes = {f"model.{role}.{key}": own[key] for role in brought for key in own if key in brought[role]}
+    return {"model.family": family, **data, **sizes}
 
 
 def changes_of(case: Case) -> dict[str, Any]:

@@ -9,7 +9,8 @@
 --workdir      the run folder; runs/ and the name of the configuration if not given
 --dry_run      builds everything, compiles a step, tells what it costs, and writes no run folder
 --profile      traces a few dispatches into WORKDIR/profile, for TensorBoard and ui.perfetto.dev
---allow_config_change  settings that may differ from those that the run folder began with, although steps depend on them
+--allow_config_change  settings, or groups of them such as optimizer, that may differ from those that the run folder
+                       began with, although steps depend on them
 --distributed  several processes train together, which find each other by SLURM, Open MPI, Kubernetes or a TPU pod
 --coordinator, --num_processes, --process_id
                the same by hand: HOST:PORT of process 0, how many there are, and which one this is

@@ -64,11 +64,18 @@ def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = (
 
 
 def allowed_changes(names: str) -> tuple[str, ...]:
-    """The settings that `--allow_config_change=a,b` names; a `UserError` if there is no such setting."""
+    """The settings that `--allow_config_change=a,b` names; the name of a group stands for all settings in it.
+
+    Raises:
+        UserError: there is no such setting or group.
+    """
     known = every_name(configuration.SETTINGS)  # of another choice as well, which the run may have had
-    return tuple(
-        choose("setting in --allow_config_change", name.strip(), known) for name in names.split(",") if name.strip()
-    )
+    groups = {name.rsplit(".", depth)[0] for name in known for depth in range(1, name.count(".") + 1)}
+    found: list[str] = []
+    for name in filter(None, map(str.strip, names.split(","))):
+        own = choose("setting in --allow_config_change", name, [*known, *groups])
+        found += [other for other in known if other == own or other.startswith(f"{own}.")]
+    return tuple(found)
 
 
 LOCK = "lock"

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxgan.core.settings import NOT_NEGATIVE, Setting, Settings, one_of
+from jaxgan.core.settings import NOT_NEGATIVE, Choice, Setting, Settings
 
 
 class Evidence(NamedTuple):
@@ -71,7 +71,7 @@ class VariationalObjective(NamedTuple):
     settings: Settings
 
 
-GRADIENTS = one_of("plain", "doubly_reparameterized")
+GRADIENTS: dict[str, Settings] = {"plain": {}, "doubly_reparameterized": {}}
 
 OBJECTIVES: dict[str, VariationalObjective] = {
     # The negative evidence lower bound, and beta-VAE.
@@ -91,6 +91,6 @@ OBJECTIVES: dict[str, VariationalObjective] = {
     ),
     "iwae": VariationalObjective(
         lambda evidence, hparam: -importance_weighted_bound(evidence.log_weights),
-        {"gradient": Setting("plain", "the estimator of the encoder's gradient", GRADIENTS)},
+        {"gradient": Choice("plain", "the estimator of the encoder's gradient", lambda: GRADIENTS)},
     ),
 }
