@@ -29,7 +29,7 @@ PICTURE = PAGE.with_name("vae_beside_gan.png")
 SECTION = "beside"
 CONFIGS = {"GAN": "digits", "VAE": "digits_vae", "VAE-GAN": "digits_vaegan"}
 TRAINED, HELD_OUT = "train[:80%]", "train[80%:]"
-CALIBRATION = 600  # steps of the run that measures the speed; the first log interval, which compiles, does not count
+CALIBRATION = 1000  # steps of the run that measures the speed; its first log interval does not count
 SAMPLES, SHOWN = 1000, 12
 SCORES = ("FD-lenet", "precision-lenet", "recall-lenet", "density-lenet", "coverage-lenet", "KL-lenet")
 
@@ -44,8 +44,10 @@ def settings_for(steps: int, players: Mapping[str, object]) -> dict[str, object]
 def train_for(config: str, seconds: float, workdir: Path) -> tuple[float, int]:
     """Trains a configuration for about so long; returns how long it took, by its log, and its steps."""
     players = load_config(config).optimizer
-    speed = experiments.train(config, workdir / f"{config}_speed", settings_for(CALIBRATION, players)) / CALIBRATION
-    steps = max(int(seconds / speed) // 100, 1) * 100
+    experiments.train(config, workdir / f"{config}_speed", settings_for(CALIBRATION, players))
+    log = (workdir / f"{config}_speed" / "metrics.jsonl").read_text().splitlines()
+    speed = np.median([json.loads(line)["steps_per_second"] for line in log[1:]])
+    steps = max(int(seconds * speed) // 100, 1) * 100
     if (workdir / config / "config.json").exists():
         steps = load(workdir / config / "config.json").steps
     return experiments.train(config, workdir / config, settings_for(steps, players)), steps
