@@ -726,8 +726,9 @@ def shipped(path: Path) -> ConfigDict:
     config = train.load_config(str(path))
     config.batch_size = 4
     for network in config.model.values():
-        if isinstance(network, ConfigDict):
-            network["width" if "width" in network else "base_channels"] = 4
+        for name in ("width", "base_channels"):
+            if isinstance(network, ConfigDict) and name in network:
+                network[name] = 4
     return config
 
 

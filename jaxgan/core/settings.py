@@ -167,19 +167,31 @@ def check_name(declared: Settings, resolved: Collection[str], values: Mapping[st
     """Raises a `UserError` for a setting that does not exist; where another choice would have it, it is named."""
     if name in resolved:
         return
-    able: dict[str, list[str]] = {}
+    changes: list[tuple[str, str]] = []  # of one choice each
     for other, _, conditions in walk(declared):
         if other != name:
             continue
         missing = [(choice, entry) for choice, entry in conditions if _entry_of(declared, values, choice) != entry]
-        if missing:
-            choice, entry = missing[0]
-            if entry not in able.setdefault(choice, []):
-                able[choice].append(entry)
+        if missing and missing[0] not in changes:
+            changes.append(missing[0])
+    # Choices by which one change may do, where there are such.
+    near = {change[0] for change in changes if _exists_after(declared, values, change, name)}
+    able: dict[str, list[str]] = {}
+    for choice, entry in changes:
+        if choice in near or not near:
+            able.setdefault(choice, []).append(entry)
     if able:
         reasons = ", or ".join(f"{choice}={' or '.join(entries)}" for choice, entries in able.items())
         raise UserError(f"config.{name} has no effect here: {reasons} has it")
     choose("setting", f"config.{name}", [f"config.{other}" for other in resolved])
+
+
+def _exists_after(declared: Settings, values: Mapping[str, Any], change: tuple[str, str], name: str) -> bool:
+    """Whether a setting exists once a choice has another value, with no further change."""
+    try:
+        return name in resolve(declared, {**values, change[0]: change[1]}, lenient=(name,))
+    except UserError:  # the other choices do not go with it
+        return False
 
 
 def walk(
