@@ -3,7 +3,7 @@
 Command:  python train.py --config=configs/digits_vae.py --workdir=runs/digits_vae
           python sample.py --workdir=runs/digits_vae --task=reconstruct --out=reconstructions.png
 Time:     15 seconds on 2 CPU cores, at 580 steps a second
-Expect:   digits, blurrier than those of configs/digits.py. Trained on four fifths of them for a minute, or 38,600 steps:
+Expect:   digits, blurrier than those of configs/digits.py. Trained on four fifths of them in a minute, 38,600 steps:
           a negative log-likelihood of 86 nats for each digit of the last fifth, and 70% of samples that a classifier of
           real digits is sure of (docs/vae.md)
 """
