@@ -4,7 +4,7 @@ Command:  cp -r runs/mnist_vae runs/mnist_iwae
           python train.py --config=configs/mnist_iwae.py --workdir=runs/mnist_iwae \\
               --allow_config_change=objective,beta,gradient,k,optimizer
           python evaluate.py --workdir=runs/mnist_iwae --features=none
-Time:     IWAETIME
+Time:     36 minutes of processor time, 18 minutes on 2 CPU cores
 Expect:   a negative log-likelihood of IWAENLL nats on the test set by k = 5,000 (Burda et al. 2016, table 1: 84.78);
           IWAEACT of 50 latents in use (docs/vae.md)
 """

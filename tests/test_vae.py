@@ -541,6 +541,33 @@ def test_pictures_of_a_conditional_run_show_reconstructions_by_their_own_labels(
     assert (found != others).any()
 
 
+def test_a_conditional_run_encodes_given_examples_with_their_labels(tmp_path, capsys):
+    few = {"steps": 2, "log_every": 2, "sample_every": 2, "checkpoint_every": 2, "sample_grid": 4, "conditional": True}
+    config, run = tmp_path / "config.py", tmp_path / "run"
+    settings = IMAGES | few
+    config.write_text(f"from jaxgan.config import default\n\n\ndef get_config():\n    return default({settings!r})\n")
+    assert train_program.main([f"--config={config}", f"--workdir={run}"]) == 0
+
+    def draw(given: str, out: str) -> int:
+        command = ["--task=reconstruct", *([f"--input={tmp_path / given}"] if given else [])]
+        return sample_program.main([f"--workdir={run}", f"--out={tmp_path / out}", *command])
+
+    assert draw("", "own.npz") == 0
+    images = np.zeros((3, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "given.npz", images=images, labels=np.array([1, 2, 1]))
+    assert draw("given.npz", "out.npz") == 0
+    with np.load(tmp_path / "out.npz") as arrays:
+        first, second, third = arrays["reconstructions"]
+    assert (first == third).all()
+    assert (first != second).any()
+    capsys.readouterr()
+    np.savez(tmp_path / "high.npz", images=images, labels=np.array([1, 2, 10]))
+    np.savez(tmp_path / "none.npz", images=images)
+    for given, message in {"high.npz": "labels must be from 0 to 9", "none.npz": "images, labels"}.items():
+        assert draw(given, "out.npz") == 2
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -162,7 +162,7 @@ def given_examples(options: argparse.Namespace, exp: Experiment, task: Task, mos
         kind = {"pixels": np.uint8, "labels": np.integer}.get(field.kind, np.floating)
         wrong = found[name].ndim != 1 + len(field.shape) or not np.issubdtype(found[name].dtype, kind)
         small = any(have < want for have, want in zip(found[name].shape[1:], field.shape, strict=False))
-        if wrong or small or found[name].shape[-1:] != field.shape[-1:]:
+        if wrong or small or found[name].shape[1:][-1:] != field.shape[-1:]:
             raise UserError(
                 f"--input: {name} of type {found[name].dtype} and shape {found[name].shape} must be "
                 f"{np.dtype(kind) if kind is np.uint8 else kind.__name__}, [{', '.join(map(str, ('N', *field.shape)))}]"
