@@ -35,7 +35,7 @@ SCORES = ("FD-lenet", "precision-lenet", "recall-lenet", "density-lenet", "cover
 
 
 def settings_for(steps: int, players: Mapping[str, object]) -> dict[str, object]:
-    """The settings of a run of so many steps, whose schedules end with it."""
+    """The settings of a run of `steps` training steps, with which its schedules end."""
     decays = {f"optimizer.{player}.decay_steps": steps for player in players}
     rare = dict.fromkeys(("sample_every", "checkpoint_every"), steps)
     return {"data.split": TRAINED, "steps": steps} | decays | rare

@@ -195,8 +195,8 @@ def test_a_player_that_waits_stays_as_it_is(updated):
             assert not same(of_player(after, player)[0].params, of_player(state, player)[0].params)
         else:
             assert_same_bits(of_player(after, player), of_player(state, player))
-    told = {player for player in ("decoder", "discriminator") if metrics[f"updated/{player}"]}
-    assert told == set(updated)
+    reported = {player for player in ("decoder", "discriminator") if metrics[f"updated/{player}"]}
+    assert reported == set(updated)
     assert metrics["skipped_updates"] == 0
 
 

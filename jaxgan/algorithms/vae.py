@@ -26,7 +26,6 @@ from jaxgan.core.gradients import EMA_SETTINGS, apply_gradients, ema_conflict, f
 from jaxgan.core.settings import DIMENSIONS, POSITIVE, Choice, Setting, Settings
 from jaxgan.core.state import TrainState, Variables, apply
 from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Player, Task, example_fields
-from jaxgan.errors import UserError
 from jaxgan.models import iwae_mlp
 from jaxgan.variational import tasks
 from jaxgan.variational.densities import (
@@ -39,7 +38,7 @@ from jaxgan.variational.densities import (
     normal_log_density,
 )
 from jaxgan.variational.objectives import OBJECTIVES, Evidence, scale_gradient
-from jaxgan.variational.tasks import Condition, Networks, condition_of, data_field
+from jaxgan.variational.tasks import Condition, Networks, check_labels, condition_of, data_field
 
 ROLES = {"encoder": "encoder", "decoder": "decoder"}
 UPPER = (
@@ -373,8 +372,7 @@ def networks(
     config: ConfigDict, fields: tuple[Field, ...], classes: int, axis_name: str | None
 ) -> dict[str, nn.Module]:
     """Encoder and decoder of a family, and with two stochastic layers those of the upper latents."""
-    if config.conditional and not classes:
-        raise UserError(f"config.conditional needs labels, and config.data.source={config.data.source} has none")
+    check_labels(config, classes)
     (shape,) = (field.shape for field in example_fields(fields))
     bodies = {name: models.make(config, name, role, shape, axis_name) for name, role in ROLES.items()}
     two, kernel_init = config.stochastic_layers == "two", models.kernel_init(config)

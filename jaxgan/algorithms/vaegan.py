@@ -29,10 +29,9 @@ from jaxgan.core.gradients import EMA_SETTINGS, apply_gradients, ema_conflict, f
 from jaxgan.core.settings import ABOVE_ZERO, FRACTION, NOT_NEGATIVE, POSITIVE, Setting, Settings
 from jaxgan.core.state import TrainState, apply
 from jaxgan.core.types import Algorithm, Batch, Field, Metrics, Monitor, Player, example_fields
-from jaxgan.errors import UserError
 from jaxgan.variational import tasks
 from jaxgan.variational.densities import Examples, Gaussian, Latents
-from jaxgan.variational.tasks import Condition, Networks, condition_of, data_field
+from jaxgan.variational.tasks import Condition, Networks, check_labels, condition_of, data_field
 
 ROLES = {"encoder": "encoder", "decoder": "generator", "discriminator": "discriminator"}
 PLAYERS = {
@@ -252,8 +251,7 @@ def networks(
     config: ConfigDict, fields: tuple[Field, ...], classes: int, axis_name: str | None
 ) -> dict[str, nn.Module]:
     """Encoder, decoder and discriminator of a family, wrapped for labels."""
-    if config.conditional and not classes:
-        raise UserError(f"config.conditional needs labels, and config.data.source={config.data.source} has none")
+    check_labels(config, classes)
     (shape,) = (field.shape for field in example_fields(fields))
     bodies = {name: models.make(config, name, role, shape, axis_name) for name, role in ROLES.items()}
     kernel_init, conditioning = models.kernel_init(config), "concat" if config.conditional else "none"

@@ -299,7 +299,7 @@ def draw_neighbours(path: Path, task: EvalTask, extract: Extractor, fakes: Featu
 
 
 def score_features(task: EvalTask, options: argparse.Namespace) -> tuple[dict[str, Result], dict[str, object]]:
-    """What each extractor tells of the samples, and what decides that, for scores.json."""
+    """The samples' scores by each extractor, and the settings behind them, for scores.json."""
     fakes, reals, names = task.fakes, task.reals, list(task.reals.classes)
     if options.per_class and (fakes.labels is None or not names):
         raise UserError("--per_class needs samples and real images with labels of the same classes")

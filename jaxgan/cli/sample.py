@@ -132,7 +132,7 @@ def task_inputs(
 
 
 def given_examples(options: argparse.Namespace, exp: Experiment, task: Task, most: int) -> dict[str, np.ndarray]:
-    """The examples that a task needs, at most so many, by field, as they lie in a data set.
+    """The examples that a task needs, at most `most`, by field, as they lie in a data set.
 
     Raises:
         UserError: there are none, or they do not fit the networks.

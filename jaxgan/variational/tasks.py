@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
 from jaxgan.core import latents, rng
 from jaxgan.core.experiment import Experiment
@@ -37,6 +38,12 @@ def data_field(exp: Experiment) -> str:
 def condition_of(exp: Experiment, labels: Array | None) -> Condition:
     """Labels as the networks are given them: one-hot, or nothing if the networks are unconditional."""
     return jax.nn.one_hot(labels, exp.classes) if exp.config.conditional else None
+
+
+def check_labels(config: ConfigDict, classes: int) -> None:
+    """Raises a `UserError` if the networks are conditional and the data set has no labels."""
+    if config.conditional and not classes:
+        raise UserError(f"config.conditional needs labels, and config.data.source={config.data.source} has none")
 
 
 def needs(exp: Experiment) -> tuple[str, ...]:
