@@ -18,10 +18,12 @@
 The same command resumes a run that was stopped; a larger --config.steps continues a finished one.
 """
 
+import re
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -117,14 +119,28 @@ def override(config: ConfigDict, arguments: list[str], note: Callable[[str], obj
             note(f"config.{name}={value} has no {listed}: dropped")
     for name in asked:
         declarations.check_name(configuration.SETTINGS, resolved, flat, name)
+    texts = {name: value for name, value in asked.items() if len(resolved[name].types) > 1}
     values = flags.FlagValues()
-    argv = ["train.py", *arguments]
+    own = {f"--config.{name}={value}" for name, value in texts.items()}
+    argv = ["train.py", *(argument for argument in arguments if argument not in own)]
     holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
     try:
         values(argv)
     except flags.Error as error:
-        raise UserError(str(error)) from error
+        raise UserError(_plain(str(error), flat)) from error
+    for name, value in texts.items():
+        declarations.assign(holder.value, name, int(value) if value.isdecimal() else value, resolved[name].types)
     return holder.value
+
+
+def _plain(message: str, flat: Mapping[str, Any]) -> str:
+    """What absl says of a value that cannot be parsed, without Python's words."""
+    found = re.match(r"flag --config\.([^=]+)=(.*?): ", message, re.DOTALL)
+    if found is None:
+        return message
+    usual = flat[found[1]]
+    kind = {bool: "True or False", int: "a whole number", float: "a number"}.get(type(usual), f"like {usual!r}")
+    return f"config.{found[1]}={found[2]} must be {kind}"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,13 +5,14 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from jaxgan.core.settings import NOT_NEGATIVE, POSITIVE, Setting, Settings, one_of
+from jaxgan.core.settings import POSITIVE, Setting, Settings, one_of
 from jaxgan.core.types import Field
 from jaxgan.data import cache
 from jaxgan.data.cache import LazyDataset
 from jaxgan.data.dataset import ArrayDataset, image_dataset, image_fields
 from jaxgan.data.decode import MODES, Transform
 from jaxgan.data.selection import SELECTION_SETTINGS, select
+from jaxgan.data.sizes import SIZE, SIZE_OR_ZERO, height_width
 from jaxgan.data.sources import stacked
 from jaxgan.data.stored import StoredImages
 from jaxgan.errors import UserError
@@ -21,9 +22,11 @@ Reader = Callable[[str], StoredImages]  # what follows the colon -> images
 CENTER = ("centre", "center")
 SETTINGS: Settings = {
     **SELECTION_SETTINGS,
-    "size": Setting(32, "pixels, height and width", POSITIVE),
+    "size": Setting(32, "pixels, height and width: 64, or 64x96", SIZE, or_text=True),
     "channels": Setting(1, "1 makes colours grey, 3 makes grey images coloured", POSITIVE),
-    "load_size": Setting(0, "pixels before cropping, at least the size, which is taken for 0", NOT_NEGATIVE),
+    "load_size": Setting(
+        0, "pixels before cropping, as in size, at least the size, which is taken for 0", SIZE_OR_ZERO, or_text=True
+    ),
     "crop": Setting("centre", "which part of load_size is kept; random: anew at each visit", one_of(*CENTER, "random")),
     "flip": Setting(False, "half of the images, drawn anew at each visit, are mirrored left to right"),
     "upscale": Setting(True, "enlarge images that are too small, instead of calling them bad"),
@@ -39,7 +42,7 @@ SETTINGS: Settings = {
 
 def fields(data: ConfigDict) -> tuple[Field, ...]:
     """Of a batch."""
-    return image_fields((data.size, data.size, data.channels))
+    return image_fields((*height_width(data.size), data.channels))
 
 
 def open_images(config: ConfigDict, read: Reader) -> ArrayDataset | LazyDataset:
