@@ -44,6 +44,7 @@ Kernel = Float[Array, "size size in out"]
 Size = tuple[int, int]  # rows and columns
 Grid = list[list[Array]]  # of a tile's points, or of the pixels or taps that they are made of
 
+NUMBERS = ("NHWC", "HWIO", "NHWC")
 TAPS = (2, 3, 5)  # where tiles pay
 FEW = 16  # features, below which sums over many pixels take longer than they save
 SMALL = 16  # rows of an image up to which Fourier's transform pays, whose matrix takes all pixels to all frequencies
@@ -53,14 +54,25 @@ GROUPS = 4  # of frequencies: XLA multiplies many small matrices on one thread, 
 def stock_conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
     """A convolution of [batch, rows, columns, in]: out of n rows come (n + sum(padding) - size) // stride + 1."""
     kernel = kernel.astype(images.dtype)
-    numbers = ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(images, kernel, (stride, stride), (padding, padding), dimension_numbers=numbers)
+    return lax.conv_general_dilated(images, kernel, (stride, stride), (padding, padding), dimension_numbers=NUMBERS)
 
 
-def stock_conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
-    """A transposed convolution of [batch, rows, columns, in] that multiplies rows and columns by the stride."""
-    kernel = kernel.astype(images.dtype)
-    return lax.conv_transpose(images, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+def stock_conv_transpose(images: Features, kernel: Kernel, stride: int, padding: int | None = None) -> Features:
+    """A transposed convolution of [batch, rows, columns, in] that multiplies rows and columns by the stride.
+
+    With a padding it is the gradient of the convolution that has as many zeros in front of each row and column, by its
+    images, of the mirrored kernel: PyTorch's `ConvTranspose2d` of that padding.
+    """
+    kernel, before = kernel.astype(images.dtype), _transposed_padding(len(kernel), stride, padding)
+    around = (before, len(kernel) + stride - 2 - before)
+    return lax.conv_transpose(images, kernel, (stride, stride), (around, around), dimension_numbers=NUMBERS)
+
+
+def _transposed_padding(size: int, stride: int, padding: int | None) -> int:
+    """Zeros in front of the dilated images; as "SAME" has it unless a padding is given."""
+    if padding is not None:
+        return size - 1 - padding
+    return size - 1 if stride > size - 1 else (size + stride - 1) // 2
 
 
 class Shape(NamedTuple):
@@ -128,19 +140,23 @@ def conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]
     """`stock_conv`, batch last."""
     image_size = images.shape[1:3]
     output_size = _per_axis(lambda pixels: (pixels + sum(padding) - len(kernel)) // stride + 1, image_size)
+    if stride == 1 and kernel.shape[3] < FEW <= kernel.shape[2]:
+        # Windows of many features would be many numbers. As a transposed convolution it makes windows of few.
+        shape = _shape(images, kernel, 1, len(kernel) - 1 - padding[0], output_size, image_size)
+        return _transpose(images, _mirrored(kernel), shape)
     return _conv(images, kernel, _shape(images, kernel, stride, padding[0], image_size, output_size))
 
 
-def conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
+def conv_transpose(images: Features, kernel: Kernel, stride: int, padding: int | None = None) -> Features:
     """`stock_conv_transpose`, batch last."""
-    size = len(kernel)
-    # "SAME" puts `before` zeros in front of the dilated images.
-    before = size - 1 if stride > size - 1 else (size + stride - 1) // 2
+    before = len(kernel) - 1 - _transposed_padding(len(kernel), stride, padding)
     image_size = _per_axis(lambda outputs: outputs * stride, images.shape[1:3])
-    shape = _shape(images, kernel, stride, size - 1 - before, image_size, images.shape[1:3])
-    # Without a barrier the gradient's axes are swapped in loops, which is slow.
-    mirrored = lax.optimization_barrier(kernel[::-1, ::-1])
-    return _transpose(images, mirrored.swapaxes(2, 3), shape)
+    return _transpose(images, _mirrored(kernel), _shape(images, kernel, stride, before, image_size, images.shape[1:3]))
+
+
+def _mirrored(kernel: Kernel) -> Kernel:
+    """The kernel of the transposed convolution; without a barrier its gradient's axes are swapped in slow loops."""
+    return lax.optimization_barrier(kernel[::-1, ::-1]).swapaxes(2, 3)
 
 
 def _shape(images: Features, kernel: Kernel, stride: int, before: int, image_size: Size, output_size: Size) -> Shape:

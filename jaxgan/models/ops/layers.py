@@ -133,11 +133,16 @@ class Conv(nn.Module):
 
 
 class ConvTranspose(nn.Module):
-    """A transposed convolution that multiplies height and width by the stride; attributes as in `Conv`."""
+    """A transposed convolution that multiplies height and width by the stride; attributes as in `Conv`.
+
+    Attributes:
+        padding: as in PyTorch, whose `output_padding` follows; None: as "SAME" has it.
+    """
 
     features: int
     size: int = 4
     stride: int = 2
+    padding: int | None = None
     use_bias: bool = True
     kernel_init: Callable = nn.initializers.lecun_normal()
     batch_last: bool = False
@@ -146,7 +151,8 @@ class ConvTranspose(nn.Module):
     def __call__(self, inputs: Features) -> Features:
         shape = (self.size, self.size, inputs.shape[0 if self.batch_last else -1], self.features)
         convolve = convolutions.conv_transpose if self.batch_last else convolutions.stock_conv_transpose
-        return _with_bias(self, convolve(inputs, self.param("kernel", self.kernel_init, shape), self.stride))
+        kernel = self.param("kernel", self.kernel_init, shape)
+        return _with_bias(self, convolve(inputs, kernel, self.stride, self.padding))
 
 
 def _with_bias(layer: Dense | Conv | ConvTranspose, out: Array) -> Array:
@@ -155,6 +161,11 @@ def _with_bias(layer: Dense | Conv | ConvTranspose, out: Array) -> Array:
     bias = layer.param("bias", nn.initializers.zeros, (layer.features,))
     # In float32, so that its gradient is added up in it.
     return (out + (bias.reshape(-1, *[1] * (out.ndim - 1)) if layer.batch_last else bias)).astype(out.dtype)
+
+
+def reflect_pad(features: Features, amount: int) -> Features:
+    """Rows and columns grown by their mirror images, without the border itself, in either layout."""
+    return jnp.pad(features, ((0, 0), (amount, amount), (amount, amount), (0, 0)), mode="reflect")
 
 
 def to_layout(features: Array, batch_last: bool) -> Array:
@@ -200,6 +211,22 @@ def batch_norm(
         return to_layout(wide, batch_last).astype(features.dtype)
 
     return features * of_each(nn.initializers.ones) + of_each(nn.initializers.zeros)
+
+
+def instance_norm(
+    features: Features, modulation: Modulation, train: bool, axis_name: str | None, batch_last: bool = False
+) -> Features:
+    """Each example's features minus their mean over all places, by their standard deviation; without parameters.
+
+    References:
+        Ulyanov et al., Instance Normalization: The Missing Ingredient for Fast Stylization, 2016.
+        https://arxiv.org/abs/1607.08022
+    """
+    del modulation, train, axis_name, batch_last  # rows and columns are axes 1 and 2 in both layouts
+    wide = features.astype(jnp.float32)
+    mean = wide.mean((1, 2), keepdims=True)
+    variance = ((wide - mean) ** 2).mean((1, 2), keepdims=True)
+    return ((wide - mean) * lax.rsqrt(variance + 1e-5)).astype(features.dtype)
 
 
 def no_norm(
