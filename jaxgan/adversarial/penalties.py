@@ -411,8 +411,8 @@ SETTINGS: Settings = {
 
 
 def enabled(exp: Experiment, group: str) -> list[str]:
-    """The penalties of a group, "penalties" or "generator_penalties", that have a weight."""
-    return [name for name in TABLES[group] if exp.is_enabled(f"{group}.{name}")]
+    """The penalties of a group, "penalties" or "generator_penalties", that have a weight; none of a group without."""
+    return [name for name in TABLES[group] if group in exp.config and exp.is_enabled(f"{group}.{name}")]
 
 
 def initial_extra(exp: Experiment) -> dict[str, dict[str, dict[str, Array]]]:

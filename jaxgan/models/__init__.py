@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxgan.core.settings import NOT_NEGATIVE, Choice, Setting, Settings, one_of
 from jaxgan.errors import UserError
-from jaxgan.models import dcgan, iwae_mlp, mlp, tf_dcgan, toy_mlp, vaegan
+from jaxgan.models import cyclegan, dcgan, iwae_mlp, mlp, patchgan, pix2pix, tf_dcgan, toy_mlp, vaegan
 from jaxgan.models.ops import layers
 
 
@@ -108,6 +108,22 @@ MODELS: dict[str, Family] = {
         toy_mlp.check_shape,
         {"width": 4, "depth": 1},
         (2,),
+    ),
+}
+
+PATCH_DISCRIMINATOR = Role(patchgan.Discriminator, patchgan.SETTINGS)
+MODELS |= {
+    "cyclegan": Family(
+        {"translator": Role(cyclegan.Translator, cyclegan.SETTINGS), "patch_discriminator": PATCH_DISCRIMINATOR},
+        cyclegan.check_shape,
+        {"base_channels": 2},
+        (24, 24, 1),
+    ),
+    "pix2pix": Family(
+        {"translator": Role(pix2pix.Translator, pix2pix.SETTINGS), "patch_discriminator": PATCH_DISCRIMINATOR},
+        pix2pix.check_shape,
+        {"base_channels": 2},
+        (24, 24, 1),
     ),
 }
 
