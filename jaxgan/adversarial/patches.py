@@ -6,6 +6,7 @@ A loss is the mean over places, and over scales. A penalty takes the mean of an 
 from collections.abc import Iterator
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from jaxgan.adversarial import augment, losses, penalties
@@ -20,6 +21,8 @@ from jaxgan.models.patchgan import PatchOutput, least_size
 
 Images = Float[Array, "batch height width channel"]
 Maps = Float[Array, "batch rows columns"]
+
+KINDS = ("real", "fake")
 
 
 def settings(loss: str, weight: float) -> Settings:
@@ -56,33 +59,46 @@ def check(exp: Experiment, size: tuple[int, int]) -> Iterator[str]:
         )
 
 
-def discriminate(
-    exp: Experiment, state: TrainState, network: str, variables: Variables, images: Images, kind: str
-) -> tuple[PatchOutput, PyTree]:
-    """A discriminator's output for images as it is given them, augmented, and its new model state.
+def augmented(
+    exp: Experiment, state: TrainState, network: str, images: Images, kind: str, parts: tuple[int, ...] = ()
+) -> Images:
+    """Images as a discriminator is given them.
 
     Args:
         exp, state: the experiment and its state.
-        network: its name.
-        variables: its own.
+        network: the discriminator's name.
         images: real or fake.
         kind: which of the two, since each has its own random numbers.
+        parts: channels of the images that are joined in each; all parts of an example are augmented alike.
     """
     names = split_names(exp.config.augment)
-    if names:
-        images = augment.augment(images, exp.example_keys(state, len(images), f"{network} {kind} augment"), names)
-    return apply(exp.networks[network], variables, images, train=True)
+    if not names:
+        return images
+    keys = exp.example_keys(state, len(images), f"{network} {kind} augment")
+    pieces = jnp.split(images, np.cumsum(parts)[:-1], axis=-1)
+    return jnp.concatenate([augment.augment(piece, keys, names) for piece in pieces], axis=-1)
 
 
-def generator_loss(exp: Experiment, real: PatchOutput, fake: PatchOutput) -> Float[Array, ""]:
-    """The adversarial loss of a generator."""
+def generator_loss(
+    exp: Experiment,
+    state: TrainState,
+    network: str,
+    variables: Variables,
+    images: tuple[Images, Images],
+    parts: tuple[int, ...] = (),
+) -> tuple[Float[Array, ""], tuple[PatchOutput, PatchOutput]]:
+    """The adversarial loss of a generator, and the discriminator's output for real and fake images.
+
+    Args: as in `discriminator_objective`.
+    """
+    given = [augmented(exp, state, network, own, kind, parts) for kind, own in zip(KINDS, images, strict=True)]
+    real, fake = (apply(exp.networks[network], variables, own, train=True)[0] for own in given)
     pairs = zip(real.logits, fake.logits, strict=True)
-    return mean([LOSSES[exp.config.loss].generator(*flat(*pair), **global_means(exp, *pair)) for pair in pairs])
+    values = [LOSSES[exp.config.loss].generator(*flat(*pair), **global_means(exp, *pair)) for pair in pairs]
+    return mean(values), (real, fake)
 
 
-def discriminator_loss(
-    exp: Experiment, state: TrainState, network: str, real: PatchOutput, fake: PatchOutput
-) -> Float[Array, ""]:
+def discriminator_loss(exp: Experiment, state: TrainState, real: PatchOutput, fake: PatchOutput) -> Float[Array, ""]:
     """The adversarial loss of a discriminator; all patches of an example have its targets."""
     loss, found = LOSSES[exp.config.loss], []
     margin = {"margin": jnp.asarray(hparam(exp, state, "margin"))} if loss.takes_margin else {}
@@ -93,42 +109,46 @@ def discriminator_loss(
     return mean(found)
 
 
-def discriminator_penalties(
+def discriminator_objective(
     exp: Experiment,
     state: TrainState,
     network: str,
     variables: Variables,
     images: tuple[Images, Images],
-    outputs: tuple[PatchOutput, PatchOutput],
-) -> tuple[Float[Array, ""], Metrics, PyTree]:
-    """The weighted sum of the penalties of a discriminator, each without its weight, and what they carry on.
+    parts: tuple[int, ...] = (),
+) -> tuple[Float[Array, ""], tuple[PyTree, Metrics, PyTree]]:
+    """What a discriminator minimises: its adversarial loss and its penalties.
 
     Args:
         exp, state: the experiment and its state.
-        network, variables: the discriminator.
+        network, variables: the discriminator's name and variables.
         images: real and fake.
-        outputs: of both.
+        parts: as in `augmented`.
+
+    Returns:
+        The value; the new model state, metrics, and what the penalties carry on.
     """
+    given = [augmented(exp, state, network, own, kind, parts) for kind, own in zip(KINDS, images, strict=True)]
+    real, model_state = apply(exp.networks[network], variables, given[0], train=True)
+    fake, model_state = apply(exp.networks[network], Variables(variables.params, model_state), given[1], train=True)
+    loss = discriminator_loss(exp, state, real, fake)
 
     def critic(images: Images) -> Float[Array, " batch"]:
         return image_logits(apply(exp.networks[network], variables, images, train=True)[0])
 
-    def augmented_critic(images: Images, kind: str) -> Float[Array, " batch"]:
-        return image_logits(discriminate(exp, state, network, variables, images, kind)[0])
-
     transforms = split_names(exp.config.penalty_settings.transform)
     inputs = PenaltyInputs(
         critic=critic,
-        augmented_critic=augmented_critic,
-        real=images[0],
-        fake=images[1],
+        augmented_critic=lambda raw, kind: critic(augmented(exp, state, network, raw, kind, parts)),
+        real=given[0],
+        fake=given[1],
         raw_real=images[0],
         raw_fake=images[1],
-        real_logits=image_logits(outputs[0]),
-        fake_logits=image_logits(outputs[1]),
+        real_logits=image_logits(real),
+        fake_logits=image_logits(fake),
         keys=exp.example_keys(state, len(images[0]), f"{network} penalties"),
         transform=lambda images, own: augment.augment(images, own, transforms),
-        perturbed=lambda: images[1],
+        perturbed=None,  # nothing here is made of latents
         params=variables.params,
         extra={},
         hparam=lambda name: hparam(exp, state, f"penalty_settings.{name}"),
@@ -136,7 +156,9 @@ def discriminator_penalties(
         pmax=exp.pmax,
     )
     own = state.replace(extra=state.extra.get(network, {}))
-    return penalties.weighted_sum(exp, own, "penalties", inputs)
+    penalty, metrics, carried = penalties.weighted_sum(exp, own, "penalties", inputs)
+    metrics = {"loss/discriminator": loss, "logits/real": inputs.real_logits.mean(), **metrics}
+    return loss + penalty, (model_state, metrics | {"logits/fake": inputs.fake_logits.mean()}, carried)
 
 
 def image_logits(output: PatchOutput) -> Float[Array, " batch"]:

@@ -86,13 +86,10 @@ def generator_objective(
     total, weight = jnp.zeros(()), {name: hparam(exp, state, name) for name in ("adversarial", "cycle", "identity")}
     for way, (start, to) in DIRECTIONS.items():
         critic = f"discriminator_{to}"
-        outputs = [
-            patches.discriminate(exp, state, critic, networks[critic], images, kind)[0]
-            for kind, images in (("real", real[to]), ("fake", found.fake[to]))
-        ]
-        metrics[f"loss/generator_{way}"] = patches.generator_loss(exp, *outputs)
+        loss, _ = patches.generator_loss(exp, state, critic, networks[critic], (real[to], found.fake[to]))
+        metrics[f"loss/generator_{way}"] = loss
         metrics[f"loss/cycle_{start}"] = jnp.abs(found.cycle[start] - real[start]).mean()
-        total += weight["adversarial"] * metrics[f"loss/generator_{way}"]
+        total += weight["adversarial"] * loss
         total += weight["cycle"] * metrics[f"loss/cycle_{start}"]
         if found.identity:
             metrics[f"loss/identity_{to}"] = jnp.abs(found.identity[to] - real[to]).mean()
@@ -107,20 +104,12 @@ def discriminator_objective(
     total, model_state, metrics, extra = jnp.zeros(()), {}, {}, {}
     for domain in "ab":
         name = f"discriminator_{domain}"
-        variables = networks[name]
-        real_out, seen = patches.discriminate(exp, state, name, variables, real[domain], "real")
-        variables = variables.replace(model_state=seen)
-        fake_out, model_state[name] = patches.discriminate(exp, state, name, variables, fake[domain], "fake")
-        loss = patches.discriminator_loss(exp, state, name, real_out, fake_out)
         images = (real[domain], fake[domain])
-        penalty, own, carried = patches.discriminator_penalties(
-            exp, state, name, networks[name], images, (real_out, fake_out)
-        )
-        metrics |= {f"loss/{name}": loss} | {f"{key}_{domain}": value for key, value in own.items()}
-        for kind, output in (("real", real_out), ("fake", fake_out)):
-            metrics[f"logits/{kind}_{domain}"] = patches.image_logits(output).mean()
+        value, aux = patches.discriminator_objective(exp, state, name, networks[name], images)
+        model_state[name], own, carried = aux
+        metrics |= {f"{key}_{domain}": number for key, number in own.items()}
         extra |= {name: carried} if carried else {}
-        total += loss + penalty
+        total += value
     return total, (model_state, metrics, extra)
 
 
