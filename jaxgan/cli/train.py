@@ -1,7 +1,7 @@
 """Trains an experiment.
 
     python train.py --config=configs/digits.py --workdir=runs/digits [--config.key=value ...] [--dry_run] [--profile]
-                    [--allow_config_change=key,key]
+                    [--allow_config_change=key,key] [--init_from=RUN[:STEP]]
                     [--distributed | --coordinator=... --num_processes=... --process_id=...]
 
 --config       the experiment: a Python file with get_config(), or the name of one that jaxgan brings (digits)
@@ -11,6 +11,8 @@
 --profile      traces a few dispatches into WORKDIR/profile, for TensorBoard and ui.perfetto.dev
 --allow_config_change  settings, or groups of them such as optimizer, that may differ from those that the run folder
                        began with, although steps depend on them
+--init_from    begins a new run with the networks of another one, whose data, classes or size may differ: arrays that
+               fit by name and shape are copied, the others are listed and start afresh, as do the optimizers
 --distributed  several processes train together, which find each other by SLURM, Open MPI, Kubernetes or a TPU pod
 --coordinator, --num_processes, --process_id
                the same by hand: HOST:PORT of process 0, how many there are, and which one this is
@@ -71,6 +73,7 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Options]:
     parser.add_argument("--dry_run", action="store_true")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--allow_config_change", default="")
+    parser.add_argument("--init_from", default="", metavar="RUN[:STEP]")
     parser.add_argument("--distributed", action="store_true")
     parser.add_argument("--coordinator")
     parser.add_argument("--num_processes", type=int)
@@ -80,7 +83,7 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Options]:
     config = override(load_config(options.config), overrides, notes.append)
     workdir = options.workdir or Path("runs") / Path(options.config).stem
     cluster = ClusterSpec(options.distributed, options.coordinator, options.num_processes, options.process_id)
-    switches = options.dry_run, options.profile, options.allow_config_change
+    switches = options.dry_run, options.profile, options.allow_config_change, options.init_from
     return config, Options(workdir, *switches, cluster, tuple(notes))
 
 
