@@ -1,6 +1,7 @@
 """Trains on few examples, from nothing and from a network that was trained on other data, and draws both curves.
 
-    python -m benchmarks.init_from --parent=tfds:mnist --source=digits '--split=train[:100]' '--held_out=train[100:]'
+    python -m benchmarks.init_from --parent data.source=tfds:mnist --child 'data.split=train[:100]' \\
+        --held_out 'train[100:]'
 
 The curve and the table go into docs/fine-tuning.md. Checkpoints are scored by the kernel distance of 1,000 samples to
 real examples that neither run has seen. A run that is there already is not trained again.
@@ -33,20 +34,25 @@ NAMES = {"scratch": "from nothing", "init_from": "--init_from"}
 
 def train_all(options: argparse.Namespace, workdir: Path) -> None:
     """The parent, and both runs on the few examples."""
-    common = dict(part.split("=", 1) for part in options.set)
-    players = {f"optimizer.{player}.decay_steps": options.steps for player in ("generator", "discriminator")}
-    parent = {"data.source": options.parent, "sample_every": 1000}
-    own = {"data.source": options.source, "data.split": options.split, "steps": options.steps, **players}
-    own |= {"sample_every": options.every, "checkpoint_every": options.every, "checkpoint.keep": 1000}
-    experiments.train(options.config, workdir / "parent", common | parent)
-    experiments.train(options.config, workdir / "scratch", common | own)
-    experiments.train(options.config, workdir / "init_from", common | own, f"--init_from={workdir / 'parent'}")
+    common, parent, child = (
+        dict(part.split("=", 1) for part in each) for each in (options.set, options.parent, options.child)
+    )
+    experiments.train(options.config, workdir / "parent", settings_for(options.parent_steps) | common | parent)
+    own = settings_for(options.steps) | {"checkpoint_every": options.every, "checkpoint.keep": 1000} | common | child
+    experiments.train(options.config, workdir / "scratch", own)
+    experiments.train(options.config, workdir / "init_from", own, f"--init_from={workdir / 'parent'}")
 
 
-def held_out_of(workdir: Path, split: str) -> ArrayDataset:
-    """Examples of a run's data that the run has not seen."""
+def settings_for(steps: int) -> dict[str, object]:
+    """The settings of a run of so many steps, with which its schedules end."""
+    decays = {f"optimizer.{player}.decay_steps": steps for player in ("generator", "discriminator")}
+    return {"steps": steps, "sample_every": 1000, "checkpoint_every": 1000} | decays
+
+
+def examples_of(workdir: Path, split: str | None = None) -> ArrayDataset:
+    """A run's examples, or another split of its data."""
     config = load(workdir / "config.json")
-    config.data.split = split
+    config.data.split = split or config.data.split
     return decoded(config)
 
 
@@ -80,19 +86,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", default="digits", help="of the section on the page")
     parser.add_argument("--config", default="digits")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of all three runs")
-    parser.add_argument("--parent", required=True, help="config.data.source of the network to begin with")
-    parser.add_argument("--source", required=True, help="config.data.source of the few examples")
-    parser.add_argument("--split", required=True, help="the few examples")
-    parser.add_argument("--held_out", required=True, help="the examples to score with")
+    settings = {"nargs": "+", "default": [], "metavar": "NAME=VALUE"}
+    parser.add_argument("--set", **settings, help="settings of all three runs")
+    parser.add_argument("--parent", **settings, help="settings of the run to begin with")
+    parser.add_argument("--child", **settings, help="settings of both runs on few examples")
+    parser.add_argument("--held_out", required=True, help="the split to score with")
     parser.add_argument("--features", default="lenet")
+    parser.add_argument("--parent_steps", type=int, default=8000)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--every", type=int, default=500)
     parser.add_argument("--workdir", type=Path)
     options = parser.parse_args()
     workdir = (options.workdir or Path("runs/init_from") / options.name).absolute()
     train_all(options, workdir)
-    unseen = held_out_of(workdir / "scratch", options.held_out)
+    unseen = examples_of(workdir / "scratch", options.held_out)
     extract = features.extractor(options.features, unseen)
     reals = extract(unseen.images).values
 
@@ -102,7 +109,7 @@ def main() -> None:
     steps = list(range(options.every, options.steps + 1, options.every))
     curves = {name: [distance(samples_of(workdir / name, step, SAMPLES)) for step in steps] for name in NAMES}
     before = distance(samples_of(workdir / "parent", None, SAMPLES))
-    real = distance(held_out_of(workdir / "scratch", options.split).images)
+    real = distance(examples_of(workdir / "scratch").images)
     draw(PAGE.with_name(f"fine-tuning_{options.name}.png"), steps, curves, before, real)
     rows = [unseen.images, samples_of(workdir / "parent", None, SHOWN)]
     shown = [step for step in (options.every, options.steps) for _ in NAMES]
