@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments import assert_same_bits, raises_user_error, tiny_config
+from experiments import assert_same_bits, raises_user_error, squares, tiny_config
 from PIL import Image
 from programs import DEADLINE, ROOT
 
@@ -25,7 +25,7 @@ from jaxgan.data.sources import folder as folders
 from jaxgan.data.stored import Arrays
 from jaxgan.errors import UserError, exit_code
 
-SMALL = Transform(6, 6, 3, upscale=True)
+SMALL = squares(6, 6, 3, upscale=True)
 COUNT = 2 * CHUNK + 5
 
 
@@ -158,8 +158,8 @@ def test_what_was_decoded_once_is_not_decoded_again(pictures, monkeypatch):
 
 
 CHANGES = {
-    "load_size": lambda folder: of_folder(folder, dataclasses.replace(SMALL, load_size=7)),
-    "size": lambda folder: of_folder(folder, Transform(6, 4, 3, upscale=True)),
+    "load_size": lambda folder: of_folder(folder, dataclasses.replace(SMALL, load_size=(7, 7))),
+    "size": lambda folder: of_folder(folder, squares(6, 4, 3, upscale=True)),
     "channels": lambda folder: of_folder(folder, dataclasses.replace(SMALL, channels=1)),
     "upscale": lambda folder: of_folder(folder, dataclasses.replace(SMALL, upscale=False)),
     "split": lambda folder: of_folder(folder, split="train[1:]"),
@@ -278,7 +278,7 @@ def counting(self, stored, name):
 Transform.__call__ = counting
 
 config = default({{"data.source": "folder:" + sys.argv[1]}})
-lazy = cache.LazyDataset(select(config.data, folder.read(sys.argv[1])), Transform(6, 6, 3, True))
+lazy = cache.LazyDataset(select(config.data, folder.read(sys.argv[1])), Transform((6, 6), (6, 6), 3, True))
 print("ready", flush=True)
 sys.stdin.readline()
 examples = cache.cached(lazy, False)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments import quick_jit, raises_user_error, tiny_config
+from experiments import quick_jit, raises_user_error, squares, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +16,6 @@ from jaxgan.core import rng
 from jaxgan.data import cache, loader, order
 from jaxgan.data.cache import LazyDataset
 from jaxgan.data.dataset import ArrayDataset
-from jaxgan.data.decode import Transform
 from jaxgan.data.loader import BatchSampler, DeviceLoader, PrefetchLoader
 from jaxgan.data.selection import Selection
 from jaxgan.data.sources import digits, open_dataset
@@ -35,7 +34,7 @@ def lazy(count: int = COUNT) -> LazyDataset:
     images = np.random.default_rng(0).integers(0, 256, (count, *STORED, 3), np.uint8)
     split = Arrays(images, np.arange(count, dtype=np.int32))
     selection = Selection("made-up", ((split, 0, count),), (), None, "made-up")
-    return LazyDataset(selection, Transform(SIZE, SIZE, 3, True))
+    return LazyDataset(selection, squares(SIZE, SIZE, 3, True))
 
 
 @functools.cache
@@ -388,7 +387,7 @@ def test_the_loader_of_a_population():
 
 SIDE, WINDOW = 7, 4
 OFFSETS = (SIDE - WINDOW + 1) ** 2
-crop = jax.jit(loader.random_crop, static_argnums=2)
+crop = jax.jit(loader.random_crop, static_argnums=(2, 3))
 flip = jax.jit(loader.random_flip)
 
 
@@ -410,7 +409,7 @@ def chi_squared(counts) -> float:
 
 def test_a_crop_is_a_window_of_its_image_and_each_is_equally_likely():
     images = numbered(4000)
-    crops = np.asarray(crop(images, keys_of(range(4000)), WINDOW))
+    crops = np.asarray(crop(images, keys_of(range(4000)), WINDOW, WINDOW))
     tops, lefts = np.divmod(crops[:, 0, 0, 0], SIDE)
     for i in range(4000):
         window = images[i, tops[i] : tops[i] + WINDOW, lefts[i] : lefts[i] + WINDOW]
@@ -432,7 +431,7 @@ def test_an_image_is_itself_or_its_mirror_image_in_half_of_all_cases():
 @given(st.lists(st.integers(0, 15), min_size=8, max_size=8))
 def test_the_crop_and_flip_of_an_example_are_the_same_in_any_batch(examples):
     images = numbered(16)
-    for change in (flip, lambda images, keys: crop(images, keys, WINDOW)):
+    for change in (flip, lambda images, keys: crop(images, keys, WINDOW, WINDOW)):
         whole = np.asarray(change(images, keys_of(range(16))))
         np.testing.assert_array_equal(change(images[examples], keys_of(examples)), whole[examples])
 
@@ -481,7 +480,7 @@ def test_crops_and_flips_are_two_streams_of_random_numbers():
         crops, flips = (
             rng.example_keys(rng.stream_key(3, 6, stream, index), jnp.arange(4)) for stream in ("crop", "flip")
         )
-        expected = flip(crop(decoded().images[rows[index]], crops, CROPPED), flips)
+        expected = flip(crop(decoded().images[rows[index]], crops, CROPPED, CROPPED), flips)
         np.testing.assert_array_equal(loader.to_pixels(jnp.asarray(found[index])), expected)
 
 

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from experiments import assert_same_bits, quick_jit, raises_user_error, tiny_config
+from experiments import assert_same_bits, quick_jit, raises_user_error, squares, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +11,6 @@ from jaxgan import config as configuration
 from jaxgan.core.types import Field
 from jaxgan.data import loader, order
 from jaxgan.data.dataset import ArrayDataset, digest_of
-from jaxgan.data.decode import Transform
 from jaxgan.data.gaussian_mixtures import MIXTURES, TRAIN_EXAMPLES, TRAIN_SEED
 from jaxgan.data.sources import SOURCES, digits, fields_of, open_dataset
 from jaxgan.data.stored import StoredImages
@@ -31,7 +30,7 @@ def stored() -> StoredImages:
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:
     """Each image at another size, as it is decoded."""
-    transform = Transform(size, size, images.shape[-1], upscale=True)
+    transform = squares(size, size, images.shape[-1], upscale=True)
     return np.stack([transform(image, "an image") for image in images])
 
 
@@ -49,7 +48,7 @@ def test_the_digits_are_all_there(stored):
 
 def test_the_same_size_changes_nothing(stored):
     image = stored.splits["train"].images[0]
-    assert Transform(8, 8, 1, upscale=True)(image, "an image") is image
+    assert squares(8, 8, 1, upscale=True)(image, "an image") is image
 
 
 def test_a_source_is_opened_at_the_size_that_the_configuration_asks_for(stored):
