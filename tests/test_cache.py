@@ -146,6 +146,13 @@ def test_a_batch_is_that_of_examples_that_are_decoded_anew(pictures):
     assert_same_bits(stored.batch(rows), stored.take(indices))
 
 
+def test_rectangles_are_stored_as_such(pictures):
+    lazy = of_folder(pictures, Transform((6, 8), (5, 7), 4, True))
+    stored = cache.cached(lazy, skip_bad=False)
+    assert stored.shape == lazy.shape == (5, 7, 4)
+    assert in_bytes(stored) == in_bytes(cache.cached(lazy, skip_bad=False)) == one_by_one(lazy)
+
+
 # Once
 
 
@@ -162,6 +169,9 @@ CHANGES = {
     "size": lambda folder: of_folder(folder, squares(6, 4, 3, upscale=True)),
     "channels": lambda folder: of_folder(folder, dataclasses.replace(SMALL, channels=1)),
     "upscale": lambda folder: of_folder(folder, dataclasses.replace(SMALL, upscale=False)),
+    "white": lambda folder: of_folder(folder, dataclasses.replace(SMALL, white=4095.0)),
+    "max_pixels": lambda folder: of_folder(folder, dataclasses.replace(SMALL, max_pixels=99)),
+    "height": lambda folder: of_folder(folder, dataclasses.replace(SMALL, load_size=(7, 6))),
     "split": lambda folder: of_folder(folder, split="train[1:]"),
     "classes": lambda folder: of_folder(folder, classes=("dogs",)),
     "another folder": lambda folder: of_folder(Path(shutil.copytree(folder, folder.parent / "copy"))),
@@ -181,7 +191,7 @@ def test_each_choice_of_examples_has_its_own_folder(pictures, place, change):
     assert len(names(place)) == 2
     assert old in names(place)
     assert after == one_by_one(changed)
-    assert (after == before) == (change in ("upscale", "another folder"))
+    assert (after == before) == (change in ("upscale", "white", "max_pixels", "another folder"))
 
 
 def test_after_a_change_of_the_decoder_all_is_decoded_anew(pictures, place, monkeypatch):

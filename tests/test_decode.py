@@ -177,7 +177,8 @@ FILES = {
         [177],
         grey(177),
     ),
-    # L* = 128 / 2.55 = 50.2 is (66.2 / 116)**3 = 0.186 of white, in sRGB 1.055 * 0.186**(1 / 2.4) - 0.055 = 0.468: 119.4.
+    # L* = 128 / 2.55 = 50.2 is
+    # (66.2 / 116)**3 = 0.186 of white, in sRGB 1.055 * 0.186**(1 / 2.4) - 0.055 = 0.468: 119.4.
     "LAB": (tiff(np.full((1, 1, 3), [128, 0, 0]), 8, 8), [119], grey(119)),
     # An index is as wide as the file says, even where the palette is black and white.
     "8-bit BMP, black and white": (
@@ -213,7 +214,7 @@ def test_cmyk_jpegs_are_not_inverted():
 
 
 def grey_tiff(*levels: float, kind: str, photometric: int = 1) -> bytes:
-    """A TIFF of one row of grey numbers as often as there are of them, of a type such as "i2" for 16 bits with a sign."""
+    """A TIFF of columns of grey numbers of a type, such as "i2" for 16 bits with a sign."""
     samples = np.broadcast_to(np.array(levels, kind)[:, None], (len(levels), len(levels), 1))
     sample_format = {"u": 1, "i": 2, "f": 3}[kind[0]]
     return tiff(samples, 8 * int(kind[1]), photometric, tags=((339, SHORT, (sample_format,)),))

@@ -16,6 +16,7 @@ from jaxgan.core import rng
 from jaxgan.data import cache, loader, order
 from jaxgan.data.cache import LazyDataset
 from jaxgan.data.dataset import ArrayDataset
+from jaxgan.data.decode import Transform
 from jaxgan.data.loader import BatchSampler, DeviceLoader, PrefetchLoader
 from jaxgan.data.selection import Selection
 from jaxgan.data.sources import digits, open_dataset
@@ -417,6 +418,30 @@ def test_a_crop_is_a_window_of_its_image_and_each_is_equally_likely():
     found, counts = np.unique(np.stack([tops, lefts]), axis=1, return_counts=True)
     assert found.T.tolist() == [[top, left] for top in range(4) for left in range(4)]
     assert chi_squared(counts) < 37.7  # the 0.999 quantile for 15 degrees of freedom
+
+
+def test_a_crop_may_be_a_rectangle():
+    """Of 2 x 6 places, each is as likely; one side of the whole image has one place."""
+    images, keys = numbered(4000), keys_of(range(4000))
+    tops, lefts = np.divmod(np.asarray(crop(images, keys, 6, 2))[:, 0, 0, 0], SIDE)
+    found, counts = np.unique(np.stack([tops, lefts]), axis=1, return_counts=True)
+    assert found.T.tolist() == [[top, left] for top in range(2) for left in range(6)]
+    assert chi_squared(counts) < 31.3  # the 0.999 quantile for 11 degrees of freedom
+    wide = np.asarray(crop(images, keys, 3, SIDE))
+    np.testing.assert_array_equal(wide[..., 0] % SIDE, np.broadcast_to(np.arange(SIDE), (4000, 3, SIDE)))
+
+
+def test_batches_of_rectangles_are_cropped_alike_in_all_loaders():
+    changes = {"data__load_size": "5x6", "data__size": "3x4", "data__crop": "random", "data__flip": True}
+    rectangles = dataclasses.replace(lazy(), transform=Transform((5, 6), (5, 6), 3, True))
+    sampler, found = BatchSampler(3, 4, 1, {"": COUNT}), []
+    for own in (DeviceLoader(cache.in_memory(rectangles, False), sampler), PrefetchLoader(rectangles, sampler)):
+        batch_fn = quick_jit(loader.make_batch_fn(tiny_config(**changes), own))
+        inputs = jax.tree.map(lambda array: array[0], own.inputs_at(2, 1))
+        found.append(batch_fn(own.data, inputs, np.uint32(3), np.int32(2)))
+        own.close()
+    assert found[0]["images"].shape == (1, 4, 3, 4, 3)
+    assert_equal(*found)
 
 
 def test_an_image_is_itself_or_its_mirror_image_in_half_of_all_cases():
