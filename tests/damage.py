@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jaxgan.data import decode
+from jaxgan.data import image_files
 
 LIMIT = 30  # seconds for one case, of which most take a tenth
 
@@ -219,7 +219,7 @@ def warnings_as_shipped() -> Iterator[None]:
         warnings.resetwarnings()
         for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", kind)
-        decode.configure_warnings()
+        image_files.configure_pillow()
         warnings.showwarning = lambda *about, **_: print("Python warns:", *about[:2], file=sys.stderr)
         yield
 

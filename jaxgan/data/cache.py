@@ -29,7 +29,7 @@ from jaxgan.errors import UserError, warn
 from jaxgan.io.files import atomic_write, file_lock
 
 CHUNK = 64  # images that are decoded at a time
-REVISION = 1  # of what decode.py makes of an image; after a change of that all is decoded anew
+REVISION = 2  # of what decode.py makes of an image; after a change of that all is decoded anew
 
 Decoded = tuple[list[np.ndarray], list[int], list[str]]  # images, their labels, and what is wrong with other ones
 
@@ -49,7 +49,7 @@ class LazyDataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return (self.transform.size, self.transform.size, self.transform.channels)
+        return (*self.transform.size, self.transform.channels)
 
     @property
     def fields(self) -> tuple[Field, ...]:

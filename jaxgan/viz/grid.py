@@ -16,7 +16,10 @@ FONT = 16  # pixels, the size of names
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:
-    """uint8 [..., C] as a PNG can hold it, [..., 3]: colour stays, of any other C the first channel shows."""
+    """uint8 [..., C] as [..., 3]: colour stays, 4 channels lie on white, of any other C the first channel shows."""
+    if images.shape[-1] == 4:
+        alpha = images[..., 3:] / np.float32(255)
+        return np.round(images[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
     return images if images.shape[-1] == 3 else np.repeat(images[..., :1], 3, axis=-1)
 
 
