@@ -235,10 +235,8 @@ def tf_dcgan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
     for features in (net.base_channels, 2 * net.base_channels):
         discriminator += [Conv(channels, features, 5, 2, True), LeakyReLU(net.negative_slope), Dropout(net.dropout)]
         channels = features
-    return {
-        "generator": generator,
-        "discriminator": [*discriminator, Flatten(), Dense(rows * columns * channels, 1, True)],
-    }
+    discriminator += [Flatten(), Dense(rows * columns * channels, 1, True)]
+    return {"generator": generator, "discriminator": discriminator}
 
 
 def toy_mlp_layers(config: ConfigDict) -> dict[str, list[Layer]]:
