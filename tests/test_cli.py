@@ -72,7 +72,7 @@ WRONG_SETTINGS = {
     "--config.ema_decay=nan": "config.ema_decay=nan must be from 0 to 1",
     "--config.concat_real_fake=maybe": "config.concat_real_fake=maybe must be True or False",
     "--config.targets.real=(0.9,'a')": r"config.targets.real=\(0.9, 'a'\) must be two numbers from 0 to 1",
-    "--config.data.size=9": "config.data.size=9 does not fit config.model.family=dcgan: .*8, 14, 16",
+    "--config.data.size=9": "config.data.size=9 does not fit config.model.family=dcgan: .*; near ones: 8, 10",
     "--config.data.channels=2": "it has 1 channels, not config.data.channels=2",
     "--config.data.placement=residant": "config.data.placement=residant must be auto, resident or streaming",
     "--config.data.crop=middle": "config.data.crop=middle must be centre, center or random",
