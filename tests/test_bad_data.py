@@ -170,19 +170,19 @@ WRONG = {
         lambda: pack(images=IMAGES, labels=np.arange(8)),
         "array:x.npz",
         {},
-        r"x.npz: labels of type int64 and shape \(8,\) must be 9 whole numbers .*",
+        r"x.npz: labels of type int64 and shape \(8,\) must be 9 whole numbers or names, one for each image",
     ),
     "labels below 0": (
         lambda: pack(images=IMAGES, labels=np.arange(9) - 1),
         "array:x.npz",
         {},
-        r"x.npz: labels of type int64 and shape \(9,\) must be 9 whole numbers .*",
+        r"x.npz: labels hold -1 \(1 of 9 are negative\): labels must be 0 or more, so leave out .*",
     ),
-    "names as labels": (
-        lambda: pack(images=IMAGES, labels=np.array(["cat"] * 9)),
+    "vectors as labels": (
+        lambda: pack(images=IMAGES, labels=np.eye(9)),
         "array:x.npz",
         {},
-        r"x.npz: labels of type <U3 and shape \(9,\) must be 9 whole numbers .*",
+        r"x.npz: labels of type float64 and shape \(9, 9\) look like a vector for each image: save .*",
     ),
     "classes of none": (
         lambda: pack(images=IMAGES),

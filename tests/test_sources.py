@@ -16,10 +16,11 @@ from PIL import Image
 
 from jaxgan.data import loader, selection
 from jaxgan.data.gaussian_mixtures import MIXTURES
+from jaxgan.data.labels import classes_of
 from jaxgan.data.selection import Selection
 from jaxgan.data.sources import array, example_shape, folder, mixture, open_dataset, source_of, stacked
 from jaxgan.data.sources.mixture import mixture_of
-from jaxgan.data.stored import Arrays, Item, fingerprint
+from jaxgan.data.stored import Arrays, Item, StoredImages, fingerprint
 from jaxgan.errors import UserError
 
 law = settings(deadline=None, max_examples=60, derandomize=True)
@@ -210,6 +211,34 @@ def test_arrays_with_and_without_labels(tmp_path):
         assert items[3].name == "image 3"
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (LABELS + 1, ("1", "2", "3", "4", "5", "6")),
+        (np.uint8([200, 7, 200] * 4), ("7", "200")),  # in the order of numbers, not of texts
+        (np.float32(LABELS), ("0", "1", "2", "3", "4", "5")),
+        (LABELS[:, None] > 2, ("False", "True")),
+        (np.uint64([2**64 - 1, 3] * 6), ("3", "18446744073709551615")),
+        (np.array(["dog", "cat", "a, b"] * 4), ("a, b", "cat", "dog")),
+        (np.array(["é".encode(), b"a"] * 6), ("a", "é")),
+    ],
+)
+def test_classes_are_the_labels_that_occur(labels, classes, tmp_path):
+    """Each keeps its name."""
+    chosen = select(save(tmp_path / "x.npz", images=IMAGES, labels=labels))
+    assert chosen.classes == classes
+    names = [name.decode() if isinstance(name, bytes) else name for name in labels.ravel().tolist()]
+    assert [chosen.classes[item.label] for item in read_all(chosen)] == [
+        str(int(name)) if isinstance(name, float) else str(name) for name in names
+    ]
+
+
+def test_labels_of_too_many_kinds_are_refused():
+    with pytest.raises(ValueError, match="labels hold 100,001 different values: 100,000 classes are the most"):
+        classes_of(np.arange(100_001), 100_001)
+    assert len(classes_of(np.arange(100_000), 100_000)[0]) == 100_000
+
+
 def test_npy_files_are_mapped_not_read(tmp_path):
     source = save(tmp_path / "x.npy", images=IMAGES[..., None])
     assert isinstance(array.read(source[6:]).splits["train"].images.array, np.memmap)
@@ -238,7 +267,7 @@ def test_only_arrays_themselves_are_mapped(source, tmp_path, monkeypatch):
 
 
 IMAGES_MUST = r"must be uint8, \[N, H, W\] or \[N, H, W, C\]"
-LABELS_MUST = "must be 12 whole numbers from 0 to 99999"
+LABELS_MUST = "must be 12 whole numbers or names, one for each image"
 
 
 @pytest.mark.parametrize(
@@ -251,12 +280,16 @@ LABELS_MUST = "must be 12 whole numbers from 0 to 99999"
         ("x.npz", {"images": IMAGES[:0]}, rf"shape \(0, 4, 4\) {IMAGES_MUST}"),
         ("x.npz", {"image": IMAGES, "y": LABELS}, "must hold an array 'images', not image, y"),
         ("x.npz", {}, "must hold an array 'images', not nothing"),
-        ("x.npz", {"images": IMAGES, "labels": LABELS - 1}, LABELS_MUST),
-        ("x.npz", {"images": IMAGES, "labels": LABELS / 1}, f"labels of type float64 .* {LABELS_MUST}"),
+        ("x.npz", {"images": IMAGES, "labels": LABELS - 1}, r"labels hold -1 \(2 of 12 are negative\): .* 0 or more"),
+        ("x.npz", {"images": IMAGES, "labels": LABELS / 2}, "labels hold 0.5: labels must be whole numbers"),
+        ("x.npz", {"images": IMAGES, "labels": LABELS * np.nan}, "labels hold nan: labels must be whole numbers"),
+        ("x.npz", {"images": IMAGES, "labels": LABELS * 1e300}, r"labels hold 1e\+300: labels must be whole numbers"),
         ("x.npz", {"images": IMAGES, "labels": LABELS[1:]}, rf"shape \(11,\) {LABELS_MUST}"),
-        ("x.npz", {"images": IMAGES, "labels": LABELS[:, None]}, rf"shape \(12, 1\) {LABELS_MUST}"),
-        ("x.npz", {"images": IMAGES, "labels": LABELS + 99_995}, LABELS_MUST),
-        ("x.npz", {"images": IMAGES, "labels": np.array(["cat"] * 12)}, LABELS_MUST),
+        ("x.npz", {"images": IMAGES, "labels": LABELS * 1j}, f"labels of type complex128 .* {LABELS_MUST}"),
+        ("x.npz", {"images": IMAGES, "labels": np.int64(3)}, rf"shape \(\) {LABELS_MUST}"),
+        ("x.npz", {"images": IMAGES, "labels": np.eye(12)}, r"shape \(12, 12\) look like .*: save labels.argmax\(1\)"),
+        ("x.npz", {"images": IMAGES, "labels": np.array(["cat"] * 9 + ["", "", ""])}, "an empty name: label 9"),
+        ("x.npz", {"images": IMAGES, "labels": np.array([b"\xff"] * 12)}, r"labels hold b'\\xff': names must be UTF-8"),
     ],
 )
 def test_wrong_arrays_are_described(name, arrays, message, tmp_path):
@@ -490,6 +523,58 @@ def test_wrong_classes_are_answered(tmp_path):
     source = save(tmp_path / "x.npz", images=IMAGES, labels=np.sort(LABELS))
     with raises_user_error(UserError, match="x.npz has no images of 5 in config.data.split"):
         len(select(source, "train[:50%]", (5,)))
+
+
+SPLITS = ("train/a/0.png", "train/b/0.png", "test/b/1.png", "test/c/1.png", "val/2.png")
+
+
+@pytest.mark.parametrize(
+    ("split", "classes", "found", "warning"),
+    [
+        ("train", (), {"train/a/0.png": "a", "train/b/0.png": "b"}, "no images of c in {split}: the classes are a, b"),
+        ("test", (), {"test/b/1.png": "b", "test/c/1.png": "c"}, "no images of a in {split}: the classes are b, c"),
+        ("train+test", (), {name: name.split("/")[1] for name in SPLITS[:4]}, None),
+        (
+            "val+test",
+            (),
+            {"val/2.png": None, "test/b/1.png": "b", "test/c/1.png": "c"},
+            "of a in {split}: the classes are b",
+        ),
+        ("val", (), {"val/2.png": 0}, "no images of a, b, c in {split}: this run has no classes"),
+        ("train", ("c", "a"), {"train/a/0.png": "a"}, "no images of c in {split}: the classes are a"),
+        ("train", ("b",), {"train/b/0.png": "b"}, None),
+        ("val+train", ("b", "a"), {"train/a/0.png": "a", "train/b/0.png": "b"}, None),
+    ],
+)
+def test_a_class_without_examples_is_no_class_of_a_run(split, classes, found, warning, tmp_path, capsys):
+    """Which is told; images of unknown label stay unless classes are chosen."""
+    fill(tmp_path, *SPLITS)
+    chosen = select(f"folder:{tmp_path}", split, classes)
+    names = {Path(item.name).relative_to(tmp_path).as_posix(): item.label for item in read_all(chosen)}
+    known = {-1: None} | dict(enumerate(chosen.classes)) if chosen.classes else {0: 0}
+    assert {name: known[label] for name, label in names.items()} == found
+    assert set(chosen.classes) == {*found.values()} - {None, 0}
+    err = capsys.readouterr().err
+    assert err.count("\n") == (warning is not None)
+    assert (warning or "").format(split=f"config.data.split={split}") in err
+
+
+def test_classes_that_come_with_a_data_set_stay_whatever_occurs(capsys):
+    listed = StoredImages({"train": Arrays(IMAGES, np.int32(LABELS))}, NAMED, "")
+    assert selection.select(tiny_config(data__split="train[:2]").data, listed).classes == NAMED
+    assert capsys.readouterr().err == ""
+    chosen = selection.select(tiny_config(data__split="train[:2]", data__classes=("b", "f")).data, listed)
+    assert ([item.label for item in read_all(chosen)], chosen.classes) == ([0], ("b", "f"))
+    assert capsys.readouterr().err == (
+        "warning: digits has no images of f in config.data.split, although config.data.classes names them\n"
+    )
+
+
+def test_the_choice_of_all_classes_is_another_one_where_some_images_have_none(tmp_path):
+    fill(tmp_path, *SPLITS[:2], "val/2.png")
+    whole, known = (select(f"folder:{tmp_path}", "train+val", classes) for classes in ((), ("a", "b")))
+    assert (len(whole), len(known)) == (3, 2)
+    assert whole.content != known.content
 
 
 def test_examples_of_unknown_label_belong_to_no_class():

@@ -43,11 +43,14 @@ class StoredImages(NamedTuple):
         splits: by name.
         classes: the name of each label; empty if the images have none.
         content: a text that is another one whenever the stored images are.
+        from_labels: whether the classes are those of the labels that occur in any split, not of a list that comes with
+            the data set; all splits then have `targets`.
     """
 
     splits: Mapping[str, Split]
     classes: tuple[str, ...]
     content: str
+    from_labels: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

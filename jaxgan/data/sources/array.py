@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxgan.data.labels import classes_of
 from jaxgan.data.stored import Arrays, StoredArray, StoredImages, fingerprint, place_of, unreadable
 from jaxgan.errors import UserError
 
 MOST_DEFLATED = 1032  # bytes that one byte of an .npz file can become
-MOST_CLASSES = 100_000  # that labels in an array may have: more of them are no labels
 
 
 def read(place: str) -> StoredImages:
@@ -33,15 +33,11 @@ def read(place: str) -> StoredImages:
         )
     if "labels" not in arrays:
         return StoredImages({"train": Arrays(images, np.broadcast_to(np.int32(0), len(images)))}, (), content)
-    labels = arrays["labels"].array
-    numbers = labels.dtype.kind in "iu" and labels.shape == images.shape[:1]
-    if not (numbers and 0 <= labels.min() <= labels.max() < MOST_CLASSES):
-        raise UserError(
-            f"{path}: labels of type {labels.dtype} and shape {labels.shape} must be {len(images)} whole numbers "
-            f"from 0 to {MOST_CLASSES - 1}"
-        )
-    classes = tuple(map(str, range(labels.max() + 1)))
-    return StoredImages({"train": Arrays(images, labels.astype(np.int32))}, classes, content)
+    try:
+        classes, targets = classes_of(arrays["labels"].array, len(images))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    return StoredImages({"train": Arrays(images, targets)}, classes, content, from_labels=True)
 
 
 def _stored_arrays(path: Path) -> dict[str, StoredArray | None]:

@@ -40,7 +40,7 @@ def read(place: str) -> StoredImages:
         pairs.sort(key=lambda pair: hashlib.blake2b(os.fsencode(pair[0])).digest())
         paths = [os.path.join(root, path) for path, _ in pairs]
         parts[split] = Files(paths, np.int32([label for _, label in pairs]))
-    return StoredImages(parts, classes, fingerprint(root, files))
+    return StoredImages(parts, classes, fingerprint(root, files), from_labels=True)
 
 
 def _scan(root: Path) -> tuple[list[str], list[str]]:
