@@ -59,12 +59,17 @@ WRONG = {
     "no folder": (lambda: None, "folder:nowhere", {}, "config.data.source=folder:nowhere: there is no such folder"),
     "no name": (lambda: None, "folder:", {}, "config.data.source=folder:: there is no such folder"),
     "a file as a folder": (lambda: Path("x").touch(), "folder:x", {}, ".*folder:x: there is no such folder"),
-    "an empty folder": (lambda: Path("x").mkdir(), "folder:x", {}, r"\S*/here/x holds no images \(.jpg, .*.tiff\)"),
+    "an empty folder": (
+        lambda: Path("x").mkdir(),
+        "folder:x",
+        {},
+        r"\S*/here/x holds no images \(JPEG, .* and others\)",
+    ),
     "no images": (
         lambda: draw("x/a") and (draw("x/b", 0) / "notes.txt").touch(),
         "folder:x",
         {},
-        r"\S*/here/x/b holds no images \(.*\): every folder is a class, so remove it or fill it",
+        r"\S*/here/x/b holds no images that can be read: every folder is a class, so remove or fill it",
     ),
     "images beside classes": (
         lambda: draw("x/a") and draw("x", 1),

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxgan.data import loader, selection
+from jaxgan.data import formats, loader, selection
 from jaxgan.data.gaussian_mixtures import MIXTURES
 from jaxgan.data.labels import classes_of
 from jaxgan.data.selection import Selection
@@ -33,7 +33,7 @@ def fill(root: Path, *names: str, colour: object = 0) -> None:
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() in folder.SUFFIXES:
+        if formats.is_picture(name):
             Image.new("RGB", (8, 8), colour).save(path)
         else:
             path.write_text("no picture")
@@ -124,9 +124,12 @@ def test_relative_folders_and_those_of_the_user(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ((), r"/root holds no images \(.jpg, "),
-        (("notes.txt",), r"/root holds no images \(.jpg, "),
-        (("a/0.png", "b/notes.txt", "c/0.png"), "/root/b holds no images .* every folder is a class, so remove it"),
+        ((), r"/root holds no images \(JPEG, "),
+        (("notes.txt",), r"/root holds no images \(JPEG, "),
+        (
+            ("a/0.png", "b/notes.txt", "c/0.png"),
+            "/root/b holds no images that can be read: every folder is a class, so remove or",
+        ),
         (("train/a/0.png", "test/notes.txt"), "/root/test holds no images"),
         (("a/0.png", "x.png"), r"/root holds images \(x.png\) beside folders of images: move them into a folder"),
         (("train/a/0.png", "train/x.png"), r"/root/train holds images \(x.png\) beside"),

@@ -125,7 +125,11 @@ def fingerprint(root: Path, paths: Iterable[str]) -> str:
     """A text that changes whenever one of the files below `root` is written, without reading any of them."""
     total = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=16)
     for path in sorted(paths):
-        status = os.stat(os.path.join(root, path))
+        place = os.path.join(root, path)
+        try:
+            status = os.stat(place)
+        except OSError:  # a link that leads nowhere, which is a bad image like others
+            status = os.lstat(place)
         # A change time cannot be set back, unlike the time of modification.
         total.update(os.fsencode(f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} "))
     return total.hexdigest()
