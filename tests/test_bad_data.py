@@ -139,13 +139,13 @@ WRONG = {
         lambda: pack(pictures=IMAGES),
         "array:x.npz",
         {},
-        "x.npz must hold an array 'images', not pictures",
+        r"x.npz must hold an array 'images', not pictures \(uint8, .*\): save .*images=arrays\['pictures'\]\)",
     ),
     "floats": (
         lambda: pack(images=IMAGES / 2),
         "array:x.npz",
         {},
-        r"x.npz: images of type float64 and shape \(9, 8, 8, 1\) must be uint8, \[N, H, W\] or \[N, H, W, C\]",
+        r"x.npz: images of type float64 and shape \(9, 8, 8, 1\) must be uint8, .*: values from 0 to 1, so save .*",
     ),
     "one image": (
         lambda: pack(images=IMAGES[0, :, :, 0]),
@@ -284,11 +284,23 @@ def test_none_of_the_chosen_classes_is_in_the_split(capsys):
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, capsys):
+    """The advice helps."""
     (tmp_path / "cache").write_text("a file")
     draw("x")
     assert train("folder:x") == 2
-    assert the_error(capsys).startswith(f"{tmp_path / 'cache'}: ")
+    assert the_error(capsys) == (
+        f"{tmp_path / 'cache'} cannot be written (File exists): set JAXGAN_DATA_CACHE to another folder, or "
+        "config.data.cache=False, which decodes images anew whenever they are used"
+    )
     assert not Path("run").exists()
+    assert train("folder:x", data__cache=False) == 0
+
+
+def test_a_user_without_a_home_is_asked_for_a_folder(monkeypatch, capsys):
+    monkeypatch.setenv("JAXGAN_DATA_CACHE", "~nobody-of-this-name/cache")
+    draw("x")
+    assert train("folder:x") == 2
+    assert the_error(capsys).startswith("set JAXGAN_DATA_CACHE to a folder for decoded images: ")
 
 
 # An image that cannot be decoded

@@ -281,7 +281,7 @@ LABELS_MUST = "must be 12 whole numbers or names, one for each image"
         ("x.npy", {"images": IMAGES[0]}, rf"shape \(4, 4\) {IMAGES_MUST}"),
         ("x.npz", {"images": IMAGES[None, None]}, IMAGES_MUST),
         ("x.npz", {"images": IMAGES[:0]}, rf"shape \(0, 4, 4\) {IMAGES_MUST}"),
-        ("x.npz", {"image": IMAGES, "y": LABELS}, "must hold an array 'images', not image, y"),
+        ("x.npz", {"image": IMAGES, "y": LABELS}, r"must hold an array 'images', not image \(uint8, .*\), y \("),
         ("x.npz", {}, "must hold an array 'images', not nothing"),
         ("x.npz", {"images": IMAGES, "labels": LABELS - 1}, r"labels hold -1 \(2 of 12 are negative\): .* 0 or more"),
         ("x.npz", {"images": IMAGES, "labels": LABELS / 2}, "labels hold 0.5: labels must be whole numbers"),
@@ -298,6 +298,56 @@ LABELS_MUST = "must be 12 whole numbers or names, one for each image"
 def test_wrong_arrays_are_described(name, arrays, message, tmp_path):
     with raises_user_error(UserError, match=message):
         select(save(tmp_path / name, **arrays))
+
+
+COLOURS = np.random.default_rng(1).integers(0, 256, (5, 9, 8, 3), np.uint8)
+FIRST = COLOURS.transpose(0, 3, 1, 2)
+STORED_OTHERWISE = {
+    "channels first": (FIRST, COLOURS),
+    "one channel first": (IMAGES[:, None].repeat(2, 2).repeat(2, 3), IMAGES[..., None].repeat(2, 1).repeat(2, 2)),
+    "from 0 to 1": (COLOURS / np.float32(255), COLOURS),
+    "from -1 to 1": (COLOURS / 127.5 - 1, COLOURS),
+    "both": (FIRST / np.float32(127.5) - 1, COLOURS),
+    "floats to 255": (IMAGES.astype(np.float64), IMAGES),
+    "whole numbers": (FIRST.astype(np.int64), COLOURS),
+    "16 bits": (COLOURS * np.uint16(257), COLOURS),
+    "yes or no": (COLOURS > 99, (COLOURS > 99) * np.uint8(255)),
+}
+
+
+@pytest.mark.parametrize("case", STORED_OTHERWISE)
+def test_images_stored_otherwise_are_answered_with_what_mends_them(case, tmp_path):
+    """What the advice gives is accepted, and is what the images were made of."""
+    images, expected = STORED_OTHERWISE[case]
+    with raises_user_error(UserError) as refused:
+        array.read(save(tmp_path / "x.npz", images=images)[6:])
+    advice = str(refused.value).rpartition(", so save ")[2]
+    mended = eval(advice, {"np": np, "images": images})
+    np.testing.assert_array_equal(mended, expected)
+    array.read(save(tmp_path / "x.npz", images=mended)[6:])
+
+
+@pytest.mark.parametrize("shape", [(9, 4, 4, 5), (9, 3, 3, 3), (9, 8, 8, 5), (9, 32, 4, 4), (9, 5, 32, 32)])
+def test_channels_that_come_last_are_no_channels_that_come_first(shape, tmp_path):
+    stored = array.read(save(tmp_path / "x.npy", images=np.zeros(shape, np.uint8))[6:])
+    assert stored.splits["train"].images.shape == shape
+
+
+def test_the_arrays_of_another_file_are_listed_with_what_mends_it(tmp_path):
+    source = save(tmp_path / "x.npz", about=np.array("faces"), x_train=COLOURS, y_train=np.arange(5)[:, None])
+    with raises_user_error(UserError) as refused:
+        array.read(source[6:])
+    message = str(refused.value)
+    listed = "about (<U5, ()), x_train (uint8, (5, 9, 8, 3)), y_train (int64, (5, 1))"
+    assert message.startswith(f"{tmp_path}/x.npz must hold an array 'images', not {listed}: save it anew, by ")
+    first, second = message.rpartition(", by ")[2].split(" and ")
+    names = {"np": np, "path": tmp_path / "x.npz"}
+    exec(first, names)
+    exec(second, names)
+    names["arrays"].close()
+    stored = array.read(str(tmp_path / "x.npz"))
+    assert stored.classes == tuple("01234")
+    np.testing.assert_array_equal(stored.splits["train"].images.array, COLOURS)
 
 
 def test_other_files_are_no_arrays(tmp_path):
