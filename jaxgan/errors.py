@@ -2,8 +2,9 @@
 
 import argparse
 import difflib
+import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 MOST_LISTED = 16  # choices that fit into one line
@@ -34,6 +35,12 @@ def choose(kind: str, name: str, table: Iterable[str]) -> str:
     raise UserError(f"unknown {kind} {name!r}: {' '.join(advice) or f'none of the {len(names)} is near it'}")
 
 
+def format_names(names: Sequence[str]) -> str:
+    """Names in one line: all of them, or the first ones and how many follow."""
+    more = len(names) - MOST_LISTED
+    return ", ".join(names[:MOST_LISTED]) + (f" and {more} others" if more > 0 else "")
+
+
 def exit_code(program: Callable[[], int | None]) -> int:
     """Runs `program`; a `UserError`, or a file system that refuses, becomes one line on stderr and exit code 2."""
     try:
@@ -49,6 +56,12 @@ def exit_code(program: Callable[[], int | None]) -> int:
         return INTERRUPTED
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return 2
+
+
+@functools.cache
+def warn_once(message: str) -> None:
+    """`warn`, but the same words only once: a program may open the same data several times."""
+    warn(message)
 
 
 def warn(message: str) -> None:

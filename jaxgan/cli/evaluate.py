@@ -26,7 +26,7 @@ import numpy as np
 from jaxgan import inference
 from jaxgan.core import devices
 from jaxgan.core.settings import MAX_SEED
-from jaxgan.data.dataset import ArrayDataset, from_arrays
+from jaxgan.data.dataset import ArrayDataset, from_arrays, with_classes
 from jaxgan.data.image_sets import decoded, format_shape, open_image_set
 from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.errors import Parser, UserError, exit_code, warn
@@ -194,7 +194,7 @@ def of_run(options: argparse.Namespace, restored: RestoredRun) -> EvalTask:
     if split is not None:
         other = config.copy_and_resolve_references()
         other.data.split = split
-        others = decoded(other)
+        others = with_classes(decoded(other), reals.classes)
     usual = config.eval.features if config.eval.features != "lenet" else usual_features(reals)
     return EvalTask(fakes, reals, others, split, about, options.workdir, usual)
 

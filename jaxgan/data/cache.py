@@ -25,8 +25,8 @@ from jaxgan.data import workers
 from jaxgan.data.dataset import ArrayDataset, Rows, from_arrays, image_dataset, image_fields, no_rows
 from jaxgan.data.decode import BadImageError, Transform
 from jaxgan.data.selection import Selection
-from jaxgan.errors import UserError, warn
-from jaxgan.io.files import atomic_write, file_lock
+from jaxgan.errors import UserError, warn, warn_once
+from jaxgan.io.files import atomic_write, file_lock, make_folder
 
 CHUNK = 64  # images that are decoded at a time
 REVISION = 2  # of what decode.py makes of an image; after a change of that all is decoded anew
@@ -124,7 +124,18 @@ def report(bad: list[str], total: int) -> None:
 
 def folder() -> Path:
     """Where all caches lie."""
-    return Path(os.environ.get("JAXGAN_DATA_CACHE") or Path.home() / ".cache" / "jaxgan" / "data").expanduser()
+    try:
+        return Path(os.environ.get("JAXGAN_DATA_CACHE") or "~/.cache/jaxgan/data").expanduser()
+    except RuntimeError as error:
+        raise UserError(f"set JAXGAN_DATA_CACHE to a folder for decoded images: {error}") from error
+
+
+def is_cached(place: Path) -> bool:
+    """Whether something lies in a cache; an `OSError` if it does not and cannot be put there."""
+    if place.exists():
+        return True
+    make_folder(place.parent)
+    return False
 
 
 def load(place: Path) -> ArrayDataset:
@@ -148,8 +159,14 @@ def cached(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:
     """
     described = [REVISION, undecoded.selection.content, dataclasses.asdict(undecoded.transform)]
     place = folder() / hashlib.blake2b(json.dumps(described).encode(), digest_size=16).hexdigest()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not place.exists():
+    try:
+        finished = is_cached(place)
+    except OSError as error:
+        raise UserError(
+            f"{place.parent} cannot be written ({error.strerror}): set JAXGAN_DATA_CACHE to another folder, or "
+            "config.data.cache=False, which decodes images anew whenever they are used"
+        ) from error
+    if not finished:
         with file_lock(place.with_suffix(".lock")):
             if not place.exists():  # which another process may have seen to
                 write(undecoded, skip_bad, place)
@@ -232,8 +249,12 @@ def cached_arrays(kind: str, described: object, make: Callable[[], dict[str, np.
     """
     name = hashlib.blake2b(json.dumps(described).encode(), digest_size=16).hexdigest()
     path = folder() / kind / f"{name}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
+    try:
+        finished = is_cached(path)
+    except OSError as error:
+        warn_once(f"{path.parent} cannot be written ({error.strerror}): set JAXGAN_DATA_CACHE, or each start is slower")
+        return make()
+    if not finished:
         with file_lock(path.with_suffix(".lock")):
             if not path.exists():
                 arrays = make()

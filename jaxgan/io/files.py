@@ -1,7 +1,9 @@
 """Files that are whole or absent, and locks that die with their process."""
 
 import contextlib
+import errno
 import fcntl
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +30,17 @@ def warn_on_oserror(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         warn(f"{what} could not be written ({error.strerror or error}): training goes on")
+
+
+def make_folder(place: Path) -> None:
+    """Makes a folder, if need be, that this process can write to.
+
+    Raises:
+        OSError: it cannot be made or written to.
+    """
+    place.mkdir(parents=True, exist_ok=True)
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
 
 
 @contextlib.contextmanager

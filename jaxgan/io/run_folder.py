@@ -21,6 +21,7 @@ from jaxgan.core import population
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.settings import differences, every_name
 from jaxgan.core.state import TrainState, Variables
+from jaxgan.data import sources
 from jaxgan.data.cache import LazyDataset
 from jaxgan.data.dataset import ArrayDataset
 from jaxgan.errors import UserError, choose
@@ -46,6 +47,8 @@ def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = (
     if (workdir / "config.json").exists():
         before = configuration.load(workdir / "config.json")
         changes, declared = differences(before, config), configuration.validate(before) | configuration.validate(config)
+        if sources.canonical(before.data.source) == sources.canonical(config.data.source):
+            changes.pop("data.source", None)  # the same path, written in another way
         refused = {name: pair for name, pair in changes.items() if not declared[name].resumable}
         listed = [f"{name} {old!r} -> {new!r}" for name, (old, new) in refused.items() if name not in allowed]
         if listed:
