@@ -18,9 +18,6 @@ from jaxgan.cli import sample, train
 from jaxgan.data import sources
 from jaxgan.viz import grid
 
-# Where one array is damaged, Orbax ends its event loop before TensorStore has read the others: they then complain.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):

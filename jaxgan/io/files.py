@@ -4,11 +4,15 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxgan.errors import warn
+from jaxgan.errors import UserError, warn
+
+PLAIN = re.compile(r"[\w/.,+= -]{1,1000}")  # a path that no library takes for a pattern or a URL
 
 
 @contextlib.contextmanager
@@ -59,3 +63,26 @@ def file_lock(path: Path, wait: bool = True) -> Iterator[bool]:
             print(f"waiting for another process, which holds {path}", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield True
+
+
+@contextlib.contextmanager
+def plain_path(folder: Path) -> Iterator[Path]:
+    """A path of a folder that libraries take literally: its own, or a symbolic link to it while the block lasts.
+
+    Orbax makes patterns of a path and TensorStore URLs, so neither finds what lies in `runs/b[1]`, `a\\b` or `gs:`.
+
+    Args:
+        folder: its absolute path.
+
+    Raises:
+        UserError: there is no folder for temporary files to make the link in.
+    """
+    if PLAIN.fullmatch(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="jaxgan-") as private:
+        if not PLAIN.fullmatch(private):
+            raise UserError(f"TMPDIR={tempfile.gettempdir()} must be a path of letters, digits, - _ . and / alone")
+        link = Path(private) / "folder"
+        link.symlink_to(folder, target_is_directory=True)
+        yield link
