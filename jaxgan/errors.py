@@ -5,7 +5,8 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable
 
-INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
+from jaxgan.core.signals import INTERRUPTED, MESSAGE
+
 MOST_LISTED = 16  # choices that fit into one line
 
 
@@ -45,7 +46,7 @@ def exit_code(program: Callable[[], int | None]) -> int:
     except MemoryError as error:
         message = f"memory is too small for that{f' ({error})' if str(error) else ''}"
     except KeyboardInterrupt:
-        print("interrupted: the same command starts again", file=sys.stderr)
+        print(MESSAGE, file=sys.stderr)
         return INTERRUPTED
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return 2

@@ -15,8 +15,14 @@ set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote.
 exact scores.
 """
 
-import argparse
 import sys
+
+from jaxgan import entry
+
+if __name__ == "__main__":
+    sys.exit(entry.evaluate())
+
+import argparse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -378,7 +384,3 @@ def run(argv: list[str]) -> int:
 def main(argv: list[str] | None = None) -> int:
     """The program; returns its exit code."""
     return exit_code(lambda: run(sys.argv[1:] if argv is None else argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

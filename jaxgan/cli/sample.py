@@ -13,10 +13,16 @@ such as `interpolate` and `traverse`, makes a grid of --num images in rows of --
 written as an array `points` float32 [N, D].
 """
 
+import sys
+
+from jaxgan import entry
+
+if __name__ == "__main__":
+    sys.exit(entry.sample())
+
 import argparse
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -272,7 +278,3 @@ def run(argv: list[str]) -> int:
 def main(argv: list[str] | None = None) -> int:
     """The program; returns its exit code."""
     return exit_code(lambda: run(sys.argv[1:] if argv is None else argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

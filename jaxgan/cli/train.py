@@ -18,8 +18,14 @@
 The same command resumes a run that was stopped; a larger --config.steps continues a finished one.
 """
 
-import runpy
 import sys
+
+from jaxgan import entry
+
+if __name__ == "__main__":
+    sys.exit(entry.train())
+
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,7 +141,3 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     with multihost.defer_to_heartbeat():
         return multihost.shutdown(exit_code(lambda: train(*parse(argv))))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

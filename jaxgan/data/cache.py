@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from jaxgan.core import signals
 from jaxgan.core.types import Field
 from jaxgan.data import workers
 from jaxgan.data.dataset import ArrayDataset, Rows, from_arrays, image_dataset, image_fields, no_rows
@@ -152,7 +153,8 @@ def cached(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:
     if not place.exists():
         with file_lock(place.with_suffix(".lock")):
             if not place.exists():  # which another process may have seen to
-                write(undecoded, skip_bad, place)
+                with signals.unfinished(place.with_suffix(".partial")):
+                    write(undecoded, skip_bad, place)
     try:
         examples, bad = load(place), json.loads((place / "bad.json").read_text())
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxgan.core import signals
 from jaxgan.errors import warn
 
 
@@ -13,12 +14,13 @@ from jaxgan.errors import warn
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a path beside `path` to write to; it becomes `path` at the end of the block, or not at all."""
     partial = path.with_name(path.name + ".partial")
-    try:
-        yield partial
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with signals.unfinished(partial):
+        try:
+            yield partial
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 @contextlib.contextmanager
