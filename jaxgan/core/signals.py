@@ -1,22 +1,18 @@
 """Ctrl-C and SIGTERM: what ends a program at once, and a flag that a training loop polls.
 
-Imports nothing that takes time: a program calls `exit_on_interrupt` before all other imports.
+A program calls `exit_on_interrupt` before all other imports, so this module imports nothing that takes time.
 """
 
-import contextlib
+import _thread
 import os
-import select
-import shutil
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 MESSAGE = "interrupted: the same command starts again"
 
-_unfinished: set[Path] = set()
+before_exit: list[Callable[[], None]] = []  # what `exit_on_interrupt` calls first, in a thread of its own
 
 
 class StopSignal:
@@ -40,7 +36,7 @@ class StopSignal:
 
 
 def exit_on_interrupt() -> None:
-    """From now on Ctrl-C ends the process with one line and code 130, unless another handler is set.
+    """From now on Ctrl-C ends the process with one line and code 130, except while another handler is set.
 
     KeyboardInterrupt would be lost where JAX or the garbage collector calls Python, and would wait for the end of a
     compilation. Here the signal wakes a thread, and that thread ends the process whatever the main thread does.
@@ -49,7 +45,7 @@ def exit_on_interrupt() -> None:
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     signal.signal(signal.SIGINT, _leave_to_thread)
-    threading.Thread(target=_wait_for_interrupt, args=(read,), name="interrupt", daemon=True).start()
+    _thread.start_new_thread(_wait_for_interrupt, (read,))
 
 
 def end_with_parent() -> None:
@@ -59,17 +55,7 @@ def end_with_parent() -> None:
         sys.stdin.read()
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
-
-
-@contextlib.contextmanager
-def unfinished(path: Path) -> Iterator[None]:
-    """Within the block, `exit_on_interrupt` removes the file or folder before it ends the process."""
-    _unfinished.add(path)
-    try:
-        yield
-    finally:
-        _unfinished.discard(path)
+    _thread.start_new_thread(wait, ())
 
 
 def _leave_to_thread(number: int, frame: object) -> None:
@@ -77,21 +63,17 @@ def _leave_to_thread(number: int, frame: object) -> None:
 
 
 def _wait_for_interrupt(read: int) -> None:
-    """Ends the process at the first SIGINT that no other handler, such as that of a `StopSignal`, takes."""
-    while True:
-        number = os.read(read, 1)[0]
-        if number == signal.SIGINT and signal.getsignal(signal.SIGINT) is _leave_to_thread:
-            break
-    for path in list(_unfinished):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                path.unlink()
-    line = f"{MESSAGE}\n".encode()
-    with contextlib.suppress(OSError):
-        if os.isatty(2):
-            line = b"\n" + line  # the terminal shows ^C, perhaps in a progress bar
-        if select.select((), (2,), (), 1)[1]:  # nobody may read what a pipe holds
-            os.write(2, line)
-    os._exit(INTERRUPTED)
+    """Ends the process at the first SIGINT that no other handler takes, such as that of a `StopSignal`."""
+    while os.read(read, 1)[0] != signal.SIGINT or signal.getsignal(signal.SIGINT) is not _leave_to_thread:
+        pass
+    import select  # noqa: PLC0415  (is not needed to begin)
+
+    try:
+        for function in before_exit:
+            function()
+        # A terminal shows ^C, perhaps in a progress bar. What a pipe holds may find no reader.
+        line = f"\n{MESSAGE}\n" if os.isatty(2) else f"{MESSAGE}\n"
+        if select.select((), (2,), (), 1)[1]:
+            os.write(2, line.encode())
+    finally:
+        os._exit(INTERRUPTED)

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,18 +10,42 @@ from pathlib import Path
 from jaxgan.core import signals
 from jaxgan.errors import warn
 
+_unfinished: set[Path] = set()
+
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a path beside `path` to write to; it becomes `path` at the end of the block, or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with signals.unfinished(partial):
-        try:
-            yield partial
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+    with unfinished(path.with_name(path.name + ".partial")) as partial:
+        yield partial
+        partial.replace(path)
+
+
+@contextlib.contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """Yields the path of a file or folder, which is removed at the end of the block if it is still there."""
+    _unfinished.add(path)
+    try:
+        yield path
+    finally:
+        _remove(path)
+        _unfinished.discard(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_unfinished() -> None:
+    for path in list(_unfinished):
+        with contextlib.suppress(OSError):
+            _remove(path)
+
+
+signals.before_exit.append(_remove_unfinished)
 
 
 @contextlib.contextmanager
