@@ -2,6 +2,8 @@
 
 import argparse
 import difflib
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 
@@ -15,7 +17,21 @@ class UserError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong option as every other mistake is reported."""
+    """Takes options by their full names, and reports a wrong one as every other mistake is reported."""
+
+    def __init__(self, prog: str, **options: object):
+        super().__init__(prog, allow_abbrev=False, **options)
+
+    def parse_args(self, arguments: list[str]) -> argparse.Namespace:
+        for argument in arguments:
+            self.check_option(argument)
+        return super().parse_args(arguments)
+
+    def check_option(self, argument: str) -> None:
+        """Raises a `UserError` if an argument looks like an option that there is not."""
+        name = argument.partition("=")[0]
+        if re.fullmatch(r"--?[A-Za-z][\w.-]*", name):
+            choose("option", name, self._option_string_actions)
 
     def error(self, message: str) -> None:
         raise UserError(f"{message} (see {self.prog} --help)")
@@ -33,6 +49,17 @@ def choose(kind: str, name: str, table: Iterable[str]) -> str:
     advice = [f"did you mean {' or '.join(near)}?"] if near else []
     advice += [f"choose from {', '.join(names)}"] if few else []
     raise UserError(f"unknown {kind} {name!r}: {' '.join(advice) or f'none of the {len(names)} is near it'}")
+
+
+def check_path(option: str, path: str | os.PathLike[str]) -> None:
+    """Raises a `UserError` if an option's path is not UTF-8, which libraries below take for granted."""
+    try:
+        os.path.abspath(path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode("ascii", errors="backslashreplace")
+        encoding = sys.getfilesystemencoding()
+        advice = "choose another one" if encoding == "utf-8" else "choose another one, or set PYTHONUTF8=1"
+        raise UserError(f"--{option}={shown}: its full path is not valid {encoding}: {advice}") from error
 
 
 def exit_code(program: Callable[[], int | None]) -> int:

@@ -35,8 +35,9 @@ from jaxgan.core.settings import MAX_SEED
 from jaxgan.core.types import Task
 from jaxgan.data import cache, sources
 from jaxgan.data.cache import LazyDataset
-from jaxgan.errors import Parser, UserError, choose, exit_code
+from jaxgan.errors import Parser, UserError, check_path, choose, exit_code
 from jaxgan.io import run_folder
+from jaxgan.io.files import name_as_text
 from jaxgan.io.run_folder import RestoredRun
 from jaxgan.viz import output, snapshot
 
@@ -76,6 +77,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"--truncation={options.truncation} must be above 0, 1 say")
     if not options.out.endswith((".png", ".npz", "/", os.sep)):
         raise UserError(f"--out={options.out} must end in .png, in .npz, or in / for a folder of pictures")
+    check_path("workdir", options.workdir)
+    check_path("out", options.out)
     return options
 
 
@@ -100,6 +103,7 @@ def asked_labels(text: str, exp: Experiment, names: list[str]) -> list[int]:
         raise UserError(
             f"--labels={text}: this run is unconditional, so it draws no labels on request: leave --labels out"
         )
+    text = name_as_text(text)
     if text == "all":
         return list(range(count))
     labels = []
@@ -264,14 +268,13 @@ def run_on_seeds(options: argparse.Namespace, restored: RestoredRun, name: str) 
 def run(argv: list[str]) -> int:
     """Parses, restores, runs the task and writes."""
     options = parse(argv)
-    place = options.out.encode(errors="backslashreplace").decode()  # a file's name need not be text
     devices.enable_compilation_cache()
     restored = run_folder.restore(options.workdir, options.step, options.raw, options.member)
     name = options.task or next(iter(restored.exp.algorithm.tasks))
     task = inference.task_of(restored.exp, name)
     check_options(options, restored.exp, name, task)
     run_it = run_layout if task.layout else run_on_examples if task.needs(restored.exp) else run_on_seeds
-    print(f"{run_it(options, restored, name)}: {place}")
+    print(f"{run_it(options, restored, name)}: {options.out}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,16 @@ def _remove_unfinished() -> None:
 
 
 signals.before_exit.append(_remove_unfinished)
+
+
+def name_as_text(name: str) -> str:
+    """The name of a file as text, whatever the locale: UTF-8, with other bytes and control characters escaped."""
+
+    def decode(match: re.Match) -> str:  # bytes that Python could not decode
+        return match[0].encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+    text = re.sub("[\udc80-\udcff]+", decode, name)
+    return re.sub("[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)
 
 
 @contextlib.contextmanager

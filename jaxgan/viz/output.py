@@ -50,7 +50,8 @@ def write_images(
 def folder_name(name: str) -> str:
     """A class's name as a folder's that lies within another one, whatever stands in data.json."""
     name = re.sub(f"[{os.sep}\0]", "_", name)
-    return name if name.strip(".") else f"_{name}"
+    name = name if name.strip(".") else f"_{name}"
+    return os.fsdecode(name.encode(errors="backslashreplace"))  # UTF-8 in every locale
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
