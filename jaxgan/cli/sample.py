@@ -3,9 +3,10 @@
     python sample.py --workdir=runs/digits --out=digits.png --num=64 --seed=0
 
 The output is one grid (FILE.png), an array by name, such as `images` uint8 [N, H, W, C], with its `labels` if there are
-any (FILE.npz), or a folder of single pictures (FOLDER/), with a folder for each label if labels are asked for. Image i
-depends on the seed, on its label and on i alone. With --interpolate=OTHER_SEED row i instead walks from image i of
---seed to image i of OTHER_SEED, which have the same label. With several --labels there is a row for each.
+any (FILE.npz), or a folder of single pictures (FOLDER/), with a folder for each label if labels are asked for. A folder
+that holds other pictures is refused. Image i depends on the seed, on its label and on i alone. With
+--interpolate=OTHER_SEED row i instead walks from image i of --seed to image i of OTHER_SEED, which have the same label.
+With several --labels there is a row for each.
 
 --task asks for something else than the algorithm's first task. A task that needs examples takes them from --input, an
 .npz file with arrays by field or a folder of images, or from the run's own data. A task that walks through latents,
@@ -220,6 +221,7 @@ def run_layout(options: argparse.Namespace, restored: RestoredRun, name: str) ->
     task, columns, num = exp.algorithm.tasks[name], options.columns or 8, options.num or 64
     if columns < 2 or num % columns:
         raise UserError(f"--task={name}: --num={num} must be a multiple of --columns={columns}, and that at least 2")
+    output.check_folder(options.out, output.picture_paths(Path(options.out), num))
     given = given_examples(options, exp, task, MOST_GIVEN)
 
     def run_task(name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -241,6 +243,8 @@ def run_on_examples(options: argparse.Namespace, restored: RestoredRun, name: st
     task = exp.algorithm.tasks[name]
     given = given_examples(options, exp, task, options.num or 64)
     count = min(map(len, given.values()))
+    folders = [output.folder_of(Path(options.out), made, task.outputs(exp)) for made in task.outputs(exp)]
+    output.check_folder(options.out, [path for each in folders for path in output.picture_paths(each, count)])
     inputs = inference.seed_inputs(options.seed, count) | snapshot.as_inputs(exp, given)
     drawn = inference.run_task(exp, name, variables, inputs)
     output.write_outputs(options.out, exp, task.outputs(exp), given, drawn, step)
@@ -257,11 +261,13 @@ def run_on_seeds(options: argparse.Namespace, restored: RestoredRun, name: str) 
     if options.columns is not None and options.columns > options.num:
         raise UserError(f"--columns={options.columns} must be at most --num={options.num}")
     inputs, labels = task_inputs(options, exp, asked)
+    names = names if asked else []
+    output.check_folder(options.out, output.picture_paths(Path(options.out), options.num, labels, names))
     ((made, drawn),) = inference.run_task(exp, name, variables, inputs).items()
     if exp.algorithm.tasks[name].outputs(exp)[made] == "points":
         output.write_points(options.out, exp, drawn, f"{exp.config.data.source}, {options.num} samples")
         return f"{len(drawn)} points"
-    output.write_images(options.out, drawn, options.columns, labels, names if asked else [])
+    output.write_images(options.out, drawn, options.columns, labels, names)
     return f"{len(drawn)} images"
 
 
