@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from programs import DEADLINE, contents, options, saved_steps, started, train_tiny
 
-from jaxgan.cli import sample, train
+from jaxgan.cli import evaluate, sample, train
 from jaxgan.data import sources
 from jaxgan.viz import grid
 
@@ -306,6 +306,17 @@ def test_compiled_programs_that_cannot_be_kept_end_nothing(setting):
     assert line.endswith("): set JAX_COMPILATION_CACHE_DIR, or every start compiles anew")
 
 
+# Options
+
+
+@pytest.mark.parametrize("program", [train, sample, evaluate], ids=lambda program: program.__name__)
+@pytest.mark.parametrize("option", ["--workdri=run", "--work=run", "-workdir=run", "--workDir"])
+def test_an_option_has_one_name_and_the_nearest_is_named(program, option, capsys):
+    assert program.main([option, "--out=x.png"][: 1 if program is train else 2]) == 2
+    assert f"unknown option {option.partition('=')[0]!r}: did you mean --workdir" in the_error(capsys)
+    assert contents(Path()) == {}
+
+
 # Mistakes with sample.py
 
 
@@ -331,7 +342,7 @@ WRONG_OPTIONS = {
     "--labels=all": "--labels=all: this run is unconditional",
     "--member=1": "--member=1 must be from 0 to 0",
     "--member=-1": "--member=-1 must be from 0 to 0",
-    "--bogus=1": "--bogus=1",
+    "--bogus=1": "unknown option '--bogus'",
     "stray": "stray",
 }
 

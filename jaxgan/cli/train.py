@@ -20,9 +20,15 @@
 The same command resumes a run that was stopped; a larger --config.steps continues a finished one.
 """
 
+import sys
+
+from jaxgan import entry
+
+if __name__ == "__main__":
+    sys.exit(entry.train())
+
 import re
 import runpy
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +42,7 @@ from jaxgan.core import multihost
 from jaxgan.core import settings as declarations
 from jaxgan.core.multihost import ClusterSpec
 from jaxgan.core.settings import Choice
-from jaxgan.errors import Parser, UserError, choose, exit_code
+from jaxgan.errors import Parser, UserError, check_path, choose, exit_code
 from jaxgan.train import Options, train
 
 CONFIGS = Path(next(iter(jaxgan.configs.__path__)))  # those that are installed
@@ -67,7 +73,7 @@ def load_config(path: str) -> ConfigDict:
 
 def parse(argv: list[str]) -> tuple[ConfigDict, Options]:
     """The configuration and the options."""
-    parser = Parser("train.py", usage=__doc__, add_help=False, allow_abbrev=False)
+    parser = Parser("train.py", usage=__doc__, add_help=False)
     parser.add_argument("--config", default="digits")
     parser.add_argument("--workdir", type=Path)
     parser.add_argument("--dry_run", action="store_true")
@@ -79,9 +85,13 @@ def parse(argv: list[str]) -> tuple[ConfigDict, Options]:
     parser.add_argument("--num_processes", type=int)
     parser.add_argument("--process_id", type=int)
     options, overrides = parser.parse_known_args(argv)
+    for argument in overrides:
+        if not argument.startswith("--config."):
+            parser.check_option(argument)
     notes: list[str] = []
     config = override(load_config(options.config), overrides, notes.append)
     workdir = options.workdir or Path("runs") / Path(options.config).stem
+    check_path("workdir", workdir)
     cluster = ClusterSpec(options.distributed, options.coordinator, options.num_processes, options.process_id)
     switches = options.dry_run, options.profile, options.allow_config_change, options.init_from
     return config, Options(workdir, *switches, cluster, tuple(notes))
@@ -154,7 +164,3 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     with multihost.defer_to_heartbeat():
         return multihost.shutdown(exit_code(lambda: train(*parse(argv))))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

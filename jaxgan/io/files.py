@@ -5,26 +5,63 @@ import errno
 import fcntl
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxgan.core import signals
 from jaxgan.errors import UserError, warn
 
 PLAIN = re.compile(r"[\w/.,+= -]{1,1000}")  # a path that no library takes for a pattern or a URL
+
+_unfinished: set[Path] = set()
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a path beside `path` to write to; it becomes `path` at the end of the block, or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with unfinished(path.with_name(path.name + ".partial")) as partial:
         yield partial
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+
+
+@contextlib.contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """Yields the path of a file or folder, which is removed at the end of the block if it is still there."""
+    _unfinished.add(path)
+    try:
+        yield path
+    finally:
+        _remove(path)
+        _unfinished.discard(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_unfinished() -> None:
+    for path in list(_unfinished):
+        with contextlib.suppress(OSError):
+            _remove(path)
+
+
+signals.before_exit.append(_remove_unfinished)
+
+
+def name_as_text(name: str) -> str:
+    """The name of a file as text, whatever the locale: UTF-8, with other bytes and control characters escaped."""
+
+    def decode(match: re.Match) -> str:  # bytes that Python could not decode
+        return match[0].encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+    text = re.sub("[\udc80-\udcff]+", decode, name)
+    return re.sub("[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)
 
 
 @contextlib.contextmanager

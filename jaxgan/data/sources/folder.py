@@ -10,6 +10,7 @@ import numpy as np
 from jaxgan.data import formats
 from jaxgan.data.stored import Files, StoredImages, fingerprint, place_of
 from jaxgan.errors import UserError, warn_once
+from jaxgan.io.files import name_as_text
 
 SPLIT_FOLDERS = ("train", "test", "val", "validation")
 HIDDEN = ("__MACOSX",)  # besides names that begin with a dot
@@ -39,10 +40,10 @@ def read(place: str) -> StoredImages:
             if _within(path, ""):
                 raise _stray(root, path)
     by_split = {split: _by_class(root, base, files, folders) for split, base in bases.items()}
-    classes = tuple(sorted({name for by_class in by_split.values() for name in by_class} - {""}))
+    classes = tuple(sorted({name_as_text(name) for by_class in by_split.values() for name in by_class} - {""}))
     parts = {}
     for split, by_class in by_split.items():
-        labels = {name: classes.index(name) if name else -bool(classes) for name in by_class}
+        labels = {name: classes.index(name_as_text(name)) if name else -bool(classes) for name in by_class}
         pairs = [(path, labels[name]) for name, paths in by_class.items() for path in paths]
         pairs.sort(key=lambda pair: hashlib.blake2b(os.fsencode(pair[0])).digest())
         paths = [os.path.join(root, path) for path, _ in pairs]
