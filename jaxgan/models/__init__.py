@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxgan.core.settings import NOT_NEGATIVE, Choice, Setting, Settings, one_of
+from jaxgan.data.sizes import format_size
 from jaxgan.errors import UserError
 from jaxgan.models import cyclegan, dcgan, iwae_mlp, mlp, patchgan, pix2pix, tf_dcgan, toy_mlp, vaegan
 from jaxgan.models.ops import layers
@@ -214,7 +215,7 @@ def near_sizes(family: Family, shape: tuple[int, ...]) -> list[str]:
             if fits:
                 found.append(fits[0])
                 break
-    return [str(width) if height == width else f"{height}x{width}" for height, width in found]
+    return [format_size(*size) for size in found]
 
 
 def kernel_init(config: ConfigDict) -> Callable:

@@ -22,7 +22,7 @@ def check_shape(shape: tuple[int, ...]) -> str | None:
     """What would be right, if examples of that shape cannot be made."""
     if len(shape) != 3:
         return "tf_dcgan makes images; toy_mlp makes points"
-    return None if all(side % 4 == 0 for side in shape[:2]) else "tf_dcgan makes multiples of 4"
+    return None if all(side % 4 == 0 for side in shape[:2]) else "a tf_dcgan makes multiples of 4"
 
 
 class Generator(nn.Module):
