@@ -10,7 +10,7 @@ import pytest
 from experiments import raises_user_error, squares
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 from reference_images import SHORT, bmp, gif, netpbm, png_chunk, tiff
 from reference_images import png as png_of
 
@@ -493,6 +493,35 @@ def test_files_of_a_known_format_that_cannot_be_read_are_told_from_unknown_ones(
     ]:
         with raises_user_error(BadImageError, match=rf"x is a bad image \({reason}\)"):
             squares(2, 2, 1, False)(data, "x")
+
+
+@pytest.mark.parametrize(
+    ("stored", "reason"),
+    [
+        (tiff(np.zeros((2, 2, 3), int), 8, 6), "YCbCr colours without compression"),  # 2x2 pixels share their colour
+        (tiff(np.zeros((2, 2, 2), int), 8, 1, planar=True, tags=((338, SHORT, (2,)),)), "a plane of its own"),
+        (tiff(np.zeros((2, 2, 3), int), 16, 2, planar=True, compression=8), "a plane of its own"),
+    ],
+)
+def test_layouts_that_pillow_would_misread_are_refused(stored, reason):
+    with raises_user_error(BadImageError, match=f"x is a bad image .it is a TIFF file .*{reason}.* cannot be read"):
+        squares(2, 2, 3, False)(stored, "x")
+
+
+@pytest.mark.parametrize(("kind", "options"), [("GIF", {}), ("PNG", {}), ("TIFF", {}), ("WebP", {"lossless": True})])
+def test_of_several_frames_the_first_is_seen(kind, options):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("#c86432", "#00f")]
+    stored = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    assert Image.open(io.BytesIO(stored)).n_frames == 2
+    np.testing.assert_array_equal(squares(4, 4, 3, False)(stored, "it"), np.broadcast_to(ORANGE, (4, 4, 3)))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WebP"])
+def test_colour_profiles_are_ignored(kind):
+    wide = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    image = noise(4, 4, 3)
+    stored = encoded(image, kind, icc_profile=wide, **({"lossless": True} if kind == "WebP" else {}))
+    np.testing.assert_array_equal(squares(4, 4, 3, False)(stored, "it"), image)
 
 
 def test_a_frame_of_a_gif_lies_on_a_transparent_canvas():
