@@ -469,3 +469,27 @@ def test_at_least_one_image_has_to_be_good(tmp_path, place, use, count):
     with raises_user_error(UserError, match=rf"^none of {count} images can be used; the last: .* is a bad image \("):
         use(of_folder(tmp_path / "bad"), skip_bad=True)
     assert not place.exists() or names(place) == []
+
+
+# A cache that cannot be written
+
+
+def test_arrays_are_made_all_the_same(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JAXGAN_DATA_CACHE", str(tmp_path / "file"))
+    for _ in range(2):
+        assert cache.cached_arrays("kind", ["a"], lambda: {"x": np.arange(3)})["x"].tolist() == [0, 1, 2]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {tmp_path}/file/kind cannot be written (Not a directory): set JAXGAN_DATA_CACHE")
+
+
+def test_a_finished_cache_is_read_where_nothing_can_be_written(pictures, place, monkeypatch):
+    expected = in_bytes(cache.cached(of_folder(pictures), skip_bad=False))
+
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(cache, "make_folder", refuse)
+    assert in_bytes(cache.cached(of_folder(pictures), skip_bad=False)) == expected
+    with raises_user_error(UserError, match=r"cannot be written \(Permission denied\): set JAXGAN_DATA_CACHE"):
+        cache.cached(of_arrays(2), skip_bad=False)
