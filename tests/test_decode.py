@@ -10,7 +10,7 @@ import pytest
 from experiments import raises_user_error, squares
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 from reference_images import SHORT, bmp, gif, netpbm, png_chunk, tiff
 from reference_images import png as png_of
 
@@ -495,6 +495,35 @@ def test_files_of_a_known_format_that_cannot_be_read_are_told_from_unknown_ones(
             squares(2, 2, 1, False)(data, "x")
 
 
+@pytest.mark.parametrize(
+    ("stored", "reason"),
+    [
+        (tiff(np.zeros((2, 2, 3), int), 8, 6), "YCbCr colours without compression"),  # 2x2 pixels share their colour
+        (tiff(np.zeros((2, 2, 2), int), 8, 1, planar=True, tags=((338, SHORT, (2,)),)), "a plane of its own"),
+        (tiff(np.zeros((2, 2, 3), int), 16, 2, planar=True, compression=8), "a plane of its own"),
+    ],
+)
+def test_layouts_that_pillow_would_misread_are_refused(stored, reason):
+    with raises_user_error(BadImageError, match=f"x is a bad image .it is a TIFF file .*{reason}.* cannot be read"):
+        squares(2, 2, 3, False)(stored, "x")
+
+
+@pytest.mark.parametrize(("kind", "options"), [("GIF", {}), ("PNG", {}), ("TIFF", {}), ("WebP", {"lossless": True})])
+def test_of_several_frames_the_first_is_seen(kind, options):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("#c86432", "#00f")]
+    stored = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    assert Image.open(io.BytesIO(stored)).n_frames == 2
+    np.testing.assert_array_equal(squares(4, 4, 3, False)(stored, "it"), np.broadcast_to(ORANGE, (4, 4, 3)))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WebP"])
+def test_colour_profiles_are_ignored(kind):
+    wide = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    image = noise(4, 4, 3)
+    stored = encoded(image, kind, icc_profile=wide, **({"lossless": True} if kind == "WebP" else {}))
+    np.testing.assert_array_equal(squares(4, 4, 3, False)(stored, "it"), image)
+
+
 def test_a_frame_of_a_gif_lies_on_a_transparent_canvas():
     stored = gif(np.array([[0, 1]]), np.array([[0, 0, 0], [0, 0, 255]]), (2, 3), (1, 1))
     pixels = Transform((2, 3), (2, 3), 4, False)(stored, "it")
@@ -544,8 +573,8 @@ def test_the_largest_central_rectangle_is_kept(shape, times, margin, channels):
 @law
 @given(shape=RECTANGLES, size=st.tuples(SIDES, SIDES), channels=st.sampled_from([1, 3]), file=st.booleans())
 def test_transposed_images_are_transposed(shape, size, channels, file):
-    """Up to the rounding between the two directions, in which Lanczos goes one after the other."""
-    image, stored = noise(*size, channels), encoded if file else np.asarray
+    """Up to the rounding between the two directions, in which Lanczos goes one after the other; nothing is clipped."""
+    image, stored = 96 + noise(*size, channels) // 4, encoded if file else np.asarray
     pixels = Transform(shape, shape, channels, True)(stored(image), "it")
     other = Transform(shape[::-1], shape[::-1], channels, True)(
         stored(np.ascontiguousarray(image.swapaxes(0, 1))), "it"
@@ -570,7 +599,8 @@ def test_a_turned_jpeg_has_as_much_detail_as_an_upright_one():
 
 @pytest.mark.parametrize(("shape", "wanted"), [((8, 12), (8, 13)), ((8, 12), (9, 12)), ((100, 5), (6, 6))])
 def test_too_small_rectangles_say_what_to_do(shape, wanted):
-    message = rf"^x.png .{shape[0]}x{shape[1]} pixels, height and width, are too few for {wanted[0]}x{wanted[1]}: "
+    (height, width), least = shape, "x".join(map(str, wanted))
+    message = rf"^x.png is a bad image .{height}x{width} pixels, height and width, are too few for {least}: "
     with raises_user_error(BadImageError, match=message + "choose a smaller config.data.size, or set .*upscale=True"):
         Transform(wanted, wanted, 1, False)(noise(*shape, 1), "x.png")
     assert Transform(wanted, wanted, 1, True)(noise(*shape, 1), "x.png").shape == (*wanted, 1)
