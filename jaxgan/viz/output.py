@@ -44,7 +44,7 @@ def write_images(
         for index, picture in enumerate(pictures):
             folder = path / folder_name(names[labels[index]]) if names else path
             folder.mkdir(parents=True, exist_ok=True)
-            grid.save_png(folder / f"{index:06d}.png", grid.as_rgb(picture))
+            grid.save_png(folder / f"{index:06d}.png", grid.as_png(picture))
 
 
 def folder_name(name: str) -> str:
@@ -99,4 +99,4 @@ def write_outputs(
             folder = path / name if len(drawn) > 1 else path
             folder.mkdir(parents=True, exist_ok=True)
             for index, picture in enumerate(array):
-                grid.save_png(folder / f"{index:06d}.png", grid.as_rgb(picture))
+                grid.save_png(folder / f"{index:06d}.png", grid.as_png(picture))
