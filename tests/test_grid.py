@@ -97,8 +97,8 @@ def test_names_of_rows_lower_than_a_line_do_not_overlap():
     whole = image_grid(images, 1, names)
     ink = (whole[:, : whole.shape[1] - 1536 - 4] < 255).any((1, 2))
     for row in range(3):
-        assert ink[2 + row * 18 : 2 + (row + 1) * 18].any()
-        np.testing.assert_array_equal(whole[2 + row * 18 : 6 + row * 18, -1538:-2], images[row])
+        assert ink[2 + row * 22 : 2 + (row + 1) * 22].any()
+        np.testing.assert_array_equal(whole[2 + row * 22 : 6 + row * 22, -1538:-2], images[row])
 
 
 def test_each_row_has_its_own_name():

@@ -50,7 +50,7 @@ def image_grid(images: np.ndarray, columns: int | None = None, names: Sequence[s
     factor = max(1, min(-(-CELL // min(height, width)), LONGEST // max(height, width)))
     enlarged = as_rgb(images.repeat(factor, axis=1).repeat(factor, axis=2))
     height, width = height * factor, width * factor
-    down, across = max(height, FONT if names else 0) + GAP, width + GAP  # from one image to the next
+    down, across = max(height, FONT + 4 if names else 0) + GAP, width + GAP  # from one image to the next
     columns = columns or min(count, math.ceil(math.sqrt(count * down / across)))
     rows = -(-count // columns)
     canvas = np.full((rows * down + GAP, columns * across + GAP, 3), 255, np.uint8)
