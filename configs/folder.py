@@ -1,7 +1,7 @@
 """Your own images: copy this file, name your folder in it, and change what you like.
 
 Command:  python train.py --config=configs/folder.py --config.data.source=folder:PATH --workdir=runs/mine
-          The folder holds JPEG, PNG, WebP, BMP or TIFF files, or one sub-folder of them for each class.
+          The folder holds pictures (JPEG, PNG, WebP, ...), or one sub-folder of them for each class.
 Time:     as configs/flowers.py for as many steps, whatever the number of images
 Expect:   runs/mine/real.png shows what is trained on: look at it first. A few thousand images of one kind of thing, all
           taken in the same way, are learnt best.

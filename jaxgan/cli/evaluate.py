@@ -15,8 +15,14 @@ set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote.
 exact scores.
 """
 
-import argparse
 import sys
+
+from jaxgan import entry
+
+if __name__ == "__main__":
+    sys.exit(entry.evaluate())
+
+import argparse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,10 +32,10 @@ import numpy as np
 from jaxgan import inference
 from jaxgan.core import devices
 from jaxgan.core.settings import MAX_SEED
-from jaxgan.data.dataset import ArrayDataset, from_arrays
+from jaxgan.data.dataset import ArrayDataset, from_arrays, with_classes
 from jaxgan.data.image_sets import decoded, format_shape, open_image_set
 from jaxgan.data.sources.mixture import mixture_of
-from jaxgan.errors import Parser, UserError, exit_code, warn
+from jaxgan.errors import Parser, UserError, check_path, exit_code, warn
 from jaxgan.io import run_folder
 from jaxgan.io.run_folder import RestoredRun
 from jaxgan.metrics import features, held_out, lenet, prdc, scores
@@ -119,6 +125,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if any(isinstance(value, list) for value in vars(options).values()):  # as Python's parser reads --num=--
         raise UserError("-- is no value of an option (see evaluate.py --help)")
+    for name in ("workdir", "out"):
+        check_path(name, getattr(options, name) or "")
     check_numbers(options)
     check_together(options)
     return options
@@ -194,7 +202,7 @@ def of_run(options: argparse.Namespace, restored: RestoredRun) -> EvalTask:
     if split is not None:
         other = config.copy_and_resolve_references()
         other.data.split = split
-        others = decoded(other)
+        others = with_classes(decoded(other), reals.classes)
     usual = config.eval.features if config.eval.features != "lenet" else usual_features(reals)
     return EvalTask(fakes, reals, others, split, about, options.workdir, usual)
 
@@ -378,7 +386,3 @@ def run(argv: list[str]) -> int:
 def main(argv: list[str] | None = None) -> int:
     """The program; returns its exit code."""
     return exit_code(lambda: run(sys.argv[1:] if argv is None else argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
