@@ -193,11 +193,9 @@ def test_a_first_checkpoint_that_cannot_be_read_back_is_an_error_and_is_moved_as
 
 
 def test_a_first_checkpoint_that_cannot_be_written_is_an_error(tmp_path, capfd):
-    with read_only(tmp_path), Checkpoints(tmp_path, keep=3) as checkpoints:
-        with pytest.raises(
-            UserError, match=r"^the checkpoint of step 10 could not be saved .*: choose another --workdir"
-        ):
-            checkpoints.save(10, example_state(10), {})
+    message = r"^the checkpoint of step 10 could not be saved .*: choose another --workdir"
+    with read_only(tmp_path), pytest.raises(UserError, match=message), Checkpoints(tmp_path, keep=3) as checkpoints:
+        checkpoints.save(10, example_state(10), {})
     assert capfd.readouterr().err == ""
 
 
