@@ -85,7 +85,13 @@ def test_each_row_has_its_own_name():
     assert (one[2:52] != one[52:102]).any()
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_four_channels_lie_on_white():
+    """Half of 100 is 50 and 127 of white: with an alpha of 128, 100 * 128 / 255 + 127 = 177.2."""
+    pixels = np.uint8([[[100, 0, 255, 128], [1, 2, 3, 0], [4, 5, 6, 255]]])
+    assert as_rgb(pixels).tolist() == [[[177, 127, 255], [255, 255, 255], [4, 5, 6]]]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
 def test_what_is_not_coloured_is_shown_grey_by_its_first_channel(channels):
     images = noise(2, 5, 5, channels)
     shown = as_rgb(images)
