@@ -3,6 +3,8 @@
 import hashlib
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -450,9 +452,9 @@ BAD = {
     "text.jpg": (b"<html>404 Not Found</html>\n", "its format is unknown"),
     "claim.png": (
         png(100_000, 100_000, 8, 0, b"\0"),
-        "100,000 x 100,000 pixels, more than config.data.max_pixels=89478485",
+        "it claims to have more pixels than config.data.max_pixels=89478485",
     ),
-    "large.png": (png(9_500, 9_500, 8, 0, b"\0"), "9,500 x 9,500 pixels, more than config.data.max_pixels=89478485"),
+    "large.png": (png(9_500, 9_500, 8, 0, b"\0"), "it claims to have more pixels than config.data.max_pixels=89478485"),
 }
 
 
@@ -477,10 +479,25 @@ def test_the_most_pixels_can_be_chosen():
     """Before anything is decoded: of the large file there is one byte."""
     stored = encoded(noise(7, 9, 1))
     assert squares(7, 7, 1, False, max_pixels=63)(stored, "it").shape == (7, 7, 1)
-    with raises_user_error(BadImageError, match="x.png .*7 x 9 pixels, more than config.data.max_pixels=62"):
+    with raises_user_error(BadImageError, match="x.png .*it claims to have more pixels than config.data.max_pixels=62"):
         squares(7, 7, 1, False, max_pixels=62)(stored, "x.png")
     with raises_user_error(BadImageError, match="x.png .*it cannot be decoded"):
         squares(7, 7, 1, False, max_pixels=9_500**2)(BAD["large.png"][0], "x.png")
+
+
+@pytest.mark.parametrize("name", ["claim.png", "large.png"])
+def test_the_most_pixels_are_known_where_warnings_are_no_errors(name, tmp_path):
+    """In a process of its own, as a picture in an icon, which claims little itself."""
+    icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(BAD[name][0]), 22) + BAD[name][0]
+    program = "import sys; from jaxgan.data.decode import *; Transform((8, 8), (8, 8), 1, True)(sys.argv[1], 'it')"
+    options = {"env": {"PYTHONPATH": ":".join(sys.path)}, "capture_output": True, "text": True}
+    for stored in (BAD[name][0], icon):
+        (tmp_path / "x.png").write_bytes(stored)
+        command = [sys.executable, "-c", program, str(tmp_path / "x.png")]
+        run = subprocess.run(command, check=False, **options)
+        assert run.returncode == 1
+        line = run.stderr.splitlines()[-1]
+        assert line.endswith("it is a bad image (it claims to have more pixels than config.data.max_pixels=89478485)")
 
 
 def test_files_of_a_known_format_that_cannot_be_read_are_told_from_unknown_ones():

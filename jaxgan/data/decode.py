@@ -62,6 +62,8 @@ class Transform:
             reason = str(error)
         except MemoryError:
             raise
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            reason = f"it claims to have more pixels than config.data.max_pixels={self.max_pixels}"
         # Of a damaged file Pillow's decoders raise whatever they stumble over.
         except Exception as error:
             if getattr(error, "errno", None) not in PERMANENT_ERRNOS:
