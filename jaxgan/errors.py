@@ -3,7 +3,7 @@
 import argparse
 import difflib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 MOST_LISTED = 16  # choices that fit into one line
@@ -32,6 +32,12 @@ def choose(kind: str, name: str, table: Iterable[str]) -> str:
     advice = [f"did you mean {' or '.join(near)}?"] if near else []
     advice += [f"choose from {', '.join(names)}"] if few else []
     raise UserError(f"unknown {kind} {name!r}: {' '.join(advice) or f'none of the {len(names)} is near it'}")
+
+
+def format_names(names: Sequence[str]) -> str:
+    """Names in one line: all of them, or the first ones and how many follow."""
+    more = len(names) - MOST_LISTED
+    return ", ".join(names[:MOST_LISTED]) + (f" and {more} others" if more > 0 else "")
 
 
 def exit_code(program: Callable[[], int | None]) -> int:

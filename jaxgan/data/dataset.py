@@ -134,3 +134,15 @@ def with_digest(dataset: ArrayDataset) -> ArrayDataset:
     if dataset.digest:
         return dataset
     return dataclasses.replace(dataset, digest=digest_of(*dataset.arrays.values()))
+
+
+def with_classes(dataset: ArrayDataset, classes: tuple[str, ...]) -> ArrayDataset:
+    """The same examples, whose labels count through other classes; -1 where those lack the class of an example."""
+    if dataset.classes == classes:
+        return dataset
+    places = {name: place for place, name in enumerate(classes)}
+    relabel = np.int32([*(places.get(name, -1) for name in dataset.classes), -1])  # the last is that of -1
+    own = dataset.labels if dataset.classes else np.full(len(dataset), -1)
+    labels = relabel[own] if classes else np.zeros(len(dataset), np.int32)
+    arrays = {**dataset.arrays, "labels": labels}
+    return dataclasses.replace(dataset, arrays=arrays, classes=classes, reopen=None)
