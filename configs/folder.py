@@ -1,7 +1,7 @@
 """Your own images: copy this file, name your folder in it, and change what you like.
 
 Command:  python train.py --config=configs/folder.py --config.data.source=folder:PATH --workdir=runs/mine
-          The folder holds JPEG, PNG, WebP, BMP or TIFF files, or one sub-folder of them for each class.
+          The folder holds pictures (JPEG, PNG, WebP, ...), or one sub-folder of them for each class.
 Time:     as configs/flowers.py for as many steps, whatever the number of images
 Expect:   runs/mine/real.png shows what is trained on: look at it first. A few thousand images of one kind of thing, all
           taken in the same way, are learnt best.
@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
             "optimizer.discriminator.schedule": "cosine",
         }
     )
-    config.data.size = 64  # 4 or 7 times a power of two: 32, 56, 64, 112, 128, ...
+    config.data.size = 64  # or "64x96", height x width
     config.data.channels = 3  # 1 for grey
     # Random crops and mirror images: of few photographs a discriminator soon knows each by heart.
     config.data.load_size = 72

@@ -59,12 +59,17 @@ WRONG = {
     "no folder": (lambda: None, "folder:nowhere", {}, "config.data.source=folder:nowhere: there is no such folder"),
     "no name": (lambda: None, "folder:", {}, "config.data.source=folder:: there is no such folder"),
     "a file as a folder": (lambda: Path("x").touch(), "folder:x", {}, ".*folder:x: there is no such folder"),
-    "an empty folder": (lambda: Path("x").mkdir(), "folder:x", {}, r"\S*/here/x holds no images \(.jpg, .*.tiff\)"),
+    "an empty folder": (
+        lambda: Path("x").mkdir(),
+        "folder:x",
+        {},
+        r"\S*/here/x holds no images \(JPEG, .* and others\)",
+    ),
     "no images": (
         lambda: draw("x/a") and (draw("x/b", 0) / "notes.txt").touch(),
         "folder:x",
         {},
-        r"\S*/here/x/b holds no images \(.*\): every folder is a class, so remove it or fill it",
+        r"\S*/here/x/b holds no images that can be read: every folder is a class, so remove or fill it",
     ),
     "images beside classes": (
         lambda: draw("x/a") and draw("x", 1),
@@ -119,7 +124,7 @@ WRONG = {
         lambda: draw("x", size=7),
         "folder:x",
         {"data__upscale": False},
-        r"\S*/here/x/\d+.png is a bad image \(7x7 pixels are too few for 8x8\): repair it, remove it, or .*=skip",
+        r"\S*/here/x/\d+.png is a bad image \(7x7 pixels, .*, are too few for 8x8: .*\): repair it, .*=skip",
     ),
     "no file": (lambda: None, "array:x.npz", {}, r"\S*x.npz: No such file or directory"),
     "another file": (lambda: None, "array:x.zip", {}, "config.data.source=array:x.zip must end in .npz or .npy"),
@@ -134,13 +139,13 @@ WRONG = {
         lambda: pack(pictures=IMAGES),
         "array:x.npz",
         {},
-        "x.npz must hold an array 'images', not pictures",
+        r"x.npz must hold an array 'images', not pictures \(uint8, .*\): save .*images=arrays\['pictures'\]\)",
     ),
     "floats": (
         lambda: pack(images=IMAGES / 2),
         "array:x.npz",
         {},
-        r"x.npz: images of type float64 and shape \(9, 8, 8, 1\) must be uint8, \[N, H, W\] or \[N, H, W, C\]",
+        r"x.npz: images of type float64 and shape \(9, 8, 8, 1\) must be uint8, .*: values from 0 to 1, so save .*",
     ),
     "one image": (
         lambda: pack(images=IMAGES[0, :, :, 0]),
@@ -170,19 +175,19 @@ WRONG = {
         lambda: pack(images=IMAGES, labels=np.arange(8)),
         "array:x.npz",
         {},
-        r"x.npz: labels of type int64 and shape \(8,\) must be 9 whole numbers .*",
+        r"x.npz: labels of type int64 and shape \(8,\) must be 9 whole numbers or names, one for each image",
     ),
     "labels below 0": (
         lambda: pack(images=IMAGES, labels=np.arange(9) - 1),
         "array:x.npz",
         {},
-        r"x.npz: labels of type int64 and shape \(9,\) must be 9 whole numbers .*",
+        r"x.npz: labels hold -1 \(1 of 9 are negative\): labels must be 0 or more, so leave out .*",
     ),
-    "names as labels": (
-        lambda: pack(images=IMAGES, labels=np.array(["cat"] * 9)),
+    "vectors as labels": (
+        lambda: pack(images=IMAGES, labels=np.eye(9)),
         "array:x.npz",
         {},
-        r"x.npz: labels of type <U3 and shape \(9,\) must be 9 whole numbers .*",
+        r"x.npz: labels of type float64 and shape \(9, 9\) look like a vector for each image: save .*",
     ),
     "classes of none": (
         lambda: pack(images=IMAGES),
@@ -279,11 +284,23 @@ def test_none_of_the_chosen_classes_is_in_the_split(capsys):
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, capsys):
+    """The advice helps."""
     (tmp_path / "cache").write_text("a file")
     draw("x")
     assert train("folder:x") == 2
-    assert the_error(capsys).startswith(f"{tmp_path / 'cache'}: ")
+    assert the_error(capsys) == (
+        f"{tmp_path / 'cache'} cannot be written (File exists): set JAXGAN_DATA_CACHE to another folder, or "
+        "config.data.cache=False, which decodes images anew whenever they are used"
+    )
     assert not Path("run").exists()
+    assert train("folder:x", data__cache=False) == 0
+
+
+def test_a_user_without_a_home_is_asked_for_a_folder(monkeypatch, capsys):
+    monkeypatch.setenv("JAXGAN_DATA_CACHE", "~nobody-of-this-name/cache")
+    draw("x")
+    assert train("folder:x") == 2
+    assert the_error(capsys).startswith("set JAXGAN_DATA_CACHE to a folder for decoded images: ")
 
 
 # An image that cannot be decoded

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jaxgan.core import devices
 from jaxgan.core.types import Field
 from jaxgan.data import loader, order
-from jaxgan.data.dataset import ArrayDataset, digest_of, no_rows, point_fields, with_digest
+from jaxgan.data.dataset import ArrayDataset, digest_of, no_rows, point_fields, with_classes, with_digest
 from jaxgan.data.loader import BatchSampler, DeviceLoader, PrefetchLoader
 
 law = settings(deadline=None, max_examples=40, derandomize=True)
@@ -355,3 +355,23 @@ def test_the_digest_is_that_of_all_arrays():
         assert with_digest(ArrayDataset(dict(dataset.arrays) | {name: changed}, dataset.fields)).digest != (
             with_digest(dataset).digest
         )
+
+
+# Classes
+
+
+@pytest.mark.parametrize(
+    ("own", "classes", "expected"),
+    [
+        (("a", "b"), ("a", "b"), [0, 1, -1]),
+        (("b", "c"), ("a", "b"), [1, -1, -1]),
+        (("b", "a"), ("x", "a", "b"), [2, 1, -1]),
+        ((), ("a",), [-1, -1, -1]),
+        (("a", "b"), (), [0, 0, 0]),
+    ],
+)
+def test_labels_count_through_the_classes_of_another_set(own, classes, expected):
+    """By name; -1 is the label of what that set does not know."""
+    labels = np.int32([0, 1, -1] if own else [0, 0, 0])
+    found = with_classes(ArrayDataset({"points": np.zeros((3, 2)), "labels": labels}, point_fields(2), own), classes)
+    assert (found.labels.tolist(), found.classes, found.labels.dtype) == (expected, classes, np.int32)

@@ -315,16 +315,20 @@ def test_the_samples_of_a_run_are_those_of_sample_py(run, tmp_path):
 
 
 def test_a_test_split_is_what_nothing_was_trained_on(tmp_path):
-    """It is scored beside the samples, and judges a classifier that learned from samples alone."""
+    """It is scored beside the samples, and judges a classifier that learned from samples alone.
+
+    A class that the test split alone has, the first of all, is none of the run.
+    """
     three = np.flatnonzero(LABELS < 3)
     assert len(three) == 537
-    for split, rows in {"train": three[:270], "test": three[270:]}.items():
+    for split, rows in {"train": three[:270], "test": [*three[270:], *np.flatnonzero(LABELS == 9)[:5]]}.items():
         for row in rows:
-            place = tmp_path / "data" / split / str(LABELS[row]) / f"{row}.png"
+            place = tmp_path / "data" / split / str(LABELS[row]).replace("9", "!") / f"{row}.png"
             place.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(IMAGES[row, ..., 0]).save(place)
     conditional = ("--config.conditioning.generator=cbn", "--config.conditioning.discriminator=projection")
     assert train_tiny(tmp_path / "run", *conditional, f"--config.data.source=folder:{tmp_path}/data") == 0
+    assert run_folder.read_classes(tmp_path / "run") == ["0", "1", "2"]
     found = scored(tmp_path, f"--workdir={tmp_path}/run", "--num=270", "--features=lenet", "--gan_train")
     assert found["about"]["real_images"] == "the test split"
     assert found["real_images"]["GAN-test-lenet"]["value"] > 0.9

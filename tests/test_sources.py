@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxgan.data import loader, selection
+from jaxgan.data import formats, loader, selection
 from jaxgan.data.gaussian_mixtures import MIXTURES
+from jaxgan.data.labels import classes_of
 from jaxgan.data.selection import Selection
 from jaxgan.data.sources import array, example_shape, folder, mixture, open_dataset, source_of, stacked
 from jaxgan.data.sources.mixture import mixture_of
-from jaxgan.data.stored import Arrays, Item, fingerprint
+from jaxgan.data.stored import Arrays, Item, StoredImages, fingerprint
 from jaxgan.errors import UserError
 
 law = settings(deadline=None, max_examples=60, derandomize=True)
@@ -32,7 +33,7 @@ def fill(root: Path, *names: str, colour: object = 0) -> None:
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() in folder.SUFFIXES:
+        if formats.is_picture(name):
             Image.new("RGB", (8, 8), colour).save(path)
         else:
             path.write_text("no picture")
@@ -123,9 +124,12 @@ def test_relative_folders_and_those_of_the_user(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ((), r"/root holds no images \(.jpg, "),
-        (("notes.txt",), r"/root holds no images \(.jpg, "),
-        (("a/0.png", "b/notes.txt", "c/0.png"), "/root/b holds no images .* every folder is a class, so remove it"),
+        ((), r"/root holds no images \(JPEG, "),
+        (("notes.txt",), r"/root holds no images \(JPEG, "),
+        (
+            ("a/0.png", "b/notes.txt", "c/0.png"),
+            "/root/b holds no images that can be read: every folder is a class, so remove or",
+        ),
         (("train/a/0.png", "test/notes.txt"), "/root/test holds no images"),
         (("a/0.png", "x.png"), r"/root holds images \(x.png\) beside folders of images: move them into a folder"),
         (("train/a/0.png", "train/x.png"), r"/root/train holds images \(x.png\) beside"),
@@ -210,6 +214,34 @@ def test_arrays_with_and_without_labels(tmp_path):
         assert items[3].name == "image 3"
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (LABELS + 1, ("1", "2", "3", "4", "5", "6")),
+        (np.uint8([200, 7, 200] * 4), ("7", "200")),  # in the order of numbers, not of texts
+        (np.float32(LABELS), ("0", "1", "2", "3", "4", "5")),
+        (LABELS[:, None] > 2, ("False", "True")),
+        (np.uint64([2**64 - 1, 3] * 6), ("3", "18446744073709551615")),
+        (np.array(["dog", "cat", "a, b"] * 4), ("a, b", "cat", "dog")),
+        (np.array(["é".encode(), b"a"] * 6), ("a", "é")),
+    ],
+)
+def test_classes_are_the_labels_that_occur(labels, classes, tmp_path):
+    """Each keeps its name."""
+    chosen = select(save(tmp_path / "x.npz", images=IMAGES, labels=labels))
+    assert chosen.classes == classes
+    names = [name.decode() if isinstance(name, bytes) else name for name in labels.ravel().tolist()]
+    assert [chosen.classes[item.label] for item in read_all(chosen)] == [
+        str(int(name)) if isinstance(name, float) else str(name) for name in names
+    ]
+
+
+def test_labels_of_too_many_kinds_are_refused():
+    with pytest.raises(ValueError, match="labels hold 100,001 different values: 100,000 classes are the most"):
+        classes_of(np.arange(100_001), 100_001)
+    assert len(classes_of(np.arange(100_000), 100_000)[0]) == 100_000
+
+
 def test_npy_files_are_mapped_not_read(tmp_path):
     source = save(tmp_path / "x.npy", images=IMAGES[..., None])
     assert isinstance(array.read(source[6:]).splits["train"].images.array, np.memmap)
@@ -238,7 +270,7 @@ def test_only_arrays_themselves_are_mapped(source, tmp_path, monkeypatch):
 
 
 IMAGES_MUST = r"must be uint8, \[N, H, W\] or \[N, H, W, C\]"
-LABELS_MUST = "must be 12 whole numbers from 0 to 99999"
+LABELS_MUST = "must be 12 whole numbers or names, one for each image"
 
 
 @pytest.mark.parametrize(
@@ -249,19 +281,73 @@ LABELS_MUST = "must be 12 whole numbers from 0 to 99999"
         ("x.npy", {"images": IMAGES[0]}, rf"shape \(4, 4\) {IMAGES_MUST}"),
         ("x.npz", {"images": IMAGES[None, None]}, IMAGES_MUST),
         ("x.npz", {"images": IMAGES[:0]}, rf"shape \(0, 4, 4\) {IMAGES_MUST}"),
-        ("x.npz", {"image": IMAGES, "y": LABELS}, "must hold an array 'images', not image, y"),
+        ("x.npz", {"image": IMAGES, "y": LABELS}, r"must hold an array 'images', not image \(uint8, .*\), y \("),
         ("x.npz", {}, "must hold an array 'images', not nothing"),
-        ("x.npz", {"images": IMAGES, "labels": LABELS - 1}, LABELS_MUST),
-        ("x.npz", {"images": IMAGES, "labels": LABELS / 1}, f"labels of type float64 .* {LABELS_MUST}"),
+        ("x.npz", {"images": IMAGES, "labels": LABELS - 1}, r"labels hold -1 \(2 of 12 are negative\): .* 0 or more"),
+        ("x.npz", {"images": IMAGES, "labels": LABELS / 2}, "labels hold 0.5: labels must be whole numbers"),
+        ("x.npz", {"images": IMAGES, "labels": LABELS * np.nan}, "labels hold nan: labels must be whole numbers"),
+        ("x.npz", {"images": IMAGES, "labels": LABELS * 1e300}, r"labels hold 1e\+300: labels must be whole numbers"),
         ("x.npz", {"images": IMAGES, "labels": LABELS[1:]}, rf"shape \(11,\) {LABELS_MUST}"),
-        ("x.npz", {"images": IMAGES, "labels": LABELS[:, None]}, rf"shape \(12, 1\) {LABELS_MUST}"),
-        ("x.npz", {"images": IMAGES, "labels": LABELS + 99_995}, LABELS_MUST),
-        ("x.npz", {"images": IMAGES, "labels": np.array(["cat"] * 12)}, LABELS_MUST),
+        ("x.npz", {"images": IMAGES, "labels": LABELS * 1j}, f"labels of type complex128 .* {LABELS_MUST}"),
+        ("x.npz", {"images": IMAGES, "labels": np.int64(3)}, rf"shape \(\) {LABELS_MUST}"),
+        ("x.npz", {"images": IMAGES, "labels": np.eye(12)}, r"shape \(12, 12\) look like .*: save labels.argmax\(1\)"),
+        ("x.npz", {"images": IMAGES, "labels": np.array(["cat"] * 9 + ["", "", ""])}, "an empty name: label 9"),
+        ("x.npz", {"images": IMAGES, "labels": np.array([b"\xff"] * 12)}, r"labels hold b'\\xff': names must be UTF-8"),
     ],
 )
 def test_wrong_arrays_are_described(name, arrays, message, tmp_path):
     with raises_user_error(UserError, match=message):
         select(save(tmp_path / name, **arrays))
+
+
+COLOURS = np.random.default_rng(1).integers(0, 256, (5, 9, 8, 3), np.uint8)
+FIRST = COLOURS.transpose(0, 3, 1, 2)
+STORED_OTHERWISE = {
+    "channels first": (FIRST, COLOURS),
+    "one channel first": (IMAGES[:, None].repeat(2, 2).repeat(2, 3), IMAGES[..., None].repeat(2, 1).repeat(2, 2)),
+    "from 0 to 1": (COLOURS / np.float32(255), COLOURS),
+    "from -1 to 1": (COLOURS / 127.5 - 1, COLOURS),
+    "both": (FIRST / np.float32(127.5) - 1, COLOURS),
+    "floats to 255": (IMAGES.astype(np.float64), IMAGES),
+    "whole numbers": (FIRST.astype(np.int64), COLOURS),
+    "16 bits": (COLOURS * np.uint16(257), COLOURS),
+    "yes or no": (COLOURS > 99, (COLOURS > 99) * np.uint8(255)),
+}
+
+
+@pytest.mark.parametrize("case", STORED_OTHERWISE)
+def test_images_stored_otherwise_are_answered_with_what_mends_them(case, tmp_path):
+    """What the advice gives is accepted, and is what the images were made of."""
+    images, expected = STORED_OTHERWISE[case]
+    with raises_user_error(UserError) as refused:
+        array.read(save(tmp_path / "x.npz", images=images)[6:])
+    advice = str(refused.value).rpartition(", so save ")[2]
+    mended = eval(advice, {"np": np, "images": images})
+    np.testing.assert_array_equal(mended, expected)
+    array.read(save(tmp_path / "x.npz", images=mended)[6:])
+
+
+@pytest.mark.parametrize("shape", [(9, 4, 4, 5), (9, 3, 3, 3), (9, 8, 8, 5), (9, 32, 4, 4), (9, 5, 32, 32)])
+def test_channels_that_come_last_are_no_channels_that_come_first(shape, tmp_path):
+    stored = array.read(save(tmp_path / "x.npy", images=np.zeros(shape, np.uint8))[6:])
+    assert stored.splits["train"].images.shape == shape
+
+
+def test_the_arrays_of_another_file_are_listed_with_what_mends_it(tmp_path):
+    source = save(tmp_path / "x.npz", about=np.array("faces"), x_train=COLOURS, y_train=np.arange(5)[:, None])
+    with raises_user_error(UserError) as refused:
+        array.read(source[6:])
+    message = str(refused.value)
+    listed = "about (<U5, ()), x_train (uint8, (5, 9, 8, 3)), y_train (int64, (5, 1))"
+    assert message.startswith(f"{tmp_path}/x.npz must hold an array 'images', not {listed}: save it anew, by ")
+    first, second = message.rpartition(", by ")[2].split(" and ")
+    names = {"np": np, "path": tmp_path / "x.npz"}
+    exec(first, names)
+    exec(second, names)
+    names["arrays"].close()
+    stored = array.read(str(tmp_path / "x.npz"))
+    assert stored.classes == tuple("01234")
+    np.testing.assert_array_equal(stored.splits["train"].images.array, COLOURS)
 
 
 def test_other_files_are_no_arrays(tmp_path):
@@ -490,6 +576,58 @@ def test_wrong_classes_are_answered(tmp_path):
     source = save(tmp_path / "x.npz", images=IMAGES, labels=np.sort(LABELS))
     with raises_user_error(UserError, match="x.npz has no images of 5 in config.data.split"):
         len(select(source, "train[:50%]", (5,)))
+
+
+SPLITS = ("train/a/0.png", "train/b/0.png", "test/b/1.png", "test/c/1.png", "val/2.png")
+
+
+@pytest.mark.parametrize(
+    ("split", "classes", "found", "warning"),
+    [
+        ("train", (), {"train/a/0.png": "a", "train/b/0.png": "b"}, "no images of c in {split}: the classes are a, b"),
+        ("test", (), {"test/b/1.png": "b", "test/c/1.png": "c"}, "no images of a in {split}: the classes are b, c"),
+        ("train+test", (), {name: name.split("/")[1] for name in SPLITS[:4]}, None),
+        (
+            "val+test",
+            (),
+            {"val/2.png": None, "test/b/1.png": "b", "test/c/1.png": "c"},
+            "of a in {split}: the classes are b",
+        ),
+        ("val", (), {"val/2.png": 0}, "no images of a, b, c in {split}: this run has no classes"),
+        ("train", ("c", "a"), {"train/a/0.png": "a"}, "no images of c in {split}: the classes are a"),
+        ("train", ("b",), {"train/b/0.png": "b"}, None),
+        ("val+train", ("b", "a"), {"train/a/0.png": "a", "train/b/0.png": "b"}, None),
+    ],
+)
+def test_a_class_without_examples_is_no_class_of_a_run(split, classes, found, warning, tmp_path, capsys):
+    """Which is told; images of unknown label stay unless classes are chosen."""
+    fill(tmp_path, *SPLITS)
+    chosen = select(f"folder:{tmp_path}", split, classes)
+    names = {Path(item.name).relative_to(tmp_path).as_posix(): item.label for item in read_all(chosen)}
+    known = {-1: None} | dict(enumerate(chosen.classes)) if chosen.classes else {0: 0}
+    assert {name: known[label] for name, label in names.items()} == found
+    assert set(chosen.classes) == {*found.values()} - {None, 0}
+    err = capsys.readouterr().err
+    assert err.count("\n") == (warning is not None)
+    assert (warning or "").format(split=f"config.data.split={split}") in err
+
+
+def test_classes_that_come_with_a_data_set_stay_whatever_occurs(capsys):
+    listed = StoredImages({"train": Arrays(IMAGES, np.int32(LABELS))}, NAMED, "")
+    assert selection.select(tiny_config(data__split="train[:2]").data, listed).classes == NAMED
+    assert capsys.readouterr().err == ""
+    chosen = selection.select(tiny_config(data__split="train[:2]", data__classes=("b", "f")).data, listed)
+    assert ([item.label for item in read_all(chosen)], chosen.classes) == ([0], ("b", "f"))
+    assert capsys.readouterr().err == (
+        "warning: digits has no images of f in config.data.split, although config.data.classes names them\n"
+    )
+
+
+def test_the_choice_of_all_classes_is_another_one_where_some_images_have_none(tmp_path):
+    fill(tmp_path, *SPLITS[:2], "val/2.png")
+    whole, known = (select(f"folder:{tmp_path}", "train+val", classes) for classes in ((), ("a", "b")))
+    assert (len(whole), len(known)) == (3, 2)
+    assert whole.content != known.content
 
 
 def test_examples_of_unknown_label_belong_to_no_class():

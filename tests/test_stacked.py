@@ -101,6 +101,20 @@ def test_stacks_have_a_limited_number_of_classes():
         stacked.read("array:x", {"array": lambda place: many})
 
 
+def test_every_split_of_stacks_needs_all_classes(tmp_path):
+    for name in ("train/a", "train/b", "test/a", "val"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / name / "0.png")
+    with raises_user_error(
+        UserError, match="stacked:folder:.*: the split test has no images of b, and stacks need all"
+    ):
+        open_stacked(f"stacked:folder:{tmp_path}")
+    (tmp_path / "test/b").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "test/b/0.png")
+    assert len(open_stacked(f"stacked:folder:{tmp_path}").classes) == 8
+    assert set(open_stacked(f"stacked:folder:{tmp_path}", data__split="val").labels) == {-1}
+
+
 def test_the_classifier_reads_each_channel(monkeypatch):
     """Its decision is that of one that reads single digits, and samples of three even digits have all modes."""
     for name, value in {"STEPS": 300, "BATCH": 32, "LEARNING_RATE": 3e-3}.items():

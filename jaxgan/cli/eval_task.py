@@ -106,7 +106,7 @@ def of_run(options: argparse.Namespace, restored: RestoredRun) -> EvalTask:
     if split is not None:
         other = config.copy_and_resolve_references()
         other.data.split = split
-        others = decoded(other)
+        others = with_classes(decoded(other), reals.classes)
     task = EvalTask(fakes, reals, others, split, about, names or usual_features(reals), weights)
     if fakes:
         check_task(task, options)

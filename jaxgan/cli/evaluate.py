@@ -15,8 +15,14 @@ set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote.
 exact scores.
 """
 
-import argparse
 import sys
+
+from jaxgan import entry
+
+if __name__ == "__main__":
+    sys.exit(entry.evaluate())
+
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -30,7 +36,7 @@ from jaxgan.core import devices
 from jaxgan.core.settings import MAX_SEED
 from jaxgan.data.dataset import from_arrays
 from jaxgan.data.sources.mixture import mixture_of
-from jaxgan.errors import Parser, UserError, choose, exit_code, warn
+from jaxgan.errors import Parser, UserError, check_path, choose, exit_code, warn
 from jaxgan.io import run_folder
 from jaxgan.io.run_folder import RestoredRun
 from jaxgan.metrics import features, held_out, prdc, scores
@@ -85,6 +91,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if any(isinstance(value, list) for value in vars(options).values()):  # as Python's parser reads --num=--
         raise UserError("-- is no value of an option (see evaluate.py --help)")
+    for name in ("workdir", "out"):
+        check_path(name, getattr(options, name) or "")
     check_numbers(options)
     check_together(options)
     return options
@@ -317,7 +325,3 @@ def run(argv: list[str]) -> int:
 def main(argv: list[str] | None = None) -> int:
     """The program; returns its exit code."""
     return exit_code(lambda: run(sys.argv[1:] if argv is None else argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, warn_once
+from jaxgan.io.files import make_folder
 
 AXIS = "devices"
 
@@ -37,9 +38,20 @@ def default_steps_per_dispatch() -> int:
 
 
 def enable_compilation_cache() -> None:
-    """Keeps compiled programs on disk, in JAX_COMPILATION_CACHE_DIR if set: a second start compiles nothing."""
-    if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "jaxgan"))
+    """Keeps compiled programs on disk, in JAX_COMPILATION_CACHE_DIR if set: a second start compiles nothing.
+
+    Where that folder cannot be written it warns, and every start compiles.
+    """
+    place = jax.config.jax_compilation_cache_dir or "~/.cache/jaxgan"
+    try:
+        if "://" not in place:  # of a bucket JAX knows more
+            place = str(Path(place).expanduser())
+            make_folder(Path(place))
+    except (OSError, RuntimeError) as error:  # the latter of a user without a home
+        reason = getattr(error, "strerror", None) or error
+        warn_once(f"{place} cannot be written ({reason}): set JAX_COMPILATION_CACHE_DIR, or every start compiles anew")
+        place = None
+    jax.config.update("jax_compilation_cache_dir", place)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

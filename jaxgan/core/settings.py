@@ -282,7 +282,9 @@ def validate(declared: Settings, config: ConfigDict) -> Declarations:
     for name, entry in resolved.items():
         if name not in flat:
             raise UserError(f"config.{name} is missing: begin with jaxgan.config.default, which has it")
-        if type(flat[name]) not in entry.types:  # a file may hold None, which a ConfigDict takes for anything
+        whole = type(flat[name]) is int and entry.types == (float,)  # in a group that takes any type
+        # A file may hold None, which a ConfigDict takes for anything.
+        if type(flat[name]) not in entry.types and not whole:
             raise UserError(f"config.{name}={_short(flat[name])} must be like {entry.default!r}")
     swept = sweep(config, resolved) if "sweep" in flat else {}
     for name, entry in resolved.items():
@@ -399,6 +401,7 @@ def assign(config: ConfigDict, name: str, value: Any, types: tuple[type, ...]) -
         if value is None or isinstance(group[last], ConfigDict):  # None would be taken for any setting
             raise TypeError
         new = tuple(value) if isinstance(value, list) else value
+        new = float(new) if type(new) is int and types == (float,) else new
         if not group.is_type_safe and type(new) not in types:
             raise TypeError
         group[last] = new

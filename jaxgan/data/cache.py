@@ -25,11 +25,11 @@ from jaxgan.data import workers
 from jaxgan.data.dataset import ArrayDataset, Rows, from_arrays, image_dataset, image_fields, no_rows
 from jaxgan.data.decode import BadImageError, Transform
 from jaxgan.data.selection import Selection
-from jaxgan.errors import UserError, warn
-from jaxgan.io.files import atomic_write, file_lock
+from jaxgan.errors import UserError, warn, warn_once
+from jaxgan.io.files import atomic_write, file_lock, make_folder, unfinished
 
 CHUNK = 64  # images that are decoded at a time
-REVISION = 1  # of what decode.py makes of an image; after a change of that all is decoded anew
+REVISION = 2  # of what decode.py makes of an image; after a change of that all is decoded anew
 
 Decoded = tuple[list[np.ndarray], list[int], list[str]]  # images, their labels, and what is wrong with other ones
 
@@ -49,7 +49,7 @@ class LazyDataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return (self.transform.size, self.transform.size, self.transform.channels)
+        return (*self.transform.size, self.transform.channels)
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -124,7 +124,18 @@ def report(bad: list[str], total: int) -> None:
 
 def folder() -> Path:
     """Where all caches lie."""
-    return Path(os.environ.get("JAXGAN_DATA_CACHE") or Path.home() / ".cache" / "jaxgan" / "data").expanduser()
+    try:
+        return Path(os.environ.get("JAXGAN_DATA_CACHE") or "~/.cache/jaxgan/data").expanduser()
+    except RuntimeError as error:
+        raise UserError(f"set JAXGAN_DATA_CACHE to a folder for decoded images: {error}") from error
+
+
+def is_cached(place: Path) -> bool:
+    """Whether something lies in a cache; an `OSError` if it does not and cannot be put there."""
+    if place.exists():
+        return True
+    make_folder(place.parent)
+    return False
 
 
 def load(place: Path) -> ArrayDataset:
@@ -148,11 +159,19 @@ def cached(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:
     """
     described = [REVISION, undecoded.selection.content, dataclasses.asdict(undecoded.transform)]
     place = folder() / hashlib.blake2b(json.dumps(described).encode(), digest_size=16).hexdigest()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not place.exists():
+    try:
+        finished = is_cached(place)
+    except OSError as error:
+        raise UserError(
+            f"{place.parent} cannot be written ({error.strerror}): set JAXGAN_DATA_CACHE to another folder, or "
+            "config.data.cache=False, which decodes images anew whenever they are used"
+        ) from error
+    if not finished:
         with file_lock(place.with_suffix(".lock")):
             if not place.exists():  # which another process may have seen to
-                write(undecoded, skip_bad, place)
+                with unfinished(place.with_suffix(".partial")) as partial:
+                    write(undecoded, skip_bad, partial)
+                    partial.rename(place)
     try:
         examples, bad = load(place), json.loads((place / "bad.json").read_text())
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -164,16 +183,15 @@ def cached(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:
 
 
 def write(undecoded: LazyDataset, skip_bad: bool, place: Path) -> None:
-    """Decodes a data set into a folder, all of it or nothing.
+    """Decodes a data set into a new folder.
 
     The files are written, not mapped: on a full disk a write fails, where a mapped page would end the process.
     """
-    partial = place.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-    partial.mkdir()
+    shutil.rmtree(place, ignore_errors=True)  # of a process that was killed
+    place.mkdir()
     total, labels, bad = hashlib.blake2b(digest_size=16), [], []
     try:
-        with (partial / "images").open("wb") as file:
+        with (place / "images").open("wb") as file:
             for images, targets, reasons in undecoded.chunks(skip_bad):
                 for image in images:
                     pixels = image.tobytes()
@@ -183,7 +201,7 @@ def write(undecoded: LazyDataset, skip_bad: bool, place: Path) -> None:
                 bad += reasons
         stored = np.int32(labels).tobytes()
         total.update(stored)
-        (partial / "labels").write_bytes(stored)
+        (place / "labels").write_bytes(stored)
         about = {
             "source": undecoded.selection.name,
             "transform": dataclasses.asdict(undecoded.transform),
@@ -191,9 +209,8 @@ def write(undecoded: LazyDataset, skip_bad: bool, place: Path) -> None:
             "classes": undecoded.classes,
             "digest": total.hexdigest(),
         }
-        (partial / "about.json").write_text(json.dumps(about, indent=2))
-        (partial / "bad.json").write_text(json.dumps(bad, indent=2))
-        partial.rename(place)
+        (place / "about.json").write_text(json.dumps(about, indent=2))
+        (place / "bad.json").write_text(json.dumps(bad, indent=2))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -202,8 +219,6 @@ def write(undecoded: LazyDataset, skip_bad: bool, place: Path) -> None:
             f"{place.parent} cannot hold {size:.3g} GiB of decoded images ({error.strerror}): make room, choose "
             "another JAXGAN_DATA_CACHE, or set config.data.cache=False"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def in_memory(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:
@@ -232,8 +247,12 @@ def cached_arrays(kind: str, described: object, make: Callable[[], dict[str, np.
     """
     name = hashlib.blake2b(json.dumps(described).encode(), digest_size=16).hexdigest()
     path = folder() / kind / f"{name}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
+    try:
+        finished = is_cached(path)
+    except OSError as error:
+        warn_once(f"{path.parent} cannot be written ({error.strerror}): set JAXGAN_DATA_CACHE, or each start is slower")
+        return make()
+    if not finished:
         with file_lock(path.with_suffix(".lock")):
             if not path.exists():
                 arrays = make()

@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from jaxgan.core.settings import Setting, Settings
 from jaxgan.data import splits
 from jaxgan.data.stored import Arrays, Item, Split, StoredImages
-from jaxgan.errors import UserError, choose
+from jaxgan.errors import UserError, choose, format_names, warn_once
+from jaxgan.io.files import name_as_text
 
 SELECTION_SETTINGS: Settings = {
     "split": Setting("train", "which part: test, train+test, train[:10%], ..."),
@@ -49,7 +50,10 @@ class Selection:
             for indices, targets in zip(ranges, labels, strict=True)
         ]
         if not any(map(len, chosen)):
-            raise UserError(f"{self.name} has no images of {', '.join(self.classes)} in config.data.split")
+            raise UserError(missing_text(self.name, self.classes))
+        found = np.unique(np.concatenate([self.relabel[targets[targets >= 0]] for targets in labels]))
+        if missing := [name for label, name in enumerate(self.classes) if label not in found]:
+            warn_once(f"{missing_text(self.name, missing)}, although config.data.classes names them")
         return chosen
 
     @property
@@ -79,18 +83,51 @@ def select(data: ConfigDict, source: StoredImages) -> Selection:
         UserError: one of them is unknown or cannot be read.
     """
     wanted = splits.parse(data.split, {name: len(split) for name, split in source.splits.items()})
+    if data.classes and not source.classes:
+        raise UserError(f"config.data.classes must be empty for {data.source}, whose images have no classes")
+    kept = {choose("config.data.classes", name, source.classes) for name in names(data.classes, source.classes)}
+    if source.from_labels and source.classes:
+        source = with_occurring_classes(data, source, wanted, kept or set(source.classes))
     parts = tuple((source.splits[name], start, stop) for name, start, stop in wanted)
     classes, relabel = source.classes, None
-    if data.classes and not classes:
-        raise UserError(f"config.data.classes must be empty for {data.source}, whose images have no classes")
-    if data.classes:
-        kept = {choose("config.data.classes", name, classes) for name in names(data.classes, classes)}
+    if kept:
         classes = tuple(name for name in source.classes if name in kept)
         relabel = np.int32([classes.index(name) if name in kept else -1 for name in source.classes])
-    return Selection(data.source, parts, classes, relabel, json.dumps([source.content, wanted, classes]))
+    return Selection(data.source, parts, classes, relabel, json.dumps([source.content, wanted, classes, sorted(kept)]))
+
+
+def with_occurring_classes(
+    data: ConfigDict, source: StoredImages, wanted: Sequence[tuple[str, int, int]], kept: set[str]
+) -> StoredImages:
+    """The source with the classes of the examples in some ranges alone: a class without any can be neither learnt nor
+    drawn. The labels of other classes become -1, unknown.
+
+    Raises:
+        UserError: none of the classes that are kept is left.
+    """
+    labels = np.concatenate([source.splits[name].labels()[start:stop] for name, start, stop in wanted])
+    occurring = np.unique(labels[labels >= 0])
+    classes = tuple(source.classes[label] for label in occurring)
+    if classes == source.classes:
+        return source
+    found, missing = [name for name in classes if name in kept], sorted(kept - set(classes))
+    if missing and not found and data.classes:
+        raise UserError(missing_text(data.source, missing))
+    if missing:
+        left = f"the classes are {format_names(found)}" if found else "this run has no classes"
+        warn_once(f"{missing_text(data.source, missing)}={data.split}: {left}")
+    relabel = np.full(len(source.classes) + 1, -1 if classes else 0, np.int32)  # the last is that of -1
+    relabel[occurring] = np.arange(len(occurring))
+    parts = {name: dataclasses.replace(split, targets=relabel[split.targets]) for name, split in source.splits.items()}
+    return source._replace(splits=parts, classes=classes)
+
+
+def missing_text(name: str, classes: Sequence[str]) -> str:
+    """Of which classes there are no examples."""
+    return f"{name} has no images of {format_names(classes)} in config.data.split"
 
 
 def names(entries: Iterable[object], classes: Sequence[str]) -> list[str]:
     """The classes that a configuration names: "a", "b" or, as the command line gives it, "a,b"; 3 stands for "3"."""
-    texts = map(str, entries)
+    texts = [name_as_text(str(entry)) for entry in entries]
     return [name.strip() for text in texts for name in ([text] if text in classes else text.split(","))]

@@ -43,11 +43,14 @@ class StoredImages(NamedTuple):
         splits: by name.
         classes: the name of each label; empty if the images have none.
         content: a text that is another one whenever the stored images are.
+        from_labels: whether the classes are those of the labels that occur in any split, not of a list that comes with
+            the data set; all splits then have `targets`.
     """
 
     splits: Mapping[str, Split]
     classes: tuple[str, ...]
     content: str
+    from_labels: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +125,11 @@ def fingerprint(root: Path, paths: Iterable[str]) -> str:
     """A text that changes whenever one of the files below `root` is written, without reading any of them."""
     total = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=16)
     for path in sorted(paths):
-        status = os.stat(os.path.join(root, path))
+        place = os.path.join(root, path)
+        try:
+            status = os.stat(place)
+        except OSError:  # a link that leads nowhere, which is a bad image like others
+            status = os.lstat(place)
         # A change time cannot be set back, unlike the time of modification.
         total.update(os.fsencode(f"{path} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} "))
     return total.hexdigest()

@@ -133,7 +133,7 @@ def fit(network: LeNet, examples: ArrayDataset, seed: int) -> PyTree:
         drawn, moved = (rng.stream_key(seed, count, use) for use in ("examples", "shift"))
         rows = jnp.asarray(known)[jax.random.randint(drawn, (BATCH,), 0, len(known))]
         padded = jnp.pad(images[rows], pad, mode="edge")
-        batch = to_float(random_crop(padded, rng.example_keys(moved, jnp.arange(BATCH)), images.shape[1]))
+        batch = to_float(random_crop(padded, rng.example_keys(moved, jnp.arange(BATCH)), *images.shape[1:3]))
         updates, moments = optimizer.update(jax.grad(loss)(params, batch, labels[rows]), moments)
         return optax.apply_updates(params, updates), moments
 

@@ -16,7 +16,10 @@ FONT = 16  # pixels, the size of names
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:
-    """uint8 [..., C] as a PNG can hold it, [..., 3]: colour stays, of any other C the first channel shows."""
+    """uint8 [..., C] as [..., 3]: colour stays, 4 channels lie on white, of any other C the first channel shows."""
+    if images.shape[-1] == 4:
+        alpha = images[..., 3:] / np.float32(255)
+        return np.round(images[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
     return images if images.shape[-1] == 3 else np.repeat(images[..., :1], 3, axis=-1)
 
 
@@ -46,13 +49,27 @@ def image_grid(images: np.ndarray, columns: int | None = None, names: Sequence[s
 
 def _names(names: Sequence[str], height: int, pitch: int) -> np.ndarray:
     """A white strip with a name in the middle of each row: uint8 [height, width of the longest, 3]."""
-    font = ImageFont.load_default(size=FONT)
-    names = [" ".join(name.split()) for name in names]  # it can draw one line
+    font, names = _drawable([" ".join(name.split()) for name in names])  # one line each
     strip = Image.new("RGB", (math.ceil(max(map(font.getlength, names))) + FONT, height), "white")
     for row, name in enumerate(names):
         place = strip.width - FONT // 2, 2 + row * pitch + pitch // 2
         ImageDraw.Draw(strip).text(place, name, "black", font, anchor="rm")
     return np.asarray(strip)
+
+
+def _drawable(names: list[str]) -> tuple[ImageFont.FreeTypeFont, list[str]]:
+    """A font, and the names as it can draw them: characters that it lacks are escaped."""
+    if all(map(str.isascii, names)):
+        return ImageFont.load_default(size=FONT), names
+    from matplotlib import ft2font, get_data_path  # noqa: PLC0415  (slow to import)
+
+    path = f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf"
+    known = ft2font.FT2Font(path).get_charmap()
+
+    def drawable(character: str) -> str:
+        return character if ord(character) in known else character.encode("ascii", "backslashreplace").decode()
+
+    return ImageFont.truetype(path, FONT), ["".join(map(drawable, name)) for name in names]
 
 
 def save_png(path: Path, image: np.ndarray) -> None:

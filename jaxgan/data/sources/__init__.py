@@ -1,6 +1,7 @@
 """Kinds of data: what an experiment's examples are, and where they lie."""
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -65,6 +66,14 @@ SETTINGS: Settings = {
 def source_of(data: ConfigDict) -> Source:
     """The entry that `config.data.source` names."""
     return SOURCES[choose("config.data.source", data.source.partition(":")[0], SOURCES)]
+
+
+def canonical(source: str) -> str:
+    """The same text for all ways to write the path in a source: folder:x, folder:./x/ and folder:~/here/x."""
+    kind, _, place = source.partition(":")
+    if kind == "stacked":
+        return f"stacked:{canonical(place)}"
+    return f"{kind}:{os.path.abspath(os.path.expanduser(place))}" if kind in ("folder", "array") and place else source
 
 
 def fields_of(data: ConfigDict) -> tuple[Field, ...]:

@@ -1,17 +1,19 @@
 """Images and labels in an .npz or .npy file."""
 
+import contextlib
 import io
 import math
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jaxgan.data.labels import classes_of
 from jaxgan.data.stored import Arrays, StoredArray, StoredImages, fingerprint, place_of, unreadable
 from jaxgan.errors import UserError
 
 MOST_DEFLATED = 1032  # bytes that one byte of an .npz file can become
-MOST_CLASSES = 100_000  # that labels in an array may have: more of them are no labels
 
 
 def read(place: str) -> StoredImages:
@@ -22,26 +24,23 @@ def read(place: str) -> StoredImages:
     content = fingerprint(path.parent, [path.name])
     try:
         arrays = _stored_arrays(path)
-    except Exception as error:  # as above
+    except Exception as error:  # of a damaged file NumPy and the modules under it raise whatever they stumble over
         raise unreadable(path, error) from error
     if "images" not in arrays:
-        raise UserError(f"{path} must hold an array 'images', not {', '.join(sorted(arrays)) or 'nothing'}")
+        raise UserError(f"{path} must hold an array 'images', not {_contents(path, sorted(arrays))}")
     images = arrays["images"]
-    if images.dtype != np.uint8 or len(images.shape) not in (3, 4) or 0 in images.shape:
+    if images.dtype != np.uint8 or len(images.shape) not in (3, 4) or 0 in images.shape or _is_channels_first(images):
         raise UserError(
             f"{path}: images of type {images.dtype} and shape {images.shape} must be uint8, [N, H, W] or [N, H, W, C]"
+            f"{_conversion(images)}"
         )
     if "labels" not in arrays:
         return StoredImages({"train": Arrays(images, np.broadcast_to(np.int32(0), len(images)))}, (), content)
-    labels = arrays["labels"].array
-    numbers = labels.dtype.kind in "iu" and labels.shape == images.shape[:1]
-    if not (numbers and 0 <= labels.min() <= labels.max() < MOST_CLASSES):
-        raise UserError(
-            f"{path}: labels of type {labels.dtype} and shape {labels.shape} must be {len(images)} whole numbers "
-            f"from 0 to {MOST_CLASSES - 1}"
-        )
-    classes = tuple(map(str, range(labels.max() + 1)))
-    return StoredImages({"train": Arrays(images, labels.astype(np.int32))}, classes, content)
+    try:
+        classes, targets = classes_of(arrays["labels"].array, len(images))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+    return StoredImages({"train": Arrays(images, targets)}, classes, content, from_labels=True)
 
 
 def _stored_arrays(path: Path) -> dict[str, StoredArray | None]:
@@ -51,10 +50,12 @@ def _stored_arrays(path: Path) -> dict[str, StoredArray | None]:
             return {"images": _described(path, "images", file, most=path.stat().st_size)}
     with zipfile.ZipFile(path) as members:
         arrays = {name.removesuffix(".npy"): None for name in members.namelist()}
-        for name in {"images", "labels"} & arrays.keys():
-            with members.open(f"{name}.npy") as file:
-                arrays[name] = _described(path, name, file, most=MOST_DEFLATED * path.stat().st_size)
-    return arrays
+        return arrays | {name: _member(path, members, name) for name in ("images", "labels") if name in arrays}
+
+
+def _member(path: Path, members: zipfile.ZipFile, name: str) -> StoredArray:
+    with members.open(f"{name}.npy") as file:
+        return _described(path, name, file, most=MOST_DEFLATED * path.stat().st_size)
 
 
 def _described(path: Path, name: str, file: io.BufferedIOBase, most: int) -> StoredArray:
@@ -67,3 +68,44 @@ def _described(path: Path, name: str, file: io.BufferedIOBase, most: int) -> Sto
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > most:
         raise ValueError(f"its header claims {name} of shape {shape}, which are not in a file this small")
     return StoredArray(path, name, shape, dtype)
+
+
+def _is_channels_first(images: StoredArray) -> bool:
+    """Whether the shape is [N, C, H, W]: a picture has a few channels and more pixels."""
+    return len(images.shape) == 4 and images.shape[1] <= 4 < min(images.shape[2:])
+
+
+def _conversion(images: StoredArray) -> str:
+    """How images of another type or order become what they must be, as far as that can be told."""
+    if len(images.shape) not in (3, 4) or 0 in images.shape or images.dtype.kind not in "buif":
+        return ""
+    text = "images.transpose(0, 2, 3, 1)" if _is_channels_first(images) else "images"
+    least, most = float(images.array.min()), float(images.array.max())
+    if images.dtype == np.uint8:
+        return f": channels come last, so save {text}"
+    if least >= 0 and most <= 1:
+        return f": values from 0 to 1, so save ({text} * 255.0).round().astype(np.uint8)"
+    if least >= -1 and most <= 1:
+        return f": values from -1 to 1, so save (({text} + 1.0) * 127.5).round().astype(np.uint8)"
+    if least >= 0 and most <= 255:
+        return f": values from 0 to 255, so save {text}.round().astype(np.uint8)"
+    if images.dtype == np.uint16:
+        return f": 16 bits, so save ({text} / 257).round().astype(np.uint8)"
+    return f": values from {least:g} to {most:g}, which have to become 0 to 255"
+
+
+def _contents(path: Path, names: Sequence[str]) -> str:
+    """The arrays of an .npz file, and which of them could be the images and labels."""
+    found = {}
+    with zipfile.ZipFile(path) as members:
+        for name in names:
+            with contextlib.suppress(Exception):  # what cannot be read is only named
+                found[name] = _member(path, members, name)
+    text = ", ".join(f"{name} ({found[name].dtype}, {found[name].shape})" if name in found else name for name in names)
+    images = next((name for name in names if name in found and len(found[name].shape) in (3, 4)), None)
+    if images is None:
+        return text or "nothing"
+    shapes = ((len(found[images]),), (len(found[images]), 1))
+    labels = next((name for name in names if name in found and found[name].shape in shapes), None)
+    more = f", labels=arrays[{labels!r}]" if labels else ""
+    return f"{text}: save it anew, by arrays = np.load(path) and np.savez(path, images=arrays[{images!r}]{more})"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from jaxgan.data.stored import Item, Split, StoredImages
-from jaxgan.errors import UserError, choose
+from jaxgan.errors import UserError, choose, format_names
 
 STACK = 3  # images in one example
 STACKS, TEST_STACKS = 128_000, 26_000  # of the training split, as PacGAN has, and of any other one
@@ -65,6 +65,8 @@ def read(place: str, readers: Mapping[str, Callable[[str], StoredImages]]) -> St
             f"config.data.source=stacked:{place} would have {len(base.classes)}**{STACK} classes, and must have at "
             f"most {MOST_CLASSES}"
         )
+    if base.from_labels:
+        check_splits(place, base)
     between = "" if all(len(name) == 1 for name in base.classes) else " "
     parts = {}
     for name, split in base.splits.items():
@@ -73,3 +75,15 @@ def read(place: str, readers: Mapping[str, Callable[[str], StoredImages]]) -> St
         parts[name] = Stacked(f"stacked:{place} {name}", split, chosen, len(base.classes))
     classes = tuple(map(between.join, itertools.product(base.classes, repeat=STACK))) if base.classes else ()
     return StoredImages(parts, classes, f"stacked {STACKS} {TEST_STACKS} {base.content}")
+
+
+def check_splits(place: str, base: StoredImages) -> None:
+    """Raises a `UserError` if a split with labels lacks a class: there would be combinations without any example."""
+    for name, split in base.splits.items():
+        found = {int(label) for label in np.unique(split.labels())} - {-1}
+        missing = [each for label, each in enumerate(base.classes) if label not in found]
+        if found and missing:
+            raise UserError(
+                f"config.data.source=stacked:{place}: the split {name} has no images of {format_names(missing)}, and "
+                "stacks need all classes in every split"
+            )

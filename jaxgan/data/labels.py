@@ -1,0 +1,58 @@
+"""Labels as people store them, numbers or names, as classes: one for each value that occurs."""
+
+import numpy as np
+
+MOST_CLASSES = 100_000  # more values than these are no labels
+MOST_WHOLE = 2**53  # beyond that a float64 does not hold every whole number
+
+
+def classes_of(labels: np.ndarray, count: int) -> tuple[tuple[str, ...], np.ndarray]:
+    """The names of the classes, in the order of their values, and the class of each image: int32 [count].
+
+    Args:
+        labels: [count] or [count, 1], whole numbers of any type, booleans, or names.
+        count: how many images there are.
+
+    Raises:
+        ValueError: they are no labels; says what is wrong and what would be right.
+    """
+    about = f"labels of type {labels.dtype} and shape {labels.shape}"
+    if labels.ndim == 2 and labels.shape == (count, 1):
+        labels = labels[:, 0]
+    if labels.ndim == 2 and len(labels) == count:
+        raise ValueError(f"{about} look like a vector for each image: save labels.argmax(1) if it is one-hot")
+    if labels.shape != (count,) or labels.dtype.kind not in "biufUS":
+        raise ValueError(f"{about} must be {count} whole numbers or names, one for each image")
+    if labels.dtype.kind in "US":
+        labels = _text(labels)
+        if (labels == "").any():
+            raise ValueError(f"labels hold an empty name: label {np.flatnonzero(labels == '')[0]}")
+    elif labels.dtype.kind != "b":
+        labels = _whole(labels)
+    values, targets = np.unique(labels, return_inverse=True)
+    if len(values) > MOST_CLASSES:
+        raise ValueError(f"labels hold {len(values):,} different values: {MOST_CLASSES:,} classes are the most")
+    return tuple(map(str, values)), targets.astype(np.int32)
+
+
+def _text(labels: np.ndarray) -> np.ndarray:
+    """Names as text."""
+    try:
+        return np.char.decode(labels, "utf-8") if labels.dtype.kind == "S" else labels
+    except UnicodeDecodeError as error:
+        raise ValueError(f"labels hold {error.object!r}: names must be UTF-8") from error
+
+
+def _whole(labels: np.ndarray) -> np.ndarray:
+    """Numbers as whole numbers of at least 0."""
+    if labels.dtype.kind == "f":
+        wrong = ~((np.abs(labels) < MOST_WHOLE) & (labels == np.round(labels)))  # NaN as well
+        if wrong.any():
+            raise ValueError(f"labels hold {labels[wrong][0]:g}: labels must be whole numbers")
+        labels = labels.astype(np.int64)
+    if (labels < 0).any():
+        raise ValueError(
+            f"labels hold {labels.min()} ({(labels < 0).sum()} of {len(labels)} are negative): labels must be 0 or "
+            "more, so leave out images without a class"
+        )
+    return labels
