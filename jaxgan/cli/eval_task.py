@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxgan import inference
 from jaxgan.data.dataset import ArrayDataset, with_classes
-from jaxgan.data.image_sets import decoded, format_shape, open_image_set
+from jaxgan.data.image_sets import decoded, errors_of_options, format_shape, open_image_sets
 from jaxgan.errors import UserError, format_names, warn
 from jaxgan.io import run_folder
 from jaxgan.io.run_folder import RestoredRun
@@ -18,6 +19,7 @@ from jaxgan.metrics.scores import LEAST
 
 USUAL = "lenet"  # features where the examples have labels
 NO_FEATURES = "none"
+OF_SETS = ("white", "max_pixels")  # settings of `config.data` for images in two sets
 
 
 class Fakes(NamedTuple):
@@ -99,18 +101,31 @@ def of_run(options: argparse.Namespace, restored: RestoredRun) -> EvalTask:
         names = feature_names(options, usual)
         weights = inception_file(options, names, config.eval.get("weights"))
     split = held_out.split_of(config, options.split)
-    reals = decoded(config)
+    reals = decoded_by(options, config)
     run_folder.check_data(options.workdir, reals)
     about |= {"source": config.data.source, "split": config.data.get("split"), "digest": reals.digest}
     others = None
     if split is not None:
         other = config.copy_and_resolve_references()
         other.data.split = split
-        others = with_classes(decoded(other), reals.classes)
+        others = with_classes(decoded_by(options, other), reals.classes)
     task = EvalTask(fakes, reals, others, split, about, names or usual_features(reals), weights)
     if fakes:
         check_task(task, options)
     return task
+
+
+def decoded_by(options: argparse.Namespace, config: ConfigDict) -> ArrayDataset:
+    """The examples of a configuration; errors as of `open_image_sets`."""
+    config = config.copy_and_resolve_references()
+    config.data.update(on_bad_image(options))
+    with errors_of_options(f"--workdir={options.workdir}"):
+        return decoded(config)
+
+
+def on_bad_image(options: argparse.Namespace) -> dict[str, str]:
+    """The setting of that name, if it is given."""
+    return {"on_bad_image": options.on_bad_image} if options.on_bad_image else {}
 
 
 def usual_features(reals: ArrayDataset) -> list[str]:
@@ -122,15 +137,13 @@ def of_two_sets(options: argparse.Namespace) -> EvalTask:
     """One set of images beside another one."""
     names = feature_names(options, None)
     weights = inception_file(options, names, None)
-    fakes, reals = open_image_set("--fakes", options.fakes), open_image_set("--reals", options.reals)
-    if fakes.shape != reals.shape:
-        raise UserError(
-            f"--fakes={options.fakes} has images of {format_shape(fakes.shape)}, and --reals={options.reals} of "
-            f"{format_shape(reals.shape)}: they must be equal"
-        )
+    settings = {name: value for name in OF_SETS if (value := getattr(options, name)) is not None}
+    places = {"--fakes": options.fakes, "--reals": options.reals}
+    fakes, reals = open_image_sets(places, settings | on_bad_image(options), options.size)
     count, unknown = min(len(fakes), options.num), [name for name in fakes.classes if name not in reals.classes]
     labels = with_classes(fakes, reals.classes).labels[:count] if len(unknown) < len(fakes.classes) else None
     about = {"fakes": options.fakes, "reals": options.reals, "samples": count, "digest": reals.digest}
+    about |= {"size": options.size, "images": format_shape(reals.shape)}
     scored = Fakes(count, labels, lambda: fakes.images[:count])
     task = EvalTask(scored, reals, None, None, about, names or usual_features(reals), weights)
     check_task(task, options)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 from jaxgan.core import devices
 from jaxgan.data import cache
 from jaxgan.data.dataset import ArrayDataset, from_arrays
+from jaxgan.data.decode import MODES
 from jaxgan.data.loader import to_float
 from jaxgan.data.sources.stacked import STACK
 from jaxgan.errors import UserError, choose
@@ -190,9 +191,15 @@ def stacked(examples: ArrayDataset, weights: Path | None) -> Extractor:
     return Extractor("stacked", digest, "none", apply, params)
 
 
+def on_white(images: Images) -> UInt8[Array, "batch height width 3"]:
+    """Images with an alpha as a viewer shows them."""
+    alpha = images[..., 3:] / 255
+    return jnp.round(images[..., :3] * alpha + 255 * (1 - alpha)).astype(jnp.uint8)
+
+
 @jax.jit
 def _inception(params: PyTree, images: Images) -> tuple[Array, Array]:
-    taps = inception.taps(params, images)
+    taps = inception.taps(params, on_white(images) if images.shape[3] == 4 else images)
     return taps["2048"], taps["logits_unbiased"]
 
 
@@ -207,8 +214,8 @@ def inception_extractor(examples: ArrayDataset, weights: Path | None) -> Extract
 
 def check_channels(examples: ArrayDataset) -> None:
     """Raises a `UserError` for images that Inception cannot take."""
-    if examples.shape[-1] not in (1, 3):
-        raise UserError(f"features=inception takes images of 1 or 3 channels, and not of {examples.shape[-1]}")
+    if examples.shape[-1] not in MODES:
+        raise UserError(f"features=inception takes images of 1, 3 or 4 channels, and not of {examples.shape[-1]}")
 
 
 def load_weights(path: Path | None) -> inception_weights.Weights:

@@ -44,7 +44,9 @@ class LeNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "batch height width channel"]) -> tuple[Array, Array]:
-        batch_last = jax.default_backend() == "cpu" and images.shape[1] % 4 == 0  # where that is faster
+        batch_last = jax.default_backend() == "cpu" and not any(
+            side % 4 for side in images.shape[1:3]
+        )  # where that is faster
         hidden = layers.to_layout(images, batch_last)
         with jax.default_matmul_precision("highest"):
             for width in WIDTHS:
@@ -120,8 +122,7 @@ def fit(network: LeNet, examples: ArrayDataset, seed: int) -> PyTree:
     """The network's parameters after training on the examples with labels, each moved a little whenever it is drawn."""
     images, labels, known = np.asarray(examples.images), examples.labels, np.flatnonzero(examples.labels >= 0)
     optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, STEPS))
-    most = images.shape[1] // SHIFT
-    pad = [(0, 0), (most, most), (most, most), (0, 0)]
+    pad = [(0, 0), *((side // SHIFT,) * 2 for side in images.shape[1:3]), (0, 0)]
 
     def loss(params: PyTree, images: Array, labels: Array) -> Array:
         _, logits = network.apply(params, images)
