@@ -37,10 +37,10 @@ def params():
     return traverse_util.unflatten_dict(inception_weights.converted(state(), "random"), sep="/")
 
 
-@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("channels", [2, 5])
 def test_images_of_other_channels_are_answered(channels):
     examples = cache.from_arrays(np.zeros((2, 8, 8, channels), np.uint8), np.zeros(2, np.int32), ())
-    with raises_user_error(UserError, match=f"takes images of 1 or 3 channels, and not of {channels}"):
+    with raises_user_error(UserError, match=f"takes images of 1, 3 or 4 channels, and not of {channels}"):
         features.extractor("inception", examples, Path("weights.pth"))
 
 
