@@ -29,7 +29,7 @@ class BadImageError(UserError):
 
 
 @contextlib.contextmanager
-def as_bad_image(name: str) -> Iterator[None]:
+def as_bad_image(name: str, max_pixels: int) -> Iterator[None]:
     """Turns what is the fault of an image, while it is decoded, into a `BadImageError` that names it."""
     try:
         yield
@@ -38,6 +38,8 @@ def as_bad_image(name: str) -> Iterator[None]:
         reason = str(error)
     except MemoryError:
         raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        reason = f"it claims to have more pixels than config.data.max_pixels={max_pixels}"
     # Of a damaged file Pillow's decoders raise whatever they stumble over.
     except Exception as error:
         if getattr(error, "errno", None) not in PERMANENT_ERRNOS:
@@ -56,7 +58,7 @@ def shape_of(stored: Stored, name: str, white: float = 0.0, max_pixels: int = MA
         return (*shape_of(stored[0], name, white, max_pixels)[:2], len(stored))
     if isinstance(stored, np.ndarray):
         return (*stored.shape, 1)[:3]
-    with as_bad_image(name):
+    with as_bad_image(name, max_pixels):
         picture = open_picture(stored() if callable(stored) else stored, white, max_pixels)
         return picture.height, picture.width, 1 if picture.mode in GREY else 3
 
@@ -91,7 +93,7 @@ class Transform:
         Raises:
             BadImageError: it cannot be decoded, is too large or too small, or has other channels; names it by `name`.
         """
-        with as_bad_image(name):
+        with as_bad_image(name, self.max_pixels):
             return self._transformed(stored)
 
     def _transformed(self, stored: Stored) -> np.ndarray:
