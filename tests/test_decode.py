@@ -16,7 +16,7 @@ from PIL import Image, ImageCms
 from reference_images import SHORT, bmp, gif, netpbm, png_chunk, tiff
 from reference_images import png as png_of
 
-from jaxgan.data.decode import BadImageError, Transform
+from jaxgan.data.decode import BadImageError, Transform, shape_of
 
 law = settings(deadline=None, max_examples=60, derandomize=True)
 WHITE = 255
@@ -196,6 +196,26 @@ def test_modes_and_depths(name):
     stored, one, three = (MODES | FILES)[name]
     assert decode(stored, 1) == one
     assert decode(stored, 3) == three
+
+
+@pytest.mark.parametrize("name", MODES | FILES)
+def test_the_shape_of_a_file_is_that_of_its_pixels(name):
+    """At that shape nothing is resized, and no colour is lost."""
+    stored, one, three = (MODES | FILES)[name]
+    height, width, channels = shape_of(stored, "it")
+    pixels = Transform((height, width), (height, width), channels, False)(stored, "it")
+    assert pixels[0].tolist() == ([[level] for level in one] if channels == 1 else list(map(list, three)))
+    if channels == 1:
+        assert three == grey(*one)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_shape_of_a_file_is_that_of_the_upright_picture(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = encoded(Image.new("RGB", (16, 24)), kind, exif=exif)
+    assert shape_of(stored, "it") == ((24, 16, 3) if orientation < 5 else (16, 24, 3))
 
 
 def test_what_pillow_wrote_has_the_mode_that_the_tests_above_mean():

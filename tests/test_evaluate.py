@@ -61,11 +61,13 @@ def scored(tmp_path, *argv: object) -> dict:
 # Extractors
 
 
+@pytest.mark.parametrize("wider", [1, 2])
 @pytest.mark.parametrize("name", ["pixels", "random", "lenet"])
-def test_an_image_has_the_same_features_among_any_others(name):
-    """To the bit, also beyond one batch."""
-    extract = features.extractor(name, some(slice(0, 600)))
-    whole, part = extract(IMAGES[:200]), extract(IMAGES[130:137])
+def test_an_image_has_the_same_features_among_any_others(name, wider):
+    """To the bit, also beyond one batch, and where images are no squares."""
+    images = IMAGES.repeat(wider, axis=2)[:, :, : 8 + 5 * (wider - 1)]
+    extract = features.extractor(name, from_arrays(images[:600], LABELS[:600], NAMES))
+    whole, part = extract(images[:200]), extract(images[130:137])
     assert len(whole.values) == 200
     np.testing.assert_array_equal(whole.values[130:137], part.values)
     if name == "lenet":
@@ -115,6 +117,16 @@ def test_a_classifier_learns_from_labels_that_are_known(monkeypatch):
     for labels in ([-1] * 90, [-1, 3] * 45):
         with pytest.raises(UserError, match="two classes"):
             lenet.trained(from_arrays(IMAGES[:90], np.int32(labels), NAMES))
+
+
+@pytest.mark.parametrize("shape", [(13, 8), (16, 12), (4, 11)])
+def test_a_classifier_learns_images_that_are_no_squares(shape):
+    """Whether its convolutions have a fast form for such sides or not."""
+    images = np.zeros((len(IMAGES), *shape, 1), np.uint8)
+    part = IMAGES[:, 2:6] if shape[0] < 8 else IMAGES
+    images[:, : part.shape[1], -8:] = part
+    classify = features.extractor("lenet", from_arrays(images[:1400], LABELS[:1400], NAMES))
+    assert (classify(images[1400:]).logits.argmax(1) == LABELS[1400:]).mean() > 0.6
 
 
 def test_one_class_is_not_enough_for_a_classifier():
