@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import functools
+import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
@@ -43,6 +44,8 @@ def format_names(names: Sequence[str]) -> str:
 
 def exit_code(program: Callable[[], int | None]) -> int:
     """Runs `program`; a `UserError`, or a file system that refuses, becomes one line on stderr and exit code 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file or a class need not have a name that can be printed
     try:
         return program() or 0
     except UserError as error:

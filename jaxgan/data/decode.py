@@ -4,14 +4,16 @@ import dataclasses
 import errno
 import io
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from jaxgan.errors import UserError
 
-# A path, an encoded image, pixels as uint8 [H, W] or [H, W, C], or several of these, one for each channel.
-Stored = str | bytes | np.ndarray | tuple["Stored", ...]
+# A path, an encoded image, a function that reads one, pixels as uint8 [H, W] or [H, W, C], or several of these, one for
+# each channel.
+Stored = str | bytes | Callable[[], bytes] | np.ndarray | tuple["Stored", ...]
 MODES = {1: "L", 3: "RGB"}  # of pictures, by their number of channels
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 PERMANENT_ERRNOS = (
@@ -80,6 +82,8 @@ class Transform:
         raise BadImageError(f"{name} is a bad image ({reason})")
 
     def _transformed(self, stored: Stored) -> np.ndarray:
+        if callable(stored):
+            stored = stored()
         if isinstance(stored, tuple):
             grey = dataclasses.replace(self, channels=1)
             return np.concatenate([grey._transformed(channel) for channel in stored], axis=-1)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from jaxgan import config as configuration
 from jaxgan.data import cache, sources
+from jaxgan.data.archives import is_archive
 from jaxgan.data.cache import CHUNK, LazyDataset
 from jaxgan.data.dataset import ArrayDataset, with_digest
 from jaxgan.data.decode import Stored
@@ -27,6 +28,8 @@ def decoded(config: ConfigDict) -> ArrayDataset:
 
 def shape_of(stored: Stored) -> tuple[int, int, int]:
     """Height, width and channels of an image as it is stored."""
+    if callable(stored):
+        stored = stored()
     if isinstance(stored, tuple):
         return (*shape_of(stored[0])[:2], len(stored))
     if isinstance(stored, np.ndarray):
@@ -44,7 +47,7 @@ def open_image_set(option: str, place: str) -> ArrayDataset:
     path = Path(place)
     known = place.partition(":")[0] in sources.SOURCES and not path.exists()
     in_file = path.suffix in (".npz", ".npy")
-    if not (known or in_file or path.is_dir()):
+    if not (known or in_file or path.is_dir() or is_archive(path)):
         raise UserError(f"{option}={place} must be a folder of images, an .npz file, or tfds:NAME")
     source = place if known else f"array:{place}" if in_file else f"folder:{place}"
     config = configuration.default({"data.source": source})
