@@ -58,7 +58,7 @@ OBJECTS = np.array([{}] * 9)
 WRONG = {
     "no folder": (lambda: None, "folder:nowhere", {}, "config.data.source=folder:nowhere: there is no such folder"),
     "no name": (lambda: None, "folder:", {}, "config.data.source=folder:: there is no such folder"),
-    "a file as a folder": (lambda: Path("x").touch(), "folder:x", {}, ".*folder:x: there is no such folder"),
+    "a file as a folder": (lambda: Path("x").touch(), "folder:x", {}, ".*folder:x must be a folder, or an archive .*"),
     "an empty folder": (
         lambda: Path("x").mkdir(),
         "folder:x",
