@@ -58,7 +58,7 @@ OBJECTS = np.array([{}] * 9)
 WRONG = {
     "no folder": (lambda: None, "folder:nowhere", {}, "config.data.source=folder:nowhere: there is no such folder"),
     "no name": (lambda: None, "folder:", {}, "config.data.source=folder:: there is no such folder"),
-    "a file as a folder": (lambda: Path("x").touch(), "folder:x", {}, ".*folder:x: there is no such folder"),
+    "a file as a folder": (lambda: Path("x").touch(), "folder:x", {}, ".*folder:x must be a folder, or an archive .*"),
     "an empty folder": (
         lambda: Path("x").mkdir(),
         "folder:x",
@@ -81,7 +81,7 @@ WRONG = {
         lambda: draw("x"),
         "folder:x",
         {"data__channels": 2},
-        r"config.data.channels=2 must be 1 \(grey\) or 3 \(colour\) for folder:x",
+        r"config.data.channels=2 must be 1 \(grey\), 3 \(colour\) or 4 \(colour and alpha\) for folder:x",
     ),
     "no such split": (
         lambda: draw("x"),

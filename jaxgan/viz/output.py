@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxgan.core.experiment import Experiment
-from jaxgan.data.sources.folder import SUFFIXES
+from jaxgan.data import formats
 from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.errors import UserError
 from jaxgan.io.files import atomic_write
@@ -55,7 +55,7 @@ def write_pictures(paths: Sequence[Path], pictures: np.ndarray) -> None:
     """Writes single pictures, uint8 [N, H, W, C]."""
     for path, picture in zip(paths, pictures, strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)
-        grid.save_png(path, grid.as_rgb(picture))
+        grid.save_png(path, grid.as_png(picture))
 
 
 def check_folder(out: str, paths: Collection[Path]) -> None:
@@ -63,7 +63,7 @@ def check_folder(out: str, paths: Collection[Path]) -> None:
     if out.endswith((".png", ".npz")):
         return
     found = [*Path(out).glob("*"), *Path(out).glob("*/*")]
-    others = sorted({path for path in found if path.suffix.lower() in SUFFIXES and path.is_file()} - set(paths))
+    others = sorted({path for path in found if formats.is_picture(str(path)) and path.is_file()} - set(paths))
     if others:
         raise UserError(
             f"--out={out} holds {len(others)} other pictures, such as {others[0].relative_to(out)}, which would mix "
