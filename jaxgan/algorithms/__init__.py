@@ -1,8 +1,10 @@
 """Ways of learning: one file and one entry each."""
 
+from jaxgan.algorithms.cyclegan import CYCLEGAN
 from jaxgan.algorithms.gan import GAN
+from jaxgan.algorithms.pix2pix import PIX2PIX
 from jaxgan.algorithms.vae import VAE
 from jaxgan.algorithms.vaegan import VAEGAN
 from jaxgan.core.types import Algorithm
 
-ALGORITHMS: dict[str, Algorithm] = {"gan": GAN, "vae": VAE, "vaegan": VAEGAN}
+ALGORITHMS: dict[str, Algorithm] = {"gan": GAN, "vae": VAE, "vaegan": VAEGAN, "cyclegan": CYCLEGAN, "pix2pix": PIX2PIX}

@@ -79,6 +79,7 @@ class Transform:
         upscale: whether images that are smaller than `load_size` are enlarged; otherwise they are bad.
         white: the number that is white in files of more than 8 bits; 0 for what their formats say.
         max_pixels: files with more of them are bad.
+        stretch: whether the whole image is resized, whatever its shape.
     """
 
     load_size: tuple[int, int]
@@ -87,6 +88,7 @@ class Transform:
     upscale: bool
     white: float = 0.0
     max_pixels: int = MAX_PIXELS
+    stretch: bool = False
 
     def __call__(self, stored: Stored, name: str) -> np.ndarray:
         """The image as uint8 [height, width, channels].
@@ -114,14 +116,13 @@ class Transform:
                 raise UserError(f"it has {pixels.shape[2]} channels, not config.data.channels={self.channels}")
             picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
         else:
-            enough = 2 * max(self.load_size)  # a JPEG is decoded no larger than it has to be
-            picture = open_picture(stored, self.white, self.max_pixels, self.channels == 4, enough)
+            picture = self._picture(stored)
         return self._resized(flatten(picture, MODES[self.channels])).reshape(*self.size, self.channels)
 
     def _resized(self, image: Image.Image) -> np.ndarray:
         height, width = self.load_size
         # Cropped before: given a box, Pillow also takes in what lies around it.
-        rectangle = image.crop(self._central_box(image))
+        rectangle = image.crop(self._box(image))
 
         def resize(image: Image.Image) -> Image.Image:
             return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=1.0)
@@ -131,12 +132,21 @@ class Transform:
         top, left = (height - self.size[0]) // 2, (width - self.size[1]) // 2
         return resized[top : top + self.size[0], left : left + self.size[1]]
 
-    def _central_box(self, image: Image.Image) -> tuple[int, int, int, int]:
-        """The largest rectangle in the middle whose sides are as those of `load_size`: left, top, right, bottom."""
+    def _picture(self, stored: str | bytes, times: int = 1) -> Image.Image:
+        enough = 2 * times * max(self.load_size)  # a JPEG is decoded no larger than it has to be
+        return open_picture(stored, self.white, self.max_pixels, self.channels == 4, enough)
+
+    def _box(self, image: Image.Image) -> tuple[int, int, int, int]:
+        """What is resized: the largest rectangle in the middle whose sides are as those of `load_size`, or all of it.
+
+        Returns:
+            Left, top, right, bottom.
+        """
         height, width = self.load_size
-        # The rounded quotients, in whole numbers.
-        high = min(image.height, max(1, (2 * image.width * height + width) // (2 * width)))
-        wide = min(image.width, max(1, (2 * image.height * width + height) // (2 * height)))
+        high, wide = image.height, image.width
+        if not self.stretch:  # the rounded quotients, in whole numbers
+            high = min(high, max(1, (2 * image.width * height + width) // (2 * width)))
+            wide = min(wide, max(1, (2 * image.height * width + height) // (2 * height)))
         if (high < height or wide < width) and not self.upscale:
             raise UserError(
                 f"{image.height}x{image.width} pixels, height and width, are too few for "
@@ -144,6 +154,38 @@ class Transform:
             )
         left, top = (image.width - wide) // 2, (image.height - high) // 2
         return left, top, left + wide, top + high
+
+
+@dataclasses.dataclass(frozen=True)
+class PairTransform(Transform):
+    """The same for both images of a pair, a tuple, which are then joined along their channels.
+
+    Attributes:
+        channels: of both together.
+    """
+
+    def _transformed(self, stored: Stored) -> np.ndarray:
+        return np.concatenate([self._of_one()._transformed(own) for own in self._both(stored)], axis=-1)
+
+    def _of_one(self) -> Transform:
+        values = dataclasses.asdict(self) | {"channels": self.channels // 2}
+        return Transform(**values)
+
+    def _both(self, stored: Stored) -> tuple[Stored, ...]:
+        return stored
+
+
+@dataclasses.dataclass(frozen=True)
+class HalvesTransform(PairTransform):
+    """The same for pictures that hold a pair side by side."""
+
+    def _both(self, stored: Stored) -> tuple[Stored, ...]:
+        stored = stored() if callable(stored) else stored
+        picture = stored if isinstance(stored, np.ndarray) else np.asarray(self._of_one()._picture(stored, times=2))
+        half = picture.shape[1] // 2
+        if not half:
+            raise UserError("it is one pixel wide, and must hold two images side by side")
+        return picture[:, :half], picture[:, -half:]
 
 
 def flatten(image: Image.Image, mode: str) -> Image.Image:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from jaxgan.core.settings import Choice, Settings
 from jaxgan.core.types import Field, example_fields
 from jaxgan.data.selection import SELECTION_SETTINGS
-from jaxgan.data.sources import array, digits, folder, images, mixture, stacked, tfds
+from jaxgan.data.sources import array, digits, domains, edited, folder, images, mixture, stacked, tfds
 from jaxgan.data.sources.images import Reader
 from jaxgan.errors import choose
 
@@ -39,6 +39,14 @@ def of_images(read: Reader, smallest: Mapping[str, Any] | None = None) -> Source
 
 
 STORED = {"digits": digits.read, "tfds": tfds.read, "folder": folder.read, "array": array.read}
+DOMAINS = STORED | {"edited": functools.partial(edited.read, readers=STORED)}
+
+
+def of_domains(open_domains: Callable[..., Any], paired: bool, smallest: Mapping[str, Any] | None = None) -> Source:
+    """A source of images of two domains."""
+    return Source(images.SETTINGS, functools.partial(domains.fields, paired=paired), open_domains, smallest)
+
+
 SOURCES: dict[str, Source] = {
     "digits": of_images(digits.read, {"data.source": "digits", "data.size": 8}),
     **{name: of_images(read) for name, read in STORED.items() if name != "digits"},
@@ -46,6 +54,18 @@ SOURCES: dict[str, Source] = {
         functools.partial(stacked.read, readers=STORED),
         {"data.source": "stacked:digits", "data.size": 8, "data.channels": 3, "data.split": "train[:100]"},
     ),
+    "edited": of_images(DOMAINS["edited"], {"data.source": "edited:inverted:digits", "data.size": 8}),
+    "unpaired": of_domains(
+        functools.partial(domains.open_unpaired, readers=DOMAINS),
+        paired=False,
+        smallest={"data.source": "unpaired:digits|edited:inverted:digits", "data.size": 8, "algorithm": "cyclegan"},
+    ),
+    "paired": of_domains(
+        functools.partial(domains.open_pairs, readers=DOMAINS),
+        paired=True,
+        smallest={"data.source": "paired:edited:left_half:digits|digits", "data.size": 8, "algorithm": "pix2pix"},
+    ),
+    "side_by_side": of_domains(domains.open_side_by_side, paired=True),
     "world": Source(
         SELECTION_SETTINGS, mixture.fields, mixture.open_points, {"data.source": "world:ring"}, mixture.read
     ),
@@ -55,7 +75,8 @@ SETTINGS: Settings = {
     "data": {
         "source": Choice(
             "digits",
-            "what to train on: digits, tfds:NAME, folder:PATH, array:PATH, stacked:SOURCE, world:NAME",
+            "what to train on: digits, tfds:NAME, folder:PATH, array:PATH, stacked:SOURCE, edited:NAME:SOURCE, "
+            "unpaired:A|B, paired:A|B, side_by_side:PATH, world:NAME",
             lambda: {name: source.settings for name, source in SOURCES.items()},
             key=lambda value: value.partition(":")[0],
         )

@@ -21,9 +21,9 @@ def read(place: str) -> StoredImages:
     The examples of a split come in the order of a hash of their names, so that train[:10%] holds every class. Their
     label is -1, unknown, in a split without labels beside one with them.
     """
-    found = _listing(place)
-    images = _images(found)
-    bases = _bases(found, images)
+    found = listing_of(place)
+    images = pictures_of(found)
+    bases = bases_of(found, images)
     files = {split: label_files.find(found, base) or label_files.find(found, "") for split, base in bases.items()}
     by_split = {}
     for split, base in bases.items():
@@ -40,7 +40,7 @@ def read(place: str) -> StoredImages:
     return StoredImages(parts, classes, content, from_labels=True)
 
 
-def _listing(place: str) -> Listing:
+def listing_of(place: str) -> Listing:
     """What lies in the folder or archive that a source names."""
     path = place_of(f"folder:{place}", place).absolute()
     if place and path.is_dir():
@@ -56,7 +56,7 @@ def _listing(place: str) -> Listing:
     )
 
 
-def _images(found: Listing) -> list[str]:
+def pictures_of(found: Listing) -> list[str]:
     """The paths of all images; a warning or an error names pictures that cannot be decoded."""
     images = list(filter(formats.is_picture, found.files))
     foreign = list(filter(formats.is_foreign, found.files))
@@ -70,7 +70,7 @@ def _images(found: Listing) -> list[str]:
     return images
 
 
-def _bases(found: Listing, images: Sequence[str]) -> dict[str, str]:
+def bases_of(found: Listing, images: Sequence[str]) -> dict[str, str]:
     """The folder of each split, which ends with a slash; an empty path where folders are no splits."""
     tops = [path for path in found.folders if "/" not in path]
     if not (tops and all(name.lower() in SPLIT_FOLDERS for name in tops)):

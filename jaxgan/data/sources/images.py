@@ -29,6 +29,11 @@ SETTINGS: Settings = {
         0, "pixels before cropping, as in size, at least the size, which is taken for 0", SIZE_OR_ZERO, or_text=True
     ),
     "crop": Setting("centre", "which part of load_size is kept; random: anew at each visit", one_of(*CENTER, "random")),
+    "fit": Setting(
+        "crop",
+        "crop: the largest rectangle of load_size's shape in the middle of an image; stretch: all of it",
+        one_of("crop", "stretch"),
+    ),
     "flip": Setting(False, "half of the images, drawn anew at each visit, are mirrored left to right"),
     "white": Setting(
         0.0,
@@ -52,14 +57,17 @@ def fields(data: ConfigDict) -> tuple[Field, ...]:
     return image_fields((*height_width(data.size), data.channels))
 
 
-def open_images(config: ConfigDict, read: Reader) -> ArrayDataset | LazyDataset:
-    """The images of an experiment, at the size and with the channels that the configuration asks for.
+def transform_of(data: ConfigDict, kind: type[Transform] = Transform, images: int = 1) -> Transform:
+    """What happens to each example before training.
+
+    Args:
+        data: `config.data`.
+        kind: of the transform.
+        images: whose channels are joined in an example.
 
     Raises:
-        UserError: there is no such data set, or something is wrong with it.
+        UserError: settings contradict each other.
     """
-    data = config.data
-    kind, _, place = data.source.partition(":")
     size = height_width(data.size)
     load_size = height_width(data.load_size if any(height_width(data.load_size)) else data.size)
     margin = min(load_size[0] - size[0], load_size[1] - size[1])
@@ -69,16 +77,32 @@ def open_images(config: ConfigDict, read: Reader) -> ArrayDataset | LazyDataset:
             f"config.data.load_size={data.load_size} must be at least {least}, since the {data.crop} crop cuts "
             f"config.data.size={data.size} pixels out of it"
         )
-    selection = select(data, read(place))
-    if kind == "stacked" and data.channels != stacked.STACK:
-        raise UserError(f"config.data.channels={data.channels} must be {stacked.STACK} for {data.source}")
-    if not selection.in_arrays and data.channels not in MODES:
+    kept, options = load_size if data.crop == "random" else size, (data.upscale, float(data.white), data.max_pixels)
+    return kind(load_size, kept, images * data.channels, *options, data.fit == "stretch")
+
+
+def check_channels(data: ConfigDict) -> None:
+    """Raises a `UserError` if pictures cannot have that many channels."""
+    if data.channels not in MODES:
         raise UserError(
             f"config.data.channels={data.channels} must be 1 (grey), 3 (colour) or 4 (colour and alpha) "
             f"for {data.source}"
         )
-    kept = load_size if data.crop == "random" else size
-    transform = Transform(load_size, kept, data.channels, data.upscale, float(data.white), data.max_pixels)
+
+
+def open_images(config: ConfigDict, read: Reader) -> ArrayDataset | LazyDataset:
+    """The images of an experiment, at the size and with the channels that the configuration asks for.
+
+    Raises:
+        UserError: there is no such data set, or something is wrong with it.
+    """
+    data = config.data
+    kind, _, place = data.source.partition(":")
+    transform, selection = transform_of(data), select(data, read(place))
+    if kind == "stacked" and data.channels != stacked.STACK:
+        raise UserError(f"config.data.channels={data.channels} must be {stacked.STACK} for {data.source}")
+    if not selection.in_arrays:
+        check_channels(data)
     lazy = LazyDataset(selection, transform)
     if kind == "array" and place.endswith(".npy") and len(selection.parts) == 1:
         split, start, stop = selection.parts[0]
