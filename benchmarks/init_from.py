@@ -52,7 +52,7 @@ def settings_for(steps: int) -> dict[str, object]:
 def examples_of(workdir: Path, split: str | None = None) -> ArrayDataset:
     """A run's examples, or another split of its data."""
     config = load(workdir / "config.json")
-    config.data.split = split or config.data.split
+    config.data.split, config.data.crop = split or config.data.split, "centre"
     return decoded(config)
 
 
@@ -72,7 +72,8 @@ def draw(path: Path, steps: list[int], curves: dict[str, list[Estimate]], before
         values = np.array([(each.value, each.low, each.high) for each in first + estimates]).T
         axes.plot(where, values[0], label=NAMES[name], marker=".")
         axes.fill_between(where, values[1], values[2], alpha=0.2)
-    axes.axhline(real.value, color="black", linewidth=1, linestyle="--", label="the training examples")
+    if real.value > 0:  # it is an unbiased estimate, of which half are below 0 where the true one is 0
+        axes.axhline(real.value, color="black", linewidth=1, linestyle="--", label="the training examples")
     axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel("kernel distance to held-out examples")

@@ -124,6 +124,7 @@ class Trainer:
                 multihost.print_once(f"resuming {workdir} from step {step}")
             scores = run_due([self.snapshots], step, state) or {}  # of step 0, or of a finished run
             unread = None
+            stop.install()  # and not before there is something to save
             dispatches = program.run(state, step, lambda: stop.signal is not None, profiler.before_dispatch)
             for first, step, state, metrics, done in dispatches:
                 if unread:  # the metrics of the dispatch before

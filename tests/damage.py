@@ -266,7 +266,7 @@ def warnings_as_shipped() -> Iterator[None]:
         warnings.resetwarnings()
         for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", kind)
-        image_files.configure_pillow()
+        image_files.configure_warnings()
         warnings.showwarning = lambda *about, **_: print("Python warns:", *about[:2], file=sys.stderr)
         yield
 

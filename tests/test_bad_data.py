@@ -81,7 +81,7 @@ WRONG = {
         lambda: draw("x"),
         "folder:x",
         {"data__channels": 2},
-        r"config.data.channels=2 must be 1 \(grey\) or 3 \(colour\) for folder:x",
+        r"config.data.channels=2 must be 1 \(grey\), 3 \(colour\) or 4 \(colour and alpha\) for folder:x",
     ),
     "no such split": (
         lambda: draw("x"),

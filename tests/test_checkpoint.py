@@ -1,8 +1,12 @@
 """Checkpoints come back bit by bit, or they are recognised as damaged and passed over."""
 
+import contextlib
 import os
+import re
 import shutil
+import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import damage
@@ -16,7 +20,7 @@ from hypothesis.extra import numpy as st_numpy
 from programs import bits, contents
 
 from jaxgan.errors import UserError
-from jaxgan.io import checkpoint
+from jaxgan.io import checkpoint, files
 from jaxgan.io.checkpoint import Checkpoints, digest
 
 
@@ -135,6 +139,90 @@ def test_saving_takes_a_copy(tmp_path):
         assert state["device"].is_deleted()
     with Checkpoints(tmp_path) as checkpoints:
         assert bits(checkpoints.restore(shapes)[1]) == expected
+
+
+ODD = ["b[1]", "*", "a?b", "{a}", "a b ", "%41", "a#b", "gs:", "~", "a\nb", "é", "\udce9", "a\\b", "a|b", "\x01"]
+LONG = ["n" * 255, "/".join(["n" * 200] * 18)]
+
+
+@pytest.mark.parametrize("name", [*ODD, *LONG], ids=ascii)
+def test_checkpoints_come_back_whatever_their_folder_is_called(tmp_path, monkeypatch, name):
+    """Libraries take some names for patterns or URLs; what makes them take these literally leaves nothing behind."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    workdir = tmp_path / name
+    with Checkpoints(workdir / "checkpoints", keep=1) as checkpoints:
+        for step in (10, 20):
+            checkpoints.save(step, example_state(step), {})
+    step, state = restore(workdir)
+    assert (step, bits(state)) == (20, bits(example_state(20)))
+    assert [path.name for path in (workdir / "checkpoints").iterdir()] == ["20"]
+    assert not any(temporary.iterdir())
+
+
+def test_checkpoints_may_lie_behind_a_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").symlink_to("elsewhere")
+    with Checkpoints(tmp_path / "run" / "checkpoints", keep=1) as checkpoints:
+        checkpoints.save(10, example_state(10), {})
+    assert restore(tmp_path / "elsewhere")[0] == 10
+
+
+def test_an_odd_folder_for_temporary_files_cannot_help_an_odd_folder(tmp_path, monkeypatch):
+    odd = tmp_path / "[1]"
+    odd.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(odd))
+    with Checkpoints(tmp_path / "run", keep=1) as checkpoints:
+        checkpoints.save(10, example_state(10), {})
+    with pytest.raises(UserError, match=r"TMPDIR=.*\[1\] must be a path of letters"):
+        Checkpoints(odd / "run", keep=1)
+
+
+# Orbax ends its event loop before TensorStore has reported each array that is not there.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
+def test_a_first_checkpoint_that_cannot_be_read_back_is_an_error_and_is_moved_aside(tmp_path, monkeypatch):
+    """As Orbax leaves it in a folder whose name it takes for a pattern."""
+    monkeypatch.setattr(files, "PLAIN", re.compile(".*"))
+    folder = tmp_path / "b[1]" / "checkpoints"
+    with (
+        Checkpoints(folder, keep=1) as checkpoints,
+        pytest.raises(UserError, match=r"step 10 cannot be read back from"),
+    ):
+        checkpoints.save(10, example_state(10), {})
+    assert not any(folder.iterdir())
+    assert [path.name for path in (tmp_path / "b[1]" / "damaged").iterdir()] == ["10"]
+
+
+def test_a_first_checkpoint_that_cannot_be_written_is_an_error(tmp_path, capfd):
+    message = r"^the checkpoint of step 10 could not be saved .*: choose another --workdir"
+    with read_only(tmp_path), pytest.raises(UserError, match=message), Checkpoints(tmp_path, keep=3) as checkpoints:
+        checkpoints.save(10, example_state(10), {})
+    assert capfd.readouterr().err == ""
+
+
+def test_a_later_checkpoint_that_cannot_be_written_is_a_warning(tmp_path, capfd):
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        checkpoints.save(10, example_state(10), {})
+        with read_only(tmp_path):
+            checkpoints.save(20, example_state(20), {})
+        checkpoints.save(30, example_state(30), {})
+    (line,) = capfd.readouterr().err.splitlines()
+    assert re.match(r"warning: the checkpoint of step 20 could not be saved .*: older ones are kept$", line)
+    assert [step for step, _ in checkpoint.step_folders(tmp_path)] == [10, 30]
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Nothing can be written to a folder, which may exist, even by root."""
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "--bind", "-o", "ro", str(folder), str(folder)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may make a folder read-only")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])

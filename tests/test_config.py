@@ -159,7 +159,7 @@ def alternative(name: str, entry: Setting):
 RESUMABLE = {"steps", "log_every", "sample_every", "checkpoint_every", "steps_per_dispatch"}
 RESUMABLE |= {"checkpoint.keep", "checkpoint.best", "checkpoint.best_mode", "on_nonfinite", "nonfinite_limit"}
 RESUMABLE |= {"eval.every", "eval.num", "eval.features", "eval.weights"}
-RESUMABLE |= {"data.cache", "data.placement", "data.workers", "data.on_bad_image"}
+RESUMABLE |= {"data.cache", "data.placement", "data.workers", "data.on_bad_image", "data.max_pixels"}
 
 
 def in_another_way(name: str, entry: Setting | Choice, choices: dict) -> tuple[ConfigDict, ConfigDict]:

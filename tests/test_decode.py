@@ -3,6 +3,8 @@
 import hashlib
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -10,11 +12,11 @@ import pytest
 from experiments import raises_user_error, squares
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 from reference_images import SHORT, bmp, gif, netpbm, png_chunk, tiff
 from reference_images import png as png_of
 
-from jaxgan.data.decode import BadImageError, Transform
+from jaxgan.data.decode import BadImageError, Transform, shape_of
 
 law = settings(deadline=None, max_examples=60, derandomize=True)
 WHITE = 255
@@ -194,6 +196,26 @@ def test_modes_and_depths(name):
     stored, one, three = (MODES | FILES)[name]
     assert decode(stored, 1) == one
     assert decode(stored, 3) == three
+
+
+@pytest.mark.parametrize("name", MODES | FILES)
+def test_the_shape_of_a_file_is_that_of_its_pixels(name):
+    """At that shape nothing is resized, and no colour is lost."""
+    stored, one, three = (MODES | FILES)[name]
+    height, width, channels = shape_of(stored, "it")
+    pixels = Transform((height, width), (height, width), channels, False)(stored, "it")
+    assert pixels[0].tolist() == ([[level] for level in one] if channels == 1 else list(map(list, three)))
+    if channels == 1:
+        assert three == grey(*one)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_shape_of_a_file_is_that_of_the_upright_picture(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = encoded(Image.new("RGB", (16, 24)), kind, exif=exif)
+    assert shape_of(stored, "it") == ((24, 16, 3) if orientation < 5 else (16, 24, 3))
 
 
 def test_what_pillow_wrote_has_the_mode_that_the_tests_above_mean():
@@ -450,9 +472,9 @@ BAD = {
     "text.jpg": (b"<html>404 Not Found</html>\n", "its format is unknown"),
     "claim.png": (
         png(100_000, 100_000, 8, 0, b"\0"),
-        "100,000 x 100,000 pixels, more than config.data.max_pixels=89478485",
+        "it claims to have more pixels than config.data.max_pixels=89478485",
     ),
-    "large.png": (png(9_500, 9_500, 8, 0, b"\0"), "9,500 x 9,500 pixels, more than config.data.max_pixels=89478485"),
+    "large.png": (png(9_500, 9_500, 8, 0, b"\0"), "it claims to have more pixels than config.data.max_pixels=89478485"),
 }
 
 
@@ -477,10 +499,25 @@ def test_the_most_pixels_can_be_chosen():
     """Before anything is decoded: of the large file there is one byte."""
     stored = encoded(noise(7, 9, 1))
     assert squares(7, 7, 1, False, max_pixels=63)(stored, "it").shape == (7, 7, 1)
-    with raises_user_error(BadImageError, match="x.png .*7 x 9 pixels, more than config.data.max_pixels=62"):
+    with raises_user_error(BadImageError, match="x.png .*it claims to have more pixels than config.data.max_pixels=62"):
         squares(7, 7, 1, False, max_pixels=62)(stored, "x.png")
     with raises_user_error(BadImageError, match="x.png .*it cannot be decoded"):
         squares(7, 7, 1, False, max_pixels=9_500**2)(BAD["large.png"][0], "x.png")
+
+
+@pytest.mark.parametrize("name", ["claim.png", "large.png"])
+def test_the_most_pixels_are_known_where_warnings_are_no_errors(name, tmp_path):
+    """In a process of its own, as a picture in an icon, which claims little itself."""
+    icon = struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(BAD[name][0]), 22) + BAD[name][0]
+    program = "import sys; from jaxgan.data.decode import *; Transform((8, 8), (8, 8), 1, True)(sys.argv[1], 'it')"
+    options = {"env": {"PYTHONPATH": ":".join(sys.path)}, "capture_output": True, "text": True}
+    for stored in (BAD[name][0], icon):
+        (tmp_path / "x.png").write_bytes(stored)
+        command = [sys.executable, "-c", program, str(tmp_path / "x.png")]
+        run = subprocess.run(command, check=False, **options)
+        assert run.returncode == 1
+        line = run.stderr.splitlines()[-1]
+        assert line.endswith("it is a bad image (it claims to have more pixels than config.data.max_pixels=89478485)")
 
 
 def test_files_of_a_known_format_that_cannot_be_read_are_told_from_unknown_ones():
@@ -493,6 +530,35 @@ def test_files_of_a_known_format_that_cannot_be_read_are_told_from_unknown_ones(
     ]:
         with raises_user_error(BadImageError, match=rf"x is a bad image \({reason}\)"):
             squares(2, 2, 1, False)(data, "x")
+
+
+@pytest.mark.parametrize(
+    ("stored", "reason"),
+    [
+        (tiff(np.zeros((2, 2, 3), int), 8, 6), "YCbCr colours without compression"),  # 2x2 pixels share their colour
+        (tiff(np.zeros((2, 2, 2), int), 8, 1, planar=True, tags=((338, SHORT, (2,)),)), "a plane of its own"),
+        (tiff(np.zeros((2, 2, 3), int), 16, 2, planar=True, compression=8), "a plane of its own"),
+    ],
+)
+def test_layouts_that_pillow_would_misread_are_refused(stored, reason):
+    with raises_user_error(BadImageError, match=f"x is a bad image .it is a TIFF file .*{reason}.* cannot be read"):
+        squares(2, 2, 3, False)(stored, "x")
+
+
+@pytest.mark.parametrize(("kind", "options"), [("GIF", {}), ("PNG", {}), ("TIFF", {}), ("WebP", {"lossless": True})])
+def test_of_several_frames_the_first_is_seen(kind, options):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("#c86432", "#00f")]
+    stored = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    assert Image.open(io.BytesIO(stored)).n_frames == 2
+    np.testing.assert_array_equal(squares(4, 4, 3, False)(stored, "it"), np.broadcast_to(ORANGE, (4, 4, 3)))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WebP"])
+def test_colour_profiles_are_ignored(kind):
+    wide = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    image = noise(4, 4, 3)
+    stored = encoded(image, kind, icc_profile=wide, **({"lossless": True} if kind == "WebP" else {}))
+    np.testing.assert_array_equal(squares(4, 4, 3, False)(stored, "it"), image)
 
 
 def test_a_frame_of_a_gif_lies_on_a_transparent_canvas():
@@ -544,8 +610,8 @@ def test_the_largest_central_rectangle_is_kept(shape, times, margin, channels):
 @law
 @given(shape=RECTANGLES, size=st.tuples(SIDES, SIDES), channels=st.sampled_from([1, 3]), file=st.booleans())
 def test_transposed_images_are_transposed(shape, size, channels, file):
-    """Up to the rounding between the two directions, in which Lanczos goes one after the other."""
-    image, stored = noise(*size, channels), encoded if file else np.asarray
+    """Up to the rounding between the two directions, in which Lanczos goes one after the other; nothing is clipped."""
+    image, stored = 96 + noise(*size, channels) // 4, encoded if file else np.asarray
     pixels = Transform(shape, shape, channels, True)(stored(image), "it")
     other = Transform(shape[::-1], shape[::-1], channels, True)(
         stored(np.ascontiguousarray(image.swapaxes(0, 1))), "it"
@@ -570,7 +636,8 @@ def test_a_turned_jpeg_has_as_much_detail_as_an_upright_one():
 
 @pytest.mark.parametrize(("shape", "wanted"), [((8, 12), (8, 13)), ((8, 12), (9, 12)), ((100, 5), (6, 6))])
 def test_too_small_rectangles_say_what_to_do(shape, wanted):
-    message = rf"^x.png .{shape[0]}x{shape[1]} pixels, height and width, are too few for {wanted[0]}x{wanted[1]}: "
+    (height, width), least = shape, "x".join(map(str, wanted))
+    message = rf"^x.png is a bad image .{height}x{width} pixels, height and width, are too few for {least}: "
     with raises_user_error(BadImageError, match=message + "choose a smaller config.data.size, or set .*upscale=True"):
         Transform(wanted, wanted, 1, False)(noise(*shape, 1), "x.png")
     assert Transform(wanted, wanted, 1, True)(noise(*shape, 1), "x.png").shape == (*wanted, 1)

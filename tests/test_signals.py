@@ -158,6 +158,7 @@ def test_there_is_no_gap_between_the_handlers():
 import os, signal
 from jaxgan.core.signals import StopSignal
 with StopSignal() as stop:
+    stop.install()
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.5)
     print("flag", stop.signal.name)

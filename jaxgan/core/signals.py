@@ -16,7 +16,10 @@ before_exit: list[Callable[[], None]] = []  # what `exit_on_interrupt` calls fir
 
 
 class StopSignal:
-    """The first signal sets a flag that the loop polls between dispatches; a second Ctrl-C ends the process."""
+    """From `install` to the end of the block the first signal sets a flag that a loop polls between dispatches.
+
+    A second Ctrl-C ends the process.
+    """
 
     def __init__(self):
         self.signal: signal.Signals | None = None
@@ -27,8 +30,13 @@ class StopSignal:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def __enter__(self) -> "StopSignal":
-        self.before = {number: signal.signal(number, self.receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.before: dict[int, object] = {}
         return self
+
+    def install(self) -> None:
+        """Handles signals from now on, if it does not yet."""
+        if not self.before:
+            self.before = {number: signal.signal(number, self.receive) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self.before.items():

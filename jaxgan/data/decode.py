@@ -1,8 +1,9 @@
 """From a stored image, whatever its format and mode, to pixels of one shape."""
 
+import contextlib
 import dataclasses
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,7 @@ from jaxgan.errors import UserError
 # A path, an encoded image, pixels as uint8 [H, W] or [H, W, C], or several of these, one for each channel.
 Stored = str | bytes | np.ndarray | tuple["Stored", ...]
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of pictures, by their number of channels
+GREY = ("1", "L", "LA", "La")
 PERMANENT_ERRNOS = (
     None,
     errno.ENOENT,
@@ -24,6 +26,41 @@ PERMANENT_ERRNOS = (
 
 class BadImageError(UserError):
     """An image that cannot be used: which one, and why."""
+
+
+@contextlib.contextmanager
+def as_bad_image(name: str, max_pixels: int) -> Iterator[None]:
+    """Turns what is the fault of an image, while it is decoded, into a `BadImageError` that names it."""
+    try:
+        yield
+        return
+    except UserError as error:
+        reason = str(error)
+    except MemoryError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        reason = f"it claims to have more pixels than config.data.max_pixels={max_pixels}"
+    # Of a damaged file Pillow's decoders raise whatever they stumble over.
+    except Exception as error:
+        if getattr(error, "errno", None) not in PERMANENT_ERRNOS:
+            raise  # a disk or a network that fails, which is not the image's fault
+        reason = f"it cannot be decoded: {str(error) or type(error).__name__}"
+    raise BadImageError(f"{name} is a bad image ({reason})")
+
+
+def shape_of(stored: Stored, name: str, white: float = 0.0, max_pixels: int = MAX_PIXELS) -> tuple[int, int, int]:
+    """Height, width and channels of an image as it is decoded: of a file upright, in grey or colour; all of it is read.
+
+    Raises:
+        BadImageError: as of `Transform`, to which `white` and `max_pixels` belong.
+    """
+    if isinstance(stored, tuple):
+        return (*shape_of(stored[0], name, white, max_pixels)[:2], len(stored))
+    if isinstance(stored, np.ndarray):
+        return (*stored.shape, 1)[:3]
+    with as_bad_image(name, max_pixels):
+        picture = open_picture(stored() if callable(stored) else stored, white, max_pixels)
+        return picture.height, picture.width, 1 if picture.mode in GREY else 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,18 +93,8 @@ class Transform:
         Raises:
             BadImageError: it cannot be decoded, is too large or too small, or has other channels; names it by `name`.
         """
-        try:
+        with as_bad_image(name, self.max_pixels):
             return self._transformed(stored)
-        except UserError as error:
-            reason = str(error)
-        except MemoryError:
-            raise
-        # Of a damaged file Pillow's decoders raise whatever they stumble over.
-        except Exception as error:
-            if getattr(error, "errno", None) not in PERMANENT_ERRNOS:
-                raise  # a disk or a network that fails, which is not the image's fault
-            reason = f"it cannot be decoded: {str(error) or type(error).__name__}"
-        raise BadImageError(f"{name} is a bad image ({reason})")
 
     def _transformed(self, stored: Stored) -> np.ndarray:
         if isinstance(stored, tuple):

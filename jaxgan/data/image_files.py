@@ -9,10 +9,10 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
+from jaxgan.data.formats import OTHERS
 from jaxgan.data.samples import Samples, to_picture
 from jaxgan.errors import UserError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "PPM")  # others are rare, and EPS runs a program
 MAX_PIXELS = 89_478_485  # Pillow's limit: a small file can claim far more than memory holds
 LOW_BYTES = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}  # by the order of all bytes
 
@@ -22,13 +22,13 @@ PLANAR, EXTRA, SAMPLE_FORMAT, SUBSAMPLING = 284, 338, 339, 530
 WHITE_IS_ZERO, YCBCR, CONTIGUOUS, BY_PLANES, SIGNED = 0, 6, 1, 2, 2
 
 
-def configure_pillow() -> None:
-    """`open_picture` has a limit of its own; warnings about parts of a file that are no pixels say nothing."""
-    Image.MAX_IMAGE_PIXELS = None
+def configure_warnings() -> None:
+    """Of Pillow's warnings one counts as an error; others, about parts of a file that are no pixels, say nothing."""
+    warnings.simplefilter("error", Image.DecompressionBombWarning)  # it only warns up to twice as many
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-configure_pillow()
+configure_warnings()
 
 
 def open_picture(
@@ -44,19 +44,19 @@ def open_picture(
         enough: pixels, height and width, below which no JPEG is reduced while decoding; 0 for its own size.
 
     Raises:
-        UserError: the format is unknown, there are too many pixels, or nobody knows what their numbers mean.
+        UserError: the format is unknown, or nobody knows what the numbers mean.
+        DecompressionBombError, DecompressionBombWarning: there are more than `max_pixels`.
         Exception: whatever Pillow stumbles over in a damaged file.
     """
+    # Pillow's own limit is for all of a process, and looks at pictures inside of pictures, too: it is never lowered.
+    if (Image.MAX_IMAGE_PIXELS or max_pixels) < max_pixels:
+        Image.MAX_IMAGE_PIXELS = max_pixels
     with _open(stored) as image:
         if image.width * image.height > max_pixels:
-            raise UserError(
-                f"it claims to have {image.height:,} x {image.width:,} pixels, more than "
-                f"config.data.max_pixels={max_pixels}"
-            )
+            raise Image.DecompressionBombError
         if enough:
             image.draft(None, (enough, enough))
-        read = READERS.get(image.format)
-        picture = read(image, stored) if read else image
+        picture = READERS.get(image.format, _other)(image, stored)
         if isinstance(picture, Samples):
             picture = to_picture(picture, white, keep_alpha)
             picture.info = {name: value for name, value in image.info.items() if name != "transparency"}
@@ -72,14 +72,14 @@ def _open(stored: str | bytes) -> Image.Image:
     if isinstance(stored, str):
         with open(stored, "rb") as file:
             stored = file.read(16)
-    found = [name for name in _known() if Image.OPEN[name][1](stored[:16]) is True]
+    found = [name for name in READERS if Image.OPEN[name][1](stored[:16])]
     raise UserError(f"it is a {found[0]} file that cannot be read" if found else "its format is unknown")
 
 
 @functools.cache
 def _known() -> list[str]:
     Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]  # older releases of Pillow lack some
+    return [name for name in Image.ID if name not in OTHERS]  # EPS, for one, would run a program
 
 
 def _rawmode(image: Image.Image) -> str:
@@ -218,4 +218,12 @@ def _netpbm(image: Image.Image, stored: str | bytes) -> Image.Image | Samples:
     return Samples(numbers.reshape(shape), white)
 
 
-READERS = {"PNG": _png, "TIFF": _tiff, "BMP": _bmp, "GIF": _gif, "PPM": _netpbm}  # other formats Pillow reads right
+def _other(image: Image.Image, stored: str | bytes) -> Image.Image | Samples:
+    """A picture of a format that Pillow reads right: those of 16 bits fill them."""
+    del stored
+    if image.mode.startswith("I;16"):
+        return Samples(np.asarray(image)[..., None], 2**16 - 1)
+    return Samples(np.asarray(image)[..., None], None) if image.mode in ("I", "F") else image
+
+
+READERS = {"PNG": _png, "TIFF": _tiff, "BMP": _bmp, "GIF": _gif, "PPM": _netpbm}

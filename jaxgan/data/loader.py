@@ -278,7 +278,7 @@ def make_batch_fn(config: ConfigDict, loader: DeviceLoader | PrefetchLoader, axi
     def batch_fn(data: PyTree, inputs: PyTree, seed: Array, step: Array) -> dict[str, Array]:
         batches = loader.gather(data, inputs)
 
-        def transform(field: Field, pixels: Pixels, index: Array) -> Float[Array, "batch height width channel"]:
+        def transform(field: Field, pixels: Pixels, index: Array) -> Float[Array, "batch rows columns channel"]:
             examples = rng.global_indices(len(pixels), axis_name)
 
             def own(stream: str) -> Key[Array, " batch"]:

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -124,6 +125,7 @@ class Checkpoints:
         self.saving: int | None = None  # the step of the save that is under way
         self.record: dict[str, Any] = {}  # of that save
         self.unsaved: int | None = None  # the step of the last save, if that failed
+        self.size = max((_disk_use(path) for _, path in step_folders(folder)), default=0)  # of a checkpoint, if known
         self.proven = False  # whether a checkpoint that was saved here was read back
         self.policy.scores = {}
         for step, path in step_folders(folder) if self.best else ():
@@ -147,6 +149,8 @@ class Checkpoints:
             self.policy.scores[step] = self.sign * metrics[self.best]
         self.saving = step
         with self._tolerate_failure():
+            if not multihost.is_multihost():  # where all must try, or none
+                self._check_room()
             # By force, or Orbax saves nothing where there is a later step, and does not say so.
             self.manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(host)), force=True)
         if not self.proven:
@@ -157,7 +161,18 @@ class Checkpoints:
     def _write_record(self) -> None:
         """Completes a checkpoint of which all arrays are written, before Orbax gives its folder its name."""
         partial = self.folder.glob(f"{self.saving}.orbax-checkpoint-tmp*")
-        write_record(max(partial, key=lambda path: path.stat().st_mtime), self.record)
+        newest = max(partial, key=lambda path: path.stat().st_mtime)
+        write_record(newest, self.record)
+        self.size = _disk_use(newest)
+
+    def _check_room(self) -> None:
+        """Raises an `OSError` where no checkpoint can be written, of which Orbax's threads would print errors."""
+        with tempfile.TemporaryFile(dir=self.folder):
+            free = shutil.disk_usage(self.folder).free
+        if free < self.size:
+            raise OSError(
+                errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {free:,} bytes are free, and it takes {self.size:,}"
+            )
 
     def _read_back(self, step: int, state: PyTree) -> None:
         try:
@@ -274,6 +289,11 @@ class Checkpoints:
             self.manager.close()
         if self.unsaved is not None and error == (None, None, None):
             raise UserError(f"{self.folder} lacks step {self.unsaved}: make room, and the same command goes on")
+
+
+def _disk_use(folder: Path) -> int:
+    """The bytes that a folder and all in it take on their disk."""
+    return sum(path.lstat().st_blocks * 512 for path in (folder, *folder.rglob("*")))
 
 
 def _is_full(error: Exception) -> bool:
