@@ -2,7 +2,7 @@
 
 import sys
 
-from jaxgan.cli.sample import main
+from jaxgan import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry.sample())

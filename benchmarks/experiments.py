@@ -12,12 +12,12 @@ from jaxgan.io import run_folder
 ROOT = Path(__file__).parent.parent
 
 
-def train(config: str, workdir: Path, settings: Mapping[str, object]) -> float:
-    """Trains a configuration of configs/ with some settings, unless its last step is there; returns `seconds`."""
+def train(config: str, workdir: Path, settings: Mapping[str, object], *more: str) -> float:
+    """Trains a configuration of configs/ with some settings and options, unless its last step is there; `seconds`."""
     done = workdir / "config.json"
     if not done.exists() or run_folder.newest_checkpoint(workdir) < load(done).steps:
         options = [f"--config.{name}={value}" for name, value in settings.items()]
-        command = [sys.executable, "train.py", f"--config=configs/{config}.py", f"--workdir={workdir}", *options]
+        command = [sys.executable, "train.py", f"--config=configs/{config}.py", f"--workdir={workdir}", *options, *more]
         subprocess.run(command, check=True, cwd=ROOT)
     return seconds(workdir)
 

@@ -52,8 +52,8 @@ class Network(nn.Module):
                 return nn.Dropout(rate, deterministic=False)(hidden)
             case workloads.Maxout(pieces):
                 return hidden.reshape(len(hidden), pieces, -1).max(axis=1)
-            case workloads.Reshape(size, channels):
-                return hidden.reshape(-1, size, size, channels)
+            case workloads.Reshape(rows, columns, channels):
+                return hidden.reshape(-1, rows, columns, channels)
             case workloads.Flatten():
                 return hidden.reshape(len(hidden), -1)
         raise TypeError(layer)

@@ -49,8 +49,8 @@ def made(layer: Layer) -> stock.Layer:
             return stock.Dropout(rate)
         case workloads.Maxout(pieces):
             return Maxout(pieces)
-        case workloads.Reshape(size, channels):
-            return stock.Reshape((size, size, channels))
+        case workloads.Reshape(rows, columns, channels):
+            return stock.Reshape((rows, columns, channels))
         case workloads.Flatten():
             return stock.Flatten()
     raise TypeError(layer)

@@ -55,8 +55,8 @@ def module(layer: Layer, before: Layer | None) -> nn.Module:
             return nn.Dropout(rate)
         case workloads.Maxout(pieces):
             return Maxout(pieces)
-        case workloads.Reshape(size, channels):
-            return nn.Unflatten(1, (channels, size, size))
+        case workloads.Reshape(rows, columns, channels):
+            return nn.Unflatten(1, (channels, rows, columns))
         case workloads.Flatten():
             return nn.Flatten()
     raise TypeError(layer)

@@ -24,7 +24,7 @@ BATCHES = 8  # that a peer has ready, and takes in turn
 # Experiments
 
 
-def images(size: int, channels: int, base_channels: int) -> ConfigDict:
+def images(size: int | str, channels: int, base_channels: int) -> ConfigDict:
     """PyTorch's DCGAN example: alternating updates, and both networks learn from the same fakes."""
     config = default({"model.family": "dcgan", "update_rule": "alternating", "data.source": "digits"})
     config.data.update(split=IMAGES, size=size, channels=channels)
@@ -164,9 +164,10 @@ class Maxout(NamedTuple):
 
 
 class Reshape(NamedTuple):
-    """[batch, size * size * channels] -> a square of so many channels."""
+    """[batch, rows * columns * channels] -> images of so many rows, columns and channels."""
 
-    size: int
+    rows: int
+    columns: int
     channels: int
 
 
@@ -184,8 +185,9 @@ def layers(config: ConfigDict) -> dict[str, list[Layer]]:
 
 def dcgan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
     """Those of `jaxgan.models.dcgan`."""
-    size, count = config.data.size, dcgan.stages(config.data.size)
-    base = size // 2**count
+    *size, pixel_channels = example_shape(config.data)
+    count = dcgan.stages(*size)
+    rows, columns = (side >> count for side in size)
 
     net, norm = config.model.generator, config.model.generator.norm
     plain, inputs = norm == "none", config.latent_dim
@@ -194,20 +196,21 @@ def dcgan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
         generator += [Dense(inputs, width, plain), *_activated(width, norm, 0.0)]
         inputs = width
     channels = dcgan.features(net.base_channels, count - 1)
-    generator += [Dense(inputs, base**2 * channels, plain), Reshape(base, channels), *_activated(channels, norm, 0.0)]
+    generator += [Dense(inputs, rows * columns * channels, plain), Reshape(rows, columns, channels)]
+    generator += _activated(channels, norm, 0.0)
     for stage in reversed(range(count - 1)):
         inputs, channels = channels, dcgan.features(net.base_channels, stage)
         generator += [ConvTranspose(inputs, channels, 4, 2, plain), *_activated(channels, norm, 0.0)]
-    generator += [ConvTranspose(channels, config.data.channels, 4, 2, True), Tanh()]
+    generator += [ConvTranspose(channels, pixel_channels, 4, 2, True), Tanh()]
 
-    net, channels = config.model.discriminator, config.data.channels
+    net, channels = config.model.discriminator, pixel_channels
     discriminator = []
     for stage in range(count):
         norm = net.norm if stage else "none"
         inputs, channels = channels, dcgan.features(net.base_channels, stage)
         discriminator += [Conv(inputs, channels, 4, 2, norm == "none"), *_activated(channels, norm, net.negative_slope)]
     discriminator.append(Flatten())
-    inputs = base**2 * channels
+    inputs = rows * columns * channels
     for width in net.hidden_dims:
         discriminator += [Dense(inputs, width, net.norm == "none"), *_activated(width, net.norm, net.negative_slope)]
         inputs = width
@@ -216,21 +219,24 @@ def dcgan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
 
 def tf_dcgan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
     """Those of `jaxgan.models.tf_dcgan`."""
-    narrow, slope, base = config.model.generator.base_channels, tf_dcgan.LEAK, config.data.size // 4
-    channels = 4 * narrow
-    generator = [Dense(config.latent_dim, base**2 * channels, False), *_activated(base**2 * channels, "batch", slope)]
-    generator.append(Reshape(base, channels))
+    narrow, slope = config.model.generator.base_channels, tf_dcgan.LEAK
+    height, width, pixel_channels = example_shape(config.data)
+    rows, columns, channels = height // 4, width // 4, 4 * narrow
+    units = rows * columns * channels
+    generator = [Dense(config.latent_dim, units, False), *_activated(units, "batch", slope)]
+    generator.append(Reshape(rows, columns, channels))
     for features, stride in ((2 * narrow, 1), (narrow, 2)):
         generator += [ConvTranspose(channels, features, 5, stride, False), *_activated(features, "batch", slope)]
         channels = features
-    generator += [ConvTranspose(channels, config.data.channels, 5, 2, False), Tanh()]
+    generator += [ConvTranspose(channels, pixel_channels, 5, 2, False), Tanh()]
 
-    net, channels = config.model.discriminator, config.data.channels
+    net, channels = config.model.discriminator, pixel_channels
     discriminator = []
     for features in (net.base_channels, 2 * net.base_channels):
         discriminator += [Conv(channels, features, 5, 2, True), LeakyReLU(net.negative_slope), Dropout(net.dropout)]
         channels = features
-    return {"generator": generator, "discriminator": [*discriminator, Flatten(), Dense(base**2 * channels, 1, True)]}
+    discriminator += [Flatten(), Dense(rows * columns * channels, 1, True)]
+    return {"generator": generator, "discriminator": discriminator}
 
 
 def toy_mlp_layers(config: ConfigDict) -> dict[str, list[Layer]]:

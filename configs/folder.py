@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
             "optimizer.discriminator.schedule": "cosine",
         }
     )
-    config.data.size = 64  # 4 or 7 times a power of two: 32, 56, 64, 112, 128, ...
+    config.data.size = 64  # or "64x96", height x width
     config.data.channels = 3  # 1 for grey
     # Random crops and mirror images: of few photographs a discriminator soon knows each by heart.
     config.data.load_size = 72

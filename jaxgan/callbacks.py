@@ -91,7 +91,7 @@ class Evaluation:
 
     def __init__(self, exp: Experiment, dataset: Dataset):
         self.config, self.score = exp.config, evaluator.Evaluator(exp, dataset)
-        self.score_names = [*self.score.reference]
+        self.score_names = self.score.score_names
         multihost.print_once(f"real images score {evaluator.format_scores(self.score.reference)}")
 
     def due(self, step: int) -> bool:

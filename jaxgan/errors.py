@@ -3,11 +3,13 @@
 import argparse
 import difflib
 import functools
-import io
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
-INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
+from jaxgan.core.signals import INTERRUPTED, MESSAGE
+
 MOST_LISTED = 16  # choices that fit into one line
 
 
@@ -16,7 +18,21 @@ class UserError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong option as every other mistake is reported."""
+    """Takes options by their full names, and reports a wrong one as every other mistake is reported."""
+
+    def __init__(self, prog: str, **options: object):
+        super().__init__(prog, allow_abbrev=False, **options)
+
+    def parse_args(self, arguments: list[str]) -> argparse.Namespace:
+        for argument in arguments:
+            self.check_option(argument)
+        return super().parse_args(arguments)
+
+    def check_option(self, argument: str) -> None:
+        """Raises a `UserError` if an argument looks like an option that there is not."""
+        name = argument.partition("=")[0]
+        if re.fullmatch(r"--?[A-Za-z][\w.-]*", name):
+            choose("option", name, self._option_string_actions)
 
     def error(self, message: str) -> None:
         raise UserError(f"{message} (see {self.prog} --help)")
@@ -42,10 +58,19 @@ def format_names(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_LISTED]) + (f" and {more} others" if more > 0 else "")
 
 
+def check_path(option: str, path: str | os.PathLike[str]) -> None:
+    """Raises a `UserError` if an option's path is not UTF-8, which libraries below take for granted."""
+    try:
+        os.path.abspath(path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode("ascii", errors="backslashreplace")
+        encoding = sys.getfilesystemencoding()
+        advice = "choose another one" if encoding == "utf-8" else "choose another one, or set PYTHONUTF8=1"
+        raise UserError(f"--{option}={shown}: its full path is not valid {encoding}: {advice}") from error
+
+
 def exit_code(program: Callable[[], int | None]) -> int:
     """Runs `program`; a `UserError`, or a file system that refuses, becomes one line on stderr and exit code 2."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file or a class need not have a name that can be printed
     try:
         return program() or 0
     except UserError as error:
@@ -55,7 +80,7 @@ def exit_code(program: Callable[[], int | None]) -> int:
     except MemoryError as error:
         message = f"memory is too small for that{f' ({error})' if str(error) else ''}"
     except KeyboardInterrupt:
-        print("interrupted: the same command starts again", file=sys.stderr)
+        print(MESSAGE, file=sys.stderr)
         return INTERRUPTED
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return 2

@@ -16,7 +16,7 @@ from jaxgan.core.program import Program, dispatch_size
 from jaxgan.core.signals import StopSignal
 from jaxgan.data import loader, sources
 from jaxgan.errors import INTERRUPTED, UserError, warn
-from jaxgan.io import checkpoint, logging, run_folder
+from jaxgan.io import checkpoint, logging, pretrained, run_folder
 from jaxgan.metrics import exact
 from jaxgan.models import summary
 
@@ -28,6 +28,7 @@ class Options(NamedTuple):
     dry_run: bool = False
     profile: bool = False
     allow_config_change: str = ""
+    init_from: str = ""
     cluster: multihost.ClusterSpec = multihost.ClusterSpec()
     notes: tuple[str, ...] = ()
 
@@ -74,12 +75,14 @@ class Trainer:
         allowed = run_folder.allowed_changes(options.allow_config_change)
         self.changes = run_folder.check_folder(options.workdir, config, allowed)
         devices.enable_compilation_cache()
+        self.pretrained = pretrained.load(options.init_from, options.workdir)
         dataset = sources.open_dataset(config)
         run_folder.check_data(options.workdir, dataset)
         self.exp = exp = configuration.build(config, len(dataset.classes), devices.axis_name())
         batches, room = exp.algorithm.batches_per_step(config), devices.resident_data_limit()
         self.loader = loader.make_loader(config, dataset, batches, room, size)
         multihost.print_once(f"{summary.tables(exp)}\n\n{loader.summary(self.loader)}")
+        pretrained.check(self.pretrained, exp)
         batch_fn = loader.make_batch_fn(config, self.loader, exp.axis_name)
         self.program = Program(exp, self.loader, batch_fn, size, options.profile)
         self.snapshots = Snapshots(exp, options.workdir, self.loader.dataset)
@@ -101,11 +104,11 @@ class Trainer:
         config, workdir, program = self.config, self.workdir, self.program
         with contextlib.ExitStack() as stack:
             checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir / "checkpoints", **config.checkpoint))
-            step, state = checkpoints.restore(program.shapes) or (0, program.initial_state())
+            step, state = checkpoints.restore(program.shapes) or (0, pretrained.init_from(self.pretrained, program))
             if step > config.steps:
                 raise UserError(f"{workdir} is at step {step}, beyond config.steps={config.steps}: ask for more")
             if multihost.is_main():
-                run_folder.begin(workdir, config, step, self.changes, self.loader.dataset)
+                run_folder.begin(workdir, config, step, self.changes, self.loader.dataset, self.pretrained)
                 if not step:
                     self.snapshots.draw_real()
             if attempt:
@@ -121,6 +124,7 @@ class Trainer:
                 multihost.print_once(f"resuming {workdir} from step {step}")
             scores = run_due([self.snapshots], step, state) or {}  # of step 0, or of a finished run
             unread = None
+            stop.install()  # and not before there is something to save
             dispatches = program.run(state, step, lambda: stop.signal is not None, profiler.before_dispatch)
             for first, step, state, metrics, done in dispatches:
                 if unread:  # the metrics of the dispatch before

@@ -3,6 +3,7 @@
 import contextlib
 import faulthandler
 import json
+import os
 import shutil
 import signal
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jaxgan.data import decode
+from jaxgan.data import image_files
 
 LIMIT = 30  # seconds for one case, of which most take a tenth
 
@@ -97,6 +98,52 @@ def harm_folder(path: Path, rng: np.random.Generator) -> str:
     elif how == "file":
         path.write_text("no folder")
     return how
+
+
+# One file or folder in one certain way, which shared files survive
+
+
+def remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def rewrite(path: Path, change: Callable[[bytes], bytes]) -> None:
+    """Replaces a file by one with other bytes; leaves folders alone."""
+    if path.is_file():
+        raw = path.read_bytes()
+        path.unlink()
+        path.write_bytes(change(raw))
+
+
+def flip_middle(raw: bytes) -> bytes:
+    middle = len(raw) // 2
+    return raw[:middle] + bytes([raw[middle] ^ 1]) + raw[middle + 1 :]
+
+
+def replace(path: Path, make: Callable[[Path], object]) -> None:
+    """Puts something else in the place of a file or folder."""
+    remove(path)
+    make(path)
+
+
+WAYS: dict[str, Callable[[Path], object]] = {
+    "removed": remove,
+    "renamed": lambda path: path.rename(path.with_name(path.name + "x")),
+    "emptied": lambda path: replace(path, Path.mkdir) if path.is_dir() else rewrite(path, lambda raw: b""),
+    "half": lambda path: rewrite(path, lambda raw: raw[: len(raw) // 2]),
+    "flipped": lambda path: rewrite(path, flip_middle),
+    "longer": lambda path: rewrite(path, lambda raw: raw + b"x"),
+    "list": lambda path: rewrite(path, lambda raw: b"[]"),
+    "deep": lambda path: rewrite(path, lambda raw: b"[" * 100_000),
+    "swapped": lambda path: replace(path, Path.touch if path.is_dir() else Path.mkdir),
+    "link": lambda path: replace(path, lambda path: path.symlink_to(path.name)),  # that leads to itself
+    "pipe": lambda path: replace(path, os.mkfifo),  # of which nothing can ever be read
+}
+
+
+def places(folder: Path) -> list[Path]:
+    """Every file and folder in a folder, as seen from there."""
+    return sorted(path.relative_to(folder) for path in folder.rglob("*"))
 
 
 # Values
@@ -219,7 +266,7 @@ def warnings_as_shipped() -> Iterator[None]:
         warnings.resetwarnings()
         for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
             warnings.simplefilter("ignore", kind)
-        decode.configure_warnings()
+        image_files.configure_warnings()
         warnings.showwarning = lambda *about, **_: print("Python warns:", *about[:2], file=sys.stderr)
         yield
 

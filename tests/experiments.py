@@ -14,6 +14,7 @@ from jaxgan.adversarial.forward import data_field
 from jaxgan.algorithms import gan
 from jaxgan.config import build, default, example_batch
 from jaxgan.core import latents, optimizers, population, rng
+from jaxgan.data.decode import Transform
 
 # Multilayer perceptrons with BatchNorm in both networks: they compile fast and have every kind of array.
 TINY = {
@@ -53,6 +54,11 @@ RECORDER = optax.GradientTransformation(
     lambda params: jax.tree.map(jnp.zeros_like, params),
     lambda gradients, state, params=None: (jax.tree.map(lambda g: -0.1 / 2e-4 * g, gradients), gradients),
 )
+
+
+def squares(load_size: int, size: int, channels: int, upscale: bool, **settings) -> Transform:
+    """A transform whose images are squares."""
+    return Transform((load_size, load_size), (size, size), channels, upscale, **settings)
 
 
 class WithRecorder(dict):

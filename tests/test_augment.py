@@ -205,6 +205,23 @@ PIXELS = made_up(6, 1, (2, 3, 3))[0]
 
 @law
 @given(seed=seeds)
+def test_colour_leaves_alpha_and_does_not_look_at_it(seed):
+    images = made_up(shape=(9, 12, 4))
+    out = changed("colour", images, seed)
+    np.testing.assert_array_equal(out[..., 3], images[..., 3])
+    np.testing.assert_array_equal(out[..., :3], changed("colour", images[..., :3], seed))
+
+
+@pytest.mark.parametrize("name", ["translation", "cutout", "flip"])
+def test_moves_and_holes_are_the_same_in_all_channels(name):
+    images = made_up(shape=(9, 12, 4))
+    for channel in range(4):
+        alone = changed(name, images[..., channel : channel + 1])
+        np.testing.assert_array_equal(changed(name, images)[..., channel], alone[..., 0])
+
+
+@law
+@given(seeds)
 def test_colour_is_a_change_of_brightness_saturation_and_contrast(seed):
     """The published formulas in their order, with the sampled numbers, and without clipping."""
     images, out = made_up(), changed("colour", made_up(), seed)

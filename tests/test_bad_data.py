@@ -81,7 +81,7 @@ WRONG = {
         lambda: draw("x"),
         "folder:x",
         {"data__channels": 2},
-        r"config.data.channels=2 must be 1 \(grey\) or 3 \(colour\) for folder:x",
+        r"config.data.channels=2 must be 1 \(grey\), 3 \(colour\) or 4 \(colour and alpha\) for folder:x",
     ),
     "no such split": (
         lambda: draw("x"),
@@ -124,7 +124,7 @@ WRONG = {
         lambda: draw("x", size=7),
         "folder:x",
         {"data__upscale": False},
-        r"\S*/here/x/\d+.png is a bad image \(7x7 pixels are too few for 8x8\): repair it, remove it, or .*=skip",
+        r"\S*/here/x/\d+.png is a bad image \(7x7 pixels, .*, are too few for 8x8: .*\): repair it, .*=skip",
     ),
     "no file": (lambda: None, "array:x.npz", {}, r"\S*x.npz: No such file or directory"),
     "another file": (lambda: None, "array:x.zip", {}, "config.data.source=array:x.zip must end in .npz or .npy"),

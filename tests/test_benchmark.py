@@ -36,10 +36,15 @@ from jaxgan.io import run_folder
 from jaxgan.metrics import mixtures
 
 NAMES = [*workloads.WORKLOADS]
+RECTANGLES = {"dcgan, a rectangle": ("dcgan64", "32x48"), "tf_dcgan, a rectangle": ("tutorial28", "28x20")}
 
 
 def tiny(name):
-    return workloads.tiny(workloads.WORKLOADS[name]())
+    name, size = RECTANGLES.get(name, (name, None))
+    config = workloads.tiny(workloads.WORKLOADS[name]())
+    if size:
+        config.data.size = size
+    return config
 
 
 def size(tree) -> int:
@@ -55,13 +60,13 @@ def own_sizes(config) -> dict[str, int]:
 # The same networks
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *RECTANGLES])
 def test_plain_flax_has_as_many_parameters(name):
     state, _ = peer_flax.step_shapes(peer_flax.Trainer(tiny(name)))
     assert {network: size(params) for network, params in state.params.items()} == own_sizes(tiny(name))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *RECTANGLES])
 def test_pytorch_has_as_many_parameters(name):
     torch = pytest.importorskip("torch", reason="PyTorch is in the extra bench")
     from benchmarks import peer_torch  # noqa: PLC0415
@@ -72,7 +77,7 @@ def test_pytorch_has_as_many_parameters(name):
     assert sizes == own_sizes(tiny(name))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *RECTANGLES])
 def test_tensorflow_has_as_many_parameters(name):
     pytest.importorskip("tensorflow", reason="TensorFlow is in the extra bench")
     from benchmarks import peer_tensorflow  # noqa: PLC0415
@@ -95,7 +100,7 @@ def test_peers_get_batches_that_their_networks_take(name):
 # FLOPs
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *RECTANGLES])
 def test_count_is_that_of_xla(name):
     trainer = peer_flax.Trainer(tiny(name))
     by_xla = jax.jit(trainer.step).lower(*peer_flax.step_shapes(trainer)).cost_analysis()["flops"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments import assert_same_bits, raises_user_error, tiny_config
+from experiments import assert_same_bits, raises_user_error, squares, tiny_config
 from PIL import Image
 from programs import DEADLINE, ROOT
 
@@ -25,7 +25,7 @@ from jaxgan.data.sources import folder as folders
 from jaxgan.data.stored import Arrays
 from jaxgan.errors import UserError, exit_code
 
-SMALL = Transform(6, 6, 3, upscale=True)
+SMALL = squares(6, 6, 3, upscale=True)
 COUNT = 2 * CHUNK + 5
 
 
@@ -146,6 +146,13 @@ def test_a_batch_is_that_of_examples_that_are_decoded_anew(pictures):
     assert_same_bits(stored.batch(rows), stored.take(indices))
 
 
+def test_rectangles_are_stored_as_such(pictures):
+    lazy = of_folder(pictures, Transform((6, 8), (5, 7), 4, True))
+    stored = cache.cached(lazy, skip_bad=False)
+    assert stored.shape == lazy.shape == (5, 7, 4)
+    assert in_bytes(stored) == in_bytes(cache.cached(lazy, skip_bad=False)) == one_by_one(lazy)
+
+
 # Once
 
 
@@ -158,10 +165,13 @@ def test_what_was_decoded_once_is_not_decoded_again(pictures, monkeypatch):
 
 
 CHANGES = {
-    "load_size": lambda folder: of_folder(folder, dataclasses.replace(SMALL, load_size=7)),
-    "size": lambda folder: of_folder(folder, Transform(6, 4, 3, upscale=True)),
+    "load_size": lambda folder: of_folder(folder, dataclasses.replace(SMALL, load_size=(7, 7))),
+    "size": lambda folder: of_folder(folder, squares(6, 4, 3, upscale=True)),
     "channels": lambda folder: of_folder(folder, dataclasses.replace(SMALL, channels=1)),
     "upscale": lambda folder: of_folder(folder, dataclasses.replace(SMALL, upscale=False)),
+    "white": lambda folder: of_folder(folder, dataclasses.replace(SMALL, white=4095.0)),
+    "max_pixels": lambda folder: of_folder(folder, dataclasses.replace(SMALL, max_pixels=99)),
+    "height": lambda folder: of_folder(folder, dataclasses.replace(SMALL, load_size=(7, 6))),
     "split": lambda folder: of_folder(folder, split="train[1:]"),
     "classes": lambda folder: of_folder(folder, classes=("dogs",)),
     "another folder": lambda folder: of_folder(Path(shutil.copytree(folder, folder.parent / "copy"))),
@@ -181,7 +191,7 @@ def test_each_choice_of_examples_has_its_own_folder(pictures, place, change):
     assert len(names(place)) == 2
     assert old in names(place)
     assert after == one_by_one(changed)
-    assert (after == before) == (change in ("upscale", "another folder"))
+    assert (after == before) == (change in ("upscale", "white", "max_pixels", "another folder"))
 
 
 def test_after_a_change_of_the_decoder_all_is_decoded_anew(pictures, place, monkeypatch):
@@ -278,7 +288,7 @@ def counting(self, stored, name):
 Transform.__call__ = counting
 
 config = default({{"data.source": "folder:" + sys.argv[1]}})
-lazy = cache.LazyDataset(select(config.data, folder.read(sys.argv[1])), Transform(6, 6, 3, True))
+lazy = cache.LazyDataset(select(config.data, folder.read(sys.argv[1])), Transform((6, 6), (6, 6), 3, True))
 print("ready", flush=True)
 sys.stdin.readline()
 examples = cache.cached(lazy, False)

@@ -1,7 +1,15 @@
 """Checkpoints come back bit by bit, or they are recognised as damaged and passed over."""
 
+import contextlib
+import os
+import re
 import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
+import damage
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +20,8 @@ from hypothesis.extra import numpy as st_numpy
 from programs import bits, contents
 
 from jaxgan.errors import UserError
-from jaxgan.io import checkpoint
+from jaxgan.io import checkpoint, files
 from jaxgan.io.checkpoint import Checkpoints, digest
-
-# Where one array is damaged, Orbax ends its event loop before TensorStore has read the others: they then complain.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
 
 
 def example_state(step: int) -> dict:
@@ -54,9 +59,9 @@ def restore(workdir, **options):
         return checkpoints.restore(TEMPLATE)
 
 
-def warnings_about(capsys, *steps: int) -> None:
-    """Exactly one warning line about each of the steps, in this order, and no other warning."""
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+def warnings_about(capfd, *steps: int) -> None:
+    """Exactly one warning line about each of the steps, in this order, and nothing else on stderr."""
+    lines = capfd.readouterr().err.splitlines()
     assert [line.split(" is damaged")[0] for line in lines] == [
         f"warning: the checkpoint of step {step}" for step in steps
     ]
@@ -136,6 +141,90 @@ def test_saving_takes_a_copy(tmp_path):
         assert bits(checkpoints.restore(shapes)[1]) == expected
 
 
+ODD = ["b[1]", "*", "a?b", "{a}", "a b ", "%41", "a#b", "gs:", "~", "a\nb", "é", "\udce9", "a\\b", "a|b", "\x01"]
+LONG = ["n" * 255, "/".join(["n" * 200] * 18)]
+
+
+@pytest.mark.parametrize("name", [*ODD, *LONG], ids=ascii)
+def test_checkpoints_come_back_whatever_their_folder_is_called(tmp_path, monkeypatch, name):
+    """Libraries take some names for patterns or URLs; what makes them take these literally leaves nothing behind."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    workdir = tmp_path / name
+    with Checkpoints(workdir / "checkpoints", keep=1) as checkpoints:
+        for step in (10, 20):
+            checkpoints.save(step, example_state(step), {})
+    step, state = restore(workdir)
+    assert (step, bits(state)) == (20, bits(example_state(20)))
+    assert [path.name for path in (workdir / "checkpoints").iterdir()] == ["20"]
+    assert not any(temporary.iterdir())
+
+
+def test_checkpoints_may_lie_behind_a_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").symlink_to("elsewhere")
+    with Checkpoints(tmp_path / "run" / "checkpoints", keep=1) as checkpoints:
+        checkpoints.save(10, example_state(10), {})
+    assert restore(tmp_path / "elsewhere")[0] == 10
+
+
+def test_an_odd_folder_for_temporary_files_cannot_help_an_odd_folder(tmp_path, monkeypatch):
+    odd = tmp_path / "[1]"
+    odd.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(odd))
+    with Checkpoints(tmp_path / "run", keep=1) as checkpoints:
+        checkpoints.save(10, example_state(10), {})
+    with pytest.raises(UserError, match=r"TMPDIR=.*\[1\] must be a path of letters"):
+        Checkpoints(odd / "run", keep=1)
+
+
+# Orbax ends its event loop before TensorStore has reported each array that is not there.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
+def test_a_first_checkpoint_that_cannot_be_read_back_is_an_error_and_is_moved_aside(tmp_path, monkeypatch):
+    """As Orbax leaves it in a folder whose name it takes for a pattern."""
+    monkeypatch.setattr(files, "PLAIN", re.compile(".*"))
+    folder = tmp_path / "b[1]" / "checkpoints"
+    with (
+        Checkpoints(folder, keep=1) as checkpoints,
+        pytest.raises(UserError, match=r"step 10 cannot be read back from"),
+    ):
+        checkpoints.save(10, example_state(10), {})
+    assert not any(folder.iterdir())
+    assert [path.name for path in (tmp_path / "b[1]" / "damaged").iterdir()] == ["10"]
+
+
+def test_a_first_checkpoint_that_cannot_be_written_is_an_error(tmp_path, capfd):
+    message = r"^the checkpoint of step 10 could not be saved .*: choose another --workdir"
+    with read_only(tmp_path), pytest.raises(UserError, match=message), Checkpoints(tmp_path, keep=3) as checkpoints:
+        checkpoints.save(10, example_state(10), {})
+    assert capfd.readouterr().err == ""
+
+
+def test_a_later_checkpoint_that_cannot_be_written_is_a_warning(tmp_path, capfd):
+    with Checkpoints(tmp_path, keep=3) as checkpoints:
+        checkpoints.save(10, example_state(10), {})
+        with read_only(tmp_path):
+            checkpoints.save(20, example_state(20), {})
+        checkpoints.save(30, example_state(30), {})
+    (line,) = capfd.readouterr().err.splitlines()
+    assert re.match(r"warning: the checkpoint of step 20 could not be saved .*: older ones are kept$", line)
+    assert [step for step, _ in checkpoint.step_folders(tmp_path)] == [10, 30]
+
+
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Nothing can be written to a folder, which may exist, even by root."""
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "--bind", "-o", "ro", str(folder), str(folder)]
+    if not shutil.which("mount") or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may make a folder read-only")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 @pytest.mark.parametrize("keep", [1, 2, 3])
 def test_the_newest_stay(tmp_path, keep):
     with Checkpoints(tmp_path / "checkpoints", keep=keep) as checkpoints:
@@ -157,39 +246,73 @@ def test_the_best_stays_as_well(tmp_path, mode, best):
 # Damage
 
 
-def damage(path, kind: str, seed: int) -> None:
-    """Harms one file in the given way, at places that belong to the seed."""
-    raw, generator = bytearray(path.read_bytes()), np.random.default_rng(seed)
-    if kind == "flip":
-        for place in generator.integers(0, len(raw), 3):
-            raw[place] ^= int(generator.integers(1, 256))
-    path.write_bytes(raw[: {"flip": len(raw), "cut": len(raw) // 2, "empty": 0}[kind]])
+UNNEEDED = ("_CHECKPOINT_METADATA", "commit_success.txt")  # files of Orbax that hold nothing of the state
 
 
-@pytest.mark.parametrize("kind", ["flip", "cut", "empty", "lost"])
-def test_no_damage_is_ever_loaded(two_checkpoints, tmp_path, capsys, kind):
-    """Whichever file suffers, what comes back is the newest state, or with a warning the one before: nothing else."""
-    newest = two_checkpoints / "checkpoints" / "20"
-    files = sorted(path.relative_to(newest) for path in newest.rglob("*") if path.is_file() and path.stat().st_size)
-    came_back = []
-    for seed, file in enumerate(files):
-        workdir = shutil.copytree(two_checkpoints, tmp_path / str(seed))
-        target = workdir / "checkpoints" / "20" / file
-        target.unlink() if kind == "lost" else damage(target, kind, seed)
-        harmed = contents(workdir / "checkpoints" / "20")
-        step, state = restore(workdir, keep=3)
-        assert bits(state) == bits(example_state(step)), file
-        came_back.append(step)
-        if step == 20 or file.name == "commit_success.txt":  # without the latter it counts as half-written
-            warnings_about(capsys)
-        else:
-            warnings_about(capsys, 20)
-            assert contents(workdir / "damaged" / "20") == harmed
-            assert not (workdir / "checkpoints" / "20").exists()
-    assert 10 in came_back
+@pytest.mark.parametrize("way", damage.WAYS)
+def test_no_damage_is_ever_loaded(two_checkpoints, tmp_path, capfd, way):
+    """Whichever file or folder suffers, the newest state comes back, or with one warning the one before."""
+    for number, place in enumerate(damage.places(two_checkpoints / "checkpoints" / "20")):
+        workdir = shutil.copytree(two_checkpoints, tmp_path / str(number))
+        newest = workdir / "checkpoints" / "20"
+        before = contents(newest)
+        damage.WAYS[way](newest / place)
+        harmed = contents(newest)
+        harmless = harmed == before or str(place) in UNNEEDED
+        for options in ({}, {"keep": 3}):
+            step, state = restore(workdir, **options)
+            assert (step, bits(state)) == ((20, bits(example_state(20))) if harmless else (10, bits(example_state(10))))
+            warnings_about(capfd, *() if harmless else (20,))
+        assert contents(newest if harmless else workdir / "damaged" / "20") == harmed
+        assert newest.exists() == harmless
 
 
-def test_arrays_that_are_not_those_of_the_digest_are_refused(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("way", [way for way in damage.WAYS if way not in ("removed", "renamed")])
+def test_what_stands_in_the_place_of_a_whole_checkpoint_is_passed_over(workdir, capfd, way):
+    newest = workdir / "checkpoints" / "20"
+    if way not in ("emptied", "swapped", "link", "pipe"):
+        damage.replace(newest, lambda path: path.write_bytes(b"no folder"))
+    damage.WAYS[way](newest)
+    for options in ({}, {"keep": 3}):
+        assert restore(workdir, **options)[0] == 10
+        warnings_about(capfd, 20)
+    assert [path.name for path in (workdir / "damaged").iterdir()] == ["20"]
+
+
+@pytest.mark.parametrize("name", ["007", "30", "9" * 30, "\u0663"])
+def test_a_checkpoint_in_the_place_of_another_step_is_passed_over(workdir, capfd, name):
+    (workdir / "checkpoints" / "20").rename(workdir / "checkpoints" / name)
+    with Checkpoints(workdir / "checkpoints", keep=1) as checkpoints:
+        assert checkpoints.restore(TEMPLATE)[0] == 10
+        checkpoints.save(20, example_state(20), {})
+    warnings_about(capfd, *[name] if int(name) > 10 else ())
+    assert restore(workdir)[0] == 20
+
+
+def test_what_cannot_be_read_is_passed_over(two_checkpoints, capfd):
+    """Of each file and folder in turn, by somebody who may not."""
+    if os.geteuid():
+        pytest.skip("only root may be somebody else")
+    nobody = 65534
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        for number, place in enumerate(damage.places(two_checkpoints / "checkpoints" / "20")):
+            workdir = shutil.copytree(two_checkpoints, Path(folder) / str(number))
+            workdir.chmod(0o755)
+            target = workdir / "checkpoints" / "20" / place
+            target.chmod(0)
+            os.seteuid(nobody)
+            try:
+                step, state = restore(workdir)
+            finally:
+                os.seteuid(0)
+            harmless = str(place) in UNNEEDED
+            assert bits(state) == bits(example_state(step))
+            assert step == (20 if harmless else 10)
+            warnings_about(capfd, *() if harmless else (20,))
+
+
+def test_arrays_that_are_not_those_of_the_digest_are_refused(tmp_path, capfd, monkeypatch):
     """Damage that leaves a readable checkpoint with other numbers, which Orbax cannot know of."""
     with Checkpoints(tmp_path / "checkpoints", keep=3) as checkpoints:
         checkpoints.save(10, example_state(10), {})
@@ -198,36 +321,36 @@ def test_arrays_that_are_not_those_of_the_digest_are_refused(tmp_path, capsys, m
         monkeypatch.undo()
     step, state = restore(tmp_path, keep=3)
     assert (step, bits(state)) == (10, bits(example_state(10)))
-    warnings_about(capsys, 20)
+    warnings_about(capfd, 20)
 
 
 def ruin(workdir, step: int) -> None:
     for file in (workdir / "checkpoints" / str(step) / "state").rglob("*"):
         if file.is_file() and file.name != "commit_success.txt":
-            damage(file, "cut", 0)
+            damage.WAYS["half"](file)
 
 
-def test_a_step_can_be_saved_again_and_damaged_again(workdir, capsys):
+def test_a_step_can_be_saved_again_and_damaged_again(workdir, capfd):
     for _ in range(2):
         ruin(workdir, 20)
         with Checkpoints(workdir / "checkpoints", keep=3) as checkpoints:
             assert checkpoints.restore(TEMPLATE)[0] == 10
             checkpoints.save(20, example_state(20), {})
-        warnings_about(capsys, 20)
+        warnings_about(capfd, 20)
         step, state = restore(workdir, keep=3)
         assert (step, bits(state)) == (20, bits(example_state(20)))
     assert sorted(path.name for path in (workdir / "damaged").iterdir()) == ["20", "20_"]
 
 
 @pytest.mark.parametrize("options", [{}, {"keep": 3}])
-def test_nothing_whole_is_an_error_and_changes_nothing(workdir, capsys, options):
+def test_nothing_whole_is_an_error_and_changes_nothing(workdir, capfd, options):
     ruin(workdir, 10)
     ruin(workdir, 20)
     before = contents(workdir)
     for _ in range(2):  # the second try must not take the folder for an empty one
         with pytest.raises(UserError, match=r"no whole checkpoint of step 10, 20\b"):
             restore(workdir, **options)
-        warnings_about(capsys, 20, 10)
+        warnings_about(capfd, 20, 10)
     assert contents(workdir) == before
 
 
@@ -239,15 +362,15 @@ def test_a_damaged_step_that_was_asked_for_is_an_error_about_that_step_alone(wor
         assert checkpoints.restore(TEMPLATE, 10)[0] == 10
 
 
-def test_reading_changes_nothing(workdir, capsys):
+def test_reading_changes_nothing(workdir, capfd):
     ruin(workdir, 20)
     before = contents(workdir)
     assert restore(workdir)[0] == 10
-    warnings_about(capsys, 20)
+    warnings_about(capfd, 20)
     assert contents(workdir) == before
 
 
-def test_the_half_written_is_ignored_and_a_new_one_takes_its_place(workdir, capsys):
+def test_the_half_written_is_ignored_and_a_new_one_takes_its_place(workdir, capfd):
     newest = workdir / "checkpoints" / "20"
     newest.rename(newest.with_name("20.orbax-checkpoint-tmp"))
     shutil.copytree(workdir / "checkpoints" / "10", newest)
@@ -260,6 +383,4 @@ def test_the_half_written_is_ignored_and_a_new_one_takes_its_place(workdir, caps
         checkpoints.save(20, example_state(20), {})
     step, state = restore(workdir, keep=3)
     assert (step, bits(state)) == (20, bits(example_state(20)))
-    assert all(
-        line.startswith("warning: the checkpoint of step 20 is") for line in capsys.readouterr().err.splitlines()
-    )
+    assert all(line.startswith("warning: the checkpoint of step 20 is") for line in capfd.readouterr().err.splitlines())

@@ -196,16 +196,19 @@ def test_the_programs_run_it(name, tmp_path, capsys):
 
 @every_algorithm
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_fits_or_says_why(name, family):
+@pytest.mark.parametrize("wider", [0, 8])
+def test_every_family_fits_or_says_why(name, family, wider):
+    """Its smallest examples, and images that are wider by some pixels."""
     exp = experiment_of(name)
     if "model" not in exp.config:
         pytest.skip("this algorithm has networks of its own")
-    entry = models.MODELS[family]
-    source = (
-        {"data.source": "world:ring"}
-        if len(entry.shape) == 1
-        else {"data.source": "digits", "data.size": entry.shape[0]}
-    )
+    entry, source = models.MODELS[family], {"data.source": "world:ring"}
+    shape = entry.shape
+    if len(shape) == 3:
+        shape = (shape[0], shape[1] + wider, shape[2])
+        source = {"data.source": "digits", "data.size": f"{shape[0]}x{shape[1]}"}
+    elif wider:
+        pytest.skip("points have no width")
     roles = [group for group in exp.config.model if group not in ("family", "initializer", "init_stddev")]
     widths = {f"model.{role}.{key}": value for role in roles for key, value in entry.smallest.items()}
     smallest = {key: value for key, value in ALGORITHMS[name].smallest.items() if not key.startswith(("model", "data"))}
@@ -220,10 +223,10 @@ def test_every_family_fits_or_says_why(name, family):
     after, metrics = jax.eval_shape(lambda state, batch: exp.algorithm.step(exp, state, batch), state, batch)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(lambda x: (x.shape, x.dtype), state)
     assert {f"grad_norm/{player}" for player in exp.players} < metrics.keys()
-    shape = {"seed": jax.ShapeDtypeStruct((3,), jnp.uint32), "index": jax.ShapeDtypeStruct((3,), jnp.int32)}
+    seeds = {"seed": jax.ShapeDtypeStruct((3,), jnp.uint32), "index": jax.ShapeDtypeStruct((3,), jnp.int32)}
     if "sample" in exp.algorithm.tasks:
-        drawn = jax.eval_shape(lambda v, x: exp.algorithm.tasks["sample"].run(exp, v, x), state.networks, shape)
-        assert [array.shape for array in drawn.values()] == [(3, *entry.shape)]
+        drawn = jax.eval_shape(lambda v, x: exp.algorithm.tasks["sample"].run(exp, v, x), state.networks, seeds)
+        assert [array.shape for array in drawn.values()] == [(3, *shape)]
 
 
 def declarations_of(name: str):

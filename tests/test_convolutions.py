@@ -18,10 +18,13 @@ from jaxgan.models.ops.layers import to_layout
 FEW, MANY = (2, 3), (16, 17)  # features in and out, on either side of where fast algorithms start to pay
 
 
-def arrays(size: int, kernel: int, features: tuple[int, int] = FEW, batch: int = 2) -> tuple[jax.Array, jax.Array]:
-    """Images [batch, size, size, in] and a kernel that keeps their variance."""
-    rng = np.random.default_rng(size * 10 + kernel)
-    images, weights = rng.normal(size=(batch, size, size, features[0])), rng.normal(size=(kernel, kernel, *features))
+def arrays(
+    size: int | tuple[int, int], kernel: int, features: tuple[int, int] = FEW, batch: int = 2
+) -> tuple[jax.Array, jax.Array]:
+    """Images [batch, rows, columns, in] of a side, or of rows and columns, and a kernel that keeps their variance."""
+    rows, columns = (size, size) if isinstance(size, int) else size
+    rng = np.random.default_rng(rows * 10 + kernel)
+    images, weights = rng.normal(size=(batch, rows, columns, features[0])), rng.normal(size=(kernel, kernel, *features))
     return jnp.asarray(images, jnp.float32), jnp.asarray(weights / kernel / math.sqrt(features[0]), jnp.float32)
 
 
@@ -85,13 +88,19 @@ def test_a_transposed_convolution_adds_its_kernel_at_each_pixel(batch_last):
     np.testing.assert_allclose(function(*arrays(3, 4)), added[:, 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
 
 
-WINDOWS = {"kernel": st.integers(1, 6), "stride": st.integers(1, 3), "size": st.integers(4, 9)}
+def sizes(least: int, most: int):
+    """Rows and columns."""
+    return st.tuples(st.integers(least, most), st.integers(least, most))
+
+
+WINDOWS = {"kernel": st.integers(1, 6), "stride": st.integers(1, 3), "size": sizes(4, 9)}
 
 
 @settings(deadline=None, max_examples=8, derandomize=True)
 @given(**WINDOWS, before=st.integers(0, 2), after=st.integers(0, 2), features=st.sampled_from([FEW, MANY]))
 def test_a_convolution_has_the_values_of_the_stock_one(kernel, stride, size, before, after, features):
-    assert_equal(both("conv", stride, (before, after)), *arrays(max(size, kernel), kernel, features))
+    size = tuple(max(side, kernel) for side in size)
+    assert_equal(both("conv", stride, (before, after)), *arrays(size, kernel, features))
 
 
 @settings(deadline=None, max_examples=8, derandomize=True)
@@ -101,7 +110,7 @@ def test_a_transposed_convolution_has_the_values_of_the_stock_one(kernel, stride
     images, weights = arrays(size, kernel, features)
     assert_equal(functions, images, weights)
     shape = jax.eval_shape(functions[0], images, weights).shape
-    assert shape == (2, size * stride, size * stride, features[1])
+    assert shape == (2, size[0] * stride, size[1] * stride, features[1])
 
 
 HALVING, POOLED, POINTWISE = ("conv", 4, 2, (1, 1)), ("conv", 3, 1, (1, 1)), ("conv", 1, 1, (0, 0))
@@ -123,9 +132,22 @@ USED = [
     (TF_DOUBLING, 7, MANY, 2),
     (TF_DOUBLING, 7, MANY, 32),
 ]
+# Rectangles, high and wide, by all algorithms; the last one's rows and columns end at other places of a stride.
+RECTANGLES = [
+    (HALVING, (8, 12), FEW, 2),
+    (HALVING, (16, 10), MANY, 2),
+    (TF_HALVING, (6, 14), MANY, 32),
+    (DOUBLING, (6, 4), FEW, 2),
+    (DOUBLING, (4, 7), MANY, 2),
+    (TF_SAME, (7, 4), MANY, 2),
+    (TF_DOUBLING, (7, 4), FEW, 2),
+    (TF_DOUBLING, (3, 7), MANY, 32),
+    (("conv", 4, 3, (0, 2)), (7, 8), (17, 3), 2),
+]
 
 
-def test_five_taps_in_large_tiles_have_the_gradients_of_the_stock_one():
+@pytest.mark.parametrize("size", [17, pytest.param((9, 17), marks=pytest.mark.slow)])
+def test_five_taps_in_large_tiles_have_the_gradients_of_the_stock_one(size):
     """Images too large for Fourier's transform; it takes seconds to compile so many points."""
     name, kernel, *options = TF_SAME
 
@@ -136,10 +158,10 @@ def test_five_taps_in_large_tiles_have_the_gradients_of_the_stock_one():
 
         return pulled
 
-    assert_equal(map(gradients, both(name, *options)), *arrays(17, kernel, MANY))
+    assert_equal(map(gradients, both(name, *options)), *arrays(size, kernel, MANY))
 
 
-@pytest.mark.parametrize(("used", "size", "features", "batch"), USED)
+@pytest.mark.parametrize(("used", "size", "features", "batch"), USED + RECTANGLES)
 def test_all_derivatives_are_those_of_the_stock_convolution(used, size, features, batch):
     name, kernel, *options = used
     assert_equal(map(derivatives, both(name, *options)), *arrays(size, kernel, features, batch))
@@ -214,7 +236,7 @@ def test_half_precision_rounds_each_result_once(used, size):
     np.testing.assert_array_equal(np.float32(run(nearby)[0][0]), np.float32(actual[0]))
 
 
-@pytest.mark.parametrize(("used", "size", "features", "batch"), [case for case in USED if case[2] == MANY])
+@pytest.mark.parametrize(("used", "size", "features", "batch"), [case for case in USED + RECTANGLES if case[2] == MANY])
 def test_errors_of_fast_algorithms_in_half_precision_are_a_few_roundings(used, size, features, batch):
     """The root mean square of errors is below 2^-7 of the numbers' own; one rounding is 2^-9 at most."""
     run, rounded = of_half_precision(used, size, features, batch)
@@ -241,29 +263,27 @@ def test_a_tile_is_a_correlation_of_fewer_products(outputs, taps):
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.integers(1, 7), st.integers(1, 3), st.integers(0, 4), st.integers(1, 9), st.integers(1, 9))
-def test_products_of_waves_are_a_correlation(size, stride, before, rows, count):
-    """The convolution theorem, for any window at any place, also in the padding alone."""
-    matrices = fast_conv_matrices.fourier(size, stride, before, rows, count)
+@given(st.integers(1, 7), st.integers(1, 3), st.integers(0, 4), sizes(1, 9), sizes(1, 9))
+def test_products_of_waves_are_a_correlation(size, stride, before, pixels, outputs):
+    """The convolution theorem, for any window at any place of any plane, also in the padding alone."""
+    matrices = fast_conv_matrices.fourier(size, stride, before, pixels, outputs)
     rng = np.random.default_rng(0)
-    images, taps = rng.normal(size=(rows, rows)), rng.normal(size=(size, size))
-    blocks = -(-rows // stride)
-    grown = np.pad(images, (0, blocks * stride - rows))
-    phases = grown.reshape(blocks, stride, blocks, stride).transpose(0, 2, 1, 3).reshape(blocks**2, -1)
+    images, taps = rng.normal(size=pixels), rng.normal(size=(size, size))
+    rows, columns = (-(-count // stride) for count in pixels)
+    grown = np.pad(images, [(0, -count % stride) for count in pixels])
+    phases = grown.reshape(rows, stride, columns, stride).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
     products = (matrices.images @ phases) * (matrices.kernel @ taps.ravel())
-    actual = (matrices.outputs @ products.sum(axis=1)).reshape(count, count)
-    padded = np.pad(images, (before, count * stride + size))
-    expected = [
-        [(padded[i : i + size, j : j + size] * taps).sum() for j in range(0, count * stride, stride)]
-        for i in range(0, count * stride, stride)
-    ]
+    actual = (matrices.outputs @ products.sum(axis=1)).reshape(outputs)
+    padded = np.pad(images, [(before, count * stride + size) for count in outputs])
+    places = [range(0, count * stride, stride) for count in outputs]
+    expected = [[(padded[i : i + size, j : j + size] * taps).sum() for j in places[1]] for i in places[0]]
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize(("length", "points"), [(1, 1), (2, 4), (3, 13), (8, 94), (9, 121)])
 def test_pairs_of_conjugate_waves_take_three_products(length, points):
     """One wave in an odd length and four in an even one are their own conjugates and take one product each."""
-    matrices = fast_conv_matrices.fourier(1, 1, 0, length, length)
+    matrices = fast_conv_matrices.fourier(1, 1, 0, (length, length), (length, length))
     assert len(matrices.images) == points
     weighted = matrices.kernel[:, 0] * matrices.images
     np.testing.assert_allclose(matrices.outputs @ weighted, np.eye(length**2), atol=1e-12)

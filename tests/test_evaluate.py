@@ -10,9 +10,11 @@ from PIL import Image
 from programs import records, saved_steps, train_tiny
 from sklearn.datasets import load_digits
 
+from jaxgan import inference
 from jaxgan.cli import evaluate, sample
 from jaxgan.data import cache
 from jaxgan.data.dataset import ArrayDataset, from_arrays, image_dataset, with_digest
+from jaxgan.data.image_sets import decoded
 from jaxgan.errors import UserError
 from jaxgan.io import run_folder
 from jaxgan.metrics import features, frechet, lenet, scores
@@ -59,11 +61,13 @@ def scored(tmp_path, *argv: object) -> dict:
 # Extractors
 
 
+@pytest.mark.parametrize("wider", [1, 2])
 @pytest.mark.parametrize("name", ["pixels", "random", "lenet"])
-def test_an_image_has_the_same_features_among_any_others(name):
-    """To the bit, also beyond one batch."""
-    extract = features.extractor(name, some(slice(0, 600)))
-    whole, part = extract(IMAGES[:200]), extract(IMAGES[130:137])
+def test_an_image_has_the_same_features_among_any_others(name, wider):
+    """To the bit, also beyond one batch, and where images are no squares."""
+    images = IMAGES.repeat(wider, axis=2)[:, :, : 8 + 5 * (wider - 1)]
+    extract = features.extractor(name, from_arrays(images[:600], LABELS[:600], NAMES))
+    whole, part = extract(images[:200]), extract(images[130:137])
     assert len(whole.values) == 200
     np.testing.assert_array_equal(whole.values[130:137], part.values)
     if name == "lenet":
@@ -113,6 +117,16 @@ def test_a_classifier_learns_from_labels_that_are_known(monkeypatch):
     for labels in ([-1] * 90, [-1, 3] * 45):
         with pytest.raises(UserError, match="two classes"):
             lenet.trained(from_arrays(IMAGES[:90], np.int32(labels), NAMES))
+
+
+@pytest.mark.parametrize("shape", [(13, 8), (16, 12), (4, 11)])
+def test_a_classifier_learns_images_that_are_no_squares(shape):
+    """Whether its convolutions have a fast form for such sides or not."""
+    images = np.zeros((len(IMAGES), *shape, 1), np.uint8)
+    part = IMAGES[:, 2:6] if shape[0] < 8 else IMAGES
+    images[:, : part.shape[1], -8:] = part
+    classify = features.extractor("lenet", from_arrays(images[:1400], LABELS[:1400], NAMES))
+    assert (classify(images[1400:]).logits.argmax(1) == LABELS[1400:]).mean() > 0.6
 
 
 def test_one_class_is_not_enough_for_a_classifier():
@@ -193,8 +207,12 @@ def test_scores_do_not_depend_on_how_images_are_kept(arrays, tmp_path):
 def test_every_class_has_its_scores(arrays, tmp_path, capsys):
     """Of a set and itself the distances are 0, and each class has as many samples as labels say."""
     argv = (f"--fakes={arrays}/one.npz", f"--reals={arrays}/other.npz", "--features=pixels", "--per_class")
-    assert evaluate.main([*argv, f"--out={tmp_path}/x", f"--neighbours={tmp_path}/y"]) == 2
-    assert re.search(r"class 0 has 63 samples and 56 real images: .* needs 132 samples", capsys.readouterr().err)
+    found = scored(tmp_path, *argv)
+    needs = {"samples": 132, "real_images": 132}
+    assert found["not_given"]["per_class"]["pixels"] == {name: {"FD-pixels": needs} for name in NAMES}
+    assert all("FD-pixels" not in own for own in found["per_class"]["pixels"].values())
+    line = "of some classes not given with 57 to 63 samples and 56 to 63 real images: FD-pixels (needs 132 samples and"
+    assert line in capsys.readouterr().out
     few = np.concatenate([np.flatnonzero(label == LABELS)[:150] for label in range(3)])
     np.savez(tmp_path / "more.npz", images=IMAGES[few], labels=LABELS[few])
     every = tmp_path / "more.npz"
@@ -206,6 +224,44 @@ def test_every_class_has_its_scores(arrays, tmp_path, capsys):
         assert own["recall-pixels"]["value"] == 1
         assert own.keys() == {f"{name}-pixels" for name in (*SHARES, "FD", "KD")}
     assert re.search(r"^class +FD-pixels .*authenticity-pixels\n0 ", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("count", [2, 3, 29, 131])
+def test_few_samples_have_the_scores_that_they_allow_for(arrays, tmp_path, capsys, count):
+    """Every score is given, or stands among the others with a number of samples with which it is given."""
+    argv = (f"--reals={arrays}/other.npz", "--features=pixels,lenet")
+    found = scored(tmp_path, f"--fakes={arrays}/one.npz", *argv, f"--num={count}")
+    whole = scored(tmp_path, f"--fakes={arrays}/one.npz", *argv)
+    assert whole["not_given"] == {"scores": {}, "real_images": {}}
+    for kind, given in (("scores", whole["scores"]), ("real_images", whole["real_images"])):
+        missing = found["not_given"][kind]
+        assert not found[kind].keys() & missing.keys()
+        assert found[kind].keys() | missing.keys() == given.keys()
+        assert all(np.isfinite([*score.values()]).all() for score in found[kind].values())
+    assert found["not_given"]["scores"]["FD-pixels"] == {"samples": 132}
+    assert {"KD-pixels", "KD-lenet", "modes-lenet", "authenticity-lenet"} <= found["scores"].keys()
+    assert f"\nnot given with {count} samples and {count} real images: FD-pixels (needs 132 samples)" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("name", ["FD-pixels", "coverage-pixels", "IS-lenet"])
+def test_a_score_is_given_from_the_number_of_samples_on_that_it_is_said_to_need(arrays, tmp_path, name):
+    argv = (f"--fakes={arrays}/one.npz", f"--reals={arrays}/other.npz", "--features=pixels,lenet")
+    needs = scored(tmp_path, *argv, "--num=2")["not_given"]["scores"][name]["samples"]
+    fewer, enough = (scored(tmp_path, *argv, f"--num={count}")["scores"] for count in (needs - 1, needs))
+    assert name not in fewer
+    assert name in enough
+
+
+def test_few_real_images_have_the_scores_that_they_allow_for(arrays, tmp_path):
+    """Of 2 real images no half can be compared with the other one."""
+    np.savez(tmp_path / "two.npz", images=IMAGES[:2])
+    found = scored(tmp_path, f"--fakes={arrays}/one.npz", f"--reals={tmp_path}/two.npz", "--features=pixels")
+    assert found["scores"].keys() == {"FD-pixels", "KD-pixels", "authenticity-pixels"}
+    assert found["not_given"]["scores"]["coverage-pixels"] == {"real_images": 30}
+    assert found["real_images"] == {}
+    assert found["not_given"]["real_images"]["KD-pixels"] == {"samples": 2, "real_images": 2}
 
 
 SHARES = ("precision", "recall", "density", "coverage", "authenticity")
@@ -254,7 +310,7 @@ def test_the_samples_of_a_run_are_those_of_sample_py(run, tmp_path):
     assert sample.main([f"--workdir={run}", f"--out={tmp_path}/samples.npz", "--num=320", "--seed=3"]) == 0
     with np.load(tmp_path / "samples.npz") as file:
         samples = file["images"]
-    examples = evaluate.decoded(run_folder.restore(run).exp.config)
+    examples = decoded(run_folder.restore(run).exp.config)
     extract = features.extractor("random", examples)
     sides = extract(samples).values, extract(examples.images).values  # of all real images
     expected = frechet.frechet_distance(*map(statistics, sides))
@@ -342,7 +398,7 @@ def test_the_best_checkpoint_may_be_chosen_by_exact_scores(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (("--config.eval.num=50",), "needs 260 samples or more, and there are 50"),
+        (("--config.eval.num=1",), "config.eval.num=1 samples beside 1797 real images are too few"),
         (("--config.eval.features=lennet",), "unknown config.eval.features 'lennet': did you mean lenet"),
         (("--config.eval.features=inception",), "--inception_weights=FILE.pth"),
         (
@@ -368,8 +424,8 @@ MISTAKES = {
     "--fakes={0}/one.npz": "give either --workdir=RUN, or --fakes and --reals",
     "--workdir={1} --fakes={0}/one.npz --reals={0}/one.npz": "give either --workdir=RUN, or",
     "--workdir={0}": "holds no run",
-    "--workdir={1} --num=0": "--num=0 must be at least 1",
-    "--workdir={1} --num=20": "needs 260 samples or more, and there are 20",
+    "--workdir={1} --num=0": "--num=0 must be at least 2",
+    "--workdir={1} --num=1": "--num=1 must be at least 2",
     "--workdir={1} --features=lennet": "unknown extractor 'lennet': did you mean lenet",
     "--workdir={1} --features=inception": "needs --inception_weights=FILE",
     "--workdir={1} --inception_weights={0}/one.npz": "--inception_weights needs --features=inception, and not lenet",
@@ -386,6 +442,22 @@ MISTAKES = {
     "--fakes={0}/wide.npz --reals={0}/one.npz": r"--fakes: .* is 8x9x1, and must be 8x8x1",
     "--fakes={0}/float.npz --reals={0}/one.npz": "images of type float64 .* must be uint8",
     "--fakes={0}/plain.npz --reals={0}/one.npz --features=pixels --per_class": "--per_class needs samples .* labels",
+    "--fakes={0}/one.npz --reals={0}/other.npz --features=random,lennet": "unknown extractor 'lennet'",
+    "--fakes={0}/one.npz --reals={0}/other.npz --features=none": "--features=none leaves nothing to score",
+    "--fakes={0}/one.npz --reals={0}/plain.npz --features=lenet": "examples of two classes at least: choose pixels",
+    "--fakes={0}/one.npz --reals={0}/other.npz --features=stacked": "features=stacked needs images of stacked:SOURCE",
+    "--fakes={0}/tiny.npz --reals={0}/tiny.npz --features=lenet": "needs images of 4x4 pixels or more, and not of 3x3",
+    "--fakes={0}/single.npz --reals={0}/one.npz": "scores need 2 samples and 2 real images: there are 1 and 600",
+    "--fakes={0}/one.npz --reals={0}/single.npz": "scores need 2 samples and 2 real images: there are 600 and 1",
+    "--fakes={0}/empty.npz --reals={0}/one.npz": r"empty.npz: images of type uint8 and shape \(0, 8, 8, 1\)",
+    "--fakes={0}/one.npz --reals={0}/other.npz --out={0}": "--out=.* is a folder: it must be a file",
+    "--fakes={0}/one.npz --reals={0}/other.npz --out={0}/one.npz/x.json": "one.npz is a file, and must be a folder",
+    "--fakes={0}/one.npz --reals={0}/other.npz --out={0}/one.npz": "is the file of --fakes as well: choose another",
+    "--fakes={0}/one.npz --reals={0}/other.npz --out=x --neighbours=x": "--neighbours=x is the file of --out as well",
+    "--fakes={0}/one.npz --reals={0}/other.npz --save_features=/proc/x/y.npz": "--save_features=.*/proc",
+    "--fakes={0}/one.npz --reals={0}/other.npz --gan_train": "--gan_train needs samples with labels, and",
+    "--fakes={0}/one.npz --reals={0}/other.npz --features=inception --inception_weights={0}/x": "/x: No such file",
+    "--workdir={1} --num=300 --features=pixels --save_features={1}": "--save_features=.* is a folder",
 }
 
 
@@ -395,13 +467,20 @@ def wrong(arrays):
     np.savez(arrays / "wide.npz", images=np.zeros((300, 8, 9, 1), np.uint8))
     np.savez(arrays / "float.npz", images=IMAGES[:300] / 255)
     np.savez(arrays / "plain.npz", images=IMAGES[:300])
+    np.savez(arrays / "tiny.npz", images=IMAGES[:300, :3, :3], labels=LABELS[:300])
+    np.savez(arrays / "single.npz", images=IMAGES[:1], labels=LABELS[:1])
+    np.savez(arrays / "empty.npz", images=IMAGES[:0], labels=LABELS[:0])
     return arrays
 
 
 @pytest.mark.parametrize("command", MISTAKES)
-def test_a_mistake_is_an_error_of_one_line_and_nothing_is_written(wrong, run, tmp_path, capsys, monkeypatch, command):
+def test_a_mistake_is_an_error_of_one_line_before_any_network_runs(wrong, run, tmp_path, capsys, monkeypatch, command):
+    """And nothing is written."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lenet, "fit", None)  # it would fail if a classifier were trained
+    monkeypatch.setattr(inference, "run_task", None)
+    monkeypatch.setattr(features.Extractor, "__call__", None)
     assert evaluate.main(command.format(wrong, run).split()) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(f"error: .*{MISTAKES[command]}", line)
-    assert list(tmp_path.rglob("scores.json")) == []
+    assert list(tmp_path.iterdir()) == []

@@ -34,9 +34,6 @@ from jaxgan.data import sources
 from jaxgan.errors import exit_code
 from jaxgan.viz import snapshot
 
-# Where one array is damaged, Orbax ends its event loop before TensorStore has read the others: they then complain.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
-
 COUNT = int(os.environ.get("JAXGAN_FUZZ", "200"))
 CHUNK = 20
 STEPS = (12, 8, 4)  # of the run's checkpoints

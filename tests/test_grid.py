@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from jaxgan.viz.grid import FONT, MOST_FRAMES, as_rgb, image_grid, save_gif, save_png
+from jaxgan.viz.grid import FONT, MOST_FRAMES, as_png, as_rgb, image_grid, save_gif, save_png
 
 
 def noise(*shape):
@@ -35,11 +35,25 @@ def test_a_grid_is_as_wide_as_high_unless_columns_are_given(count, columns):
     np.testing.assert_array_equal(image_grid(images), image_grid(images, columns))
 
 
-def test_images_need_not_be_square():
-    images = noise(2, 24, 10, 3)
+@pytest.mark.parametrize(
+    ("height", "width", "factor"), [(24, 10, 5), (8, 12, 6), (64, 96, 1), (48, 47, 2), (4, 512, 3), (2000, 7, 1)]
+)
+def test_the_shorter_side_is_enlarged_to_48_pixels_unless_the_longer_one_would_pass_1536(height, width, factor):
+    images = noise(2, height, width, 3)
     canvas = image_grid(images, 2)
-    assert canvas.shape == (48 + 4, 2 * 22 + 2, 3)
-    np.testing.assert_array_equal(canvas[2:50:2, 24:44:2], images[1])
+    high, wide = factor * height, factor * width
+    assert canvas.shape == (high + 4, 2 * (wide + 2) + 2, 3)
+    np.testing.assert_array_equal(canvas[2:-2:factor, wide + 4 : 2 * wide + 4 : factor], images[1])
+
+
+@given(count=st.integers(1, 100), height=st.integers(8, 100), width=st.integers(8, 100))
+def test_a_grid_of_rectangles_is_about_as_wide_as_high(count, height, width):
+    """One column fewer would make it higher than wide, if they were all full; one more is not needed."""
+    canvas = image_grid(np.zeros((count, height, width, 1), np.uint8))
+    high, wide = (side - 2 for side in image_grid(np.zeros((1, height, width, 1), np.uint8)).shape[:2])
+    columns = (canvas.shape[1] - 2) // wide
+    assert columns == count or columns**2 * wide >= count * high
+    assert (columns - 1) ** 2 * wide < count * high
 
 
 NAMES = ["0", "airplane", "W" * 40, "gjpqy"]
@@ -77,6 +91,16 @@ def test_the_strip_is_as_wide_as_the_longest_name():
     assert strip_of(["W" * 10, "x"]).shape[1] == strip_of(["x", "W" * 10]).shape[1]
 
 
+def test_names_of_rows_lower_than_a_line_do_not_overlap():
+    names = ["W", "gj", "x"]
+    images = noise(3, 4, 1536, 3)
+    whole = image_grid(images, 1, names)
+    ink = (whole[:, : whole.shape[1] - 1536 - 4] < 255).any((1, 2))
+    for row in range(3):
+        assert ink[2 + row * 22 : 2 + (row + 1) * 22].any()
+        np.testing.assert_array_equal(whole[2 + row * 22 : 6 + row * 22, -1538:-2], images[row])
+
+
 def test_each_row_has_its_own_name():
     """Exchanged names are exchanged strips."""
     one, other = strip_of(["ship", "frog"]), strip_of(["frog", "ship"])
@@ -85,7 +109,7 @@ def test_each_row_has_its_own_name():
     assert (one[2:52] != one[52:102]).any()
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("channels", [1, 2, 5])
 def test_what_is_not_coloured_is_shown_grey_by_its_first_channel(channels):
     images = noise(2, 5, 5, channels)
     shown = as_rgb(images)
@@ -97,6 +121,37 @@ def test_what_is_not_coloured_is_shown_grey_by_its_first_channel(channels):
 def test_colours_stay():
     images = noise(2, 5, 5, 3)
     np.testing.assert_array_equal(as_rgb(images), images)
+
+
+def test_what_is_opaque_is_its_colour_and_what_is_transparent_light_chequered_squares():
+    images = noise(2, 20, 17, 4)
+    images[0, :10, :, 3], images[0, 10:, :, 3] = 255, 0
+    shown = as_rgb(images)[0]
+    np.testing.assert_array_equal(shown[:10], images[0, :10, :, :3])
+    ground = shown[10:]
+    assert {tuple(pixel) for pixel in ground.reshape(-1, 3)} == {(255, 255, 255), (204, 204, 204)}
+    for row, column in [(10, 0), (10, 7), (10, 8), (16, 0), (16, 8), (19, 16)]:
+        assert (shown[row, column] == 255).all() == ((row // 8 + column // 8) % 2 == 0)
+
+
+def test_half_transparent_colour_is_the_mean_of_colour_and_ground():
+    image = np.full((1, 2, 2, 4), [0, 100, 255, 51], np.uint8)  # a fifth of the colour on white
+    assert as_rgb(image)[0, 0, 0].tolist() == [204, 224, 255]
+
+
+def test_the_squares_behind_small_images_are_not_enlarged_with_them():
+    canvas = image_grid(np.zeros((1, 8, 8, 4), np.uint8))[2:-2, 2:-2]
+    assert canvas.shape == (48, 48, 3)
+    np.testing.assert_array_equal(canvas[0, ::8, 0], [255, 204] * 3)
+
+
+def test_single_pictures_keep_their_transparency(tmp_path):
+    for channels, mode in ((1, "RGB"), (3, "RGB"), (4, "RGBA")):
+        image = noise(9, 7, channels)
+        save_png(tmp_path / "image.png", as_png(image))
+        with Image.open(tmp_path / "image.png") as read:
+            assert read.mode == mode
+            np.testing.assert_array_equal(np.asarray(read)[..., :channels], image)
 
 
 def test_a_png_gives_the_pixels_back(tmp_path):

@@ -15,6 +15,7 @@ from experiments import assert_same_bits, quick_jit, raises_user_error
 from flax import traverse_util
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from random_inception import IMAGES, random_images, random_state
 from torch_files import dictionary, tensor, zipped
 
@@ -37,11 +38,22 @@ def params():
     return traverse_util.unflatten_dict(inception_weights.converted(state(), "random"), sep="/")
 
 
-@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("channels", [2, 5])
 def test_images_of_other_channels_are_answered(channels):
     examples = cache.from_arrays(np.zeros((2, 8, 8, channels), np.uint8), np.zeros(2, np.int32), ())
-    with raises_user_error(UserError, match=f"takes images of 1 or 3 channels, and not of {channels}"):
+    with raises_user_error(UserError, match=f"takes images of 1, 3 or 4 channels, and not of {channels}"):
         features.extractor("inception", examples, Path("weights.pth"))
+
+
+def test_images_with_an_alpha_lie_on_white():
+    """As Pillow lays them, but for what it rounds."""
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 4), np.uint8)
+    images[0, ..., 3] = 255
+    white = Image.new("RGBA", (16, 16), "white")
+    expected = [np.asarray(Image.alpha_composite(white, Image.fromarray(image)))[..., :3] for image in images]
+    found = np.asarray(features.on_white(images))
+    np.testing.assert_allclose(found.astype(int), np.stack(expected).astype(int), atol=1)
+    np.testing.assert_array_equal(found[0], images[0, ..., :3])
 
 
 # The resize

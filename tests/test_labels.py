@@ -200,6 +200,28 @@ def test_a_folder_has_a_folder_for_each_label(flowers):
         np.testing.assert_array_equal(np.asarray(image), np.repeat(pictures[1], 3, axis=-1))
 
 
+def test_a_folder_holds_the_pictures_of_one_command(flowers, capsys):
+    """A command that replaces all of a folder's pictures may run; one that would leave some is refused."""
+    for more in (["--num=4"], ["--num=4"], ["--num=4", "--seed=1"]):
+        assert sampled(flowers, "--labels=1,0", *more, out="out/") == 0
+    for more in (["--num=2"], ["--num=3"]):
+        assert sampled(flowers, *more, out="flat/") == 0
+    before = contents(Path())
+    capsys.readouterr()
+    for more in (["--labels=1,0", "--num=2"], ["--labels=0,1", "--num=4"], ["--labels=1"], []):
+        assert sampled(flowers, *more, out="out/") == 2
+        assert re.match(
+            r"--out=out/ holds [1-4] other pictures, such as (daisy|red rose)/00000\d\.png, ", the_error(capsys)
+        )
+        assert contents(Path()) == before
+    Path("mine").mkdir()
+    Path("mine/notes.txt").touch()
+    assert sampled(flowers, "--num=1", out="mine/") == 0
+    Path("mine/holiday.JPG").touch()
+    assert sampled(flowers, "--num=1", out="mine/") == 2
+    assert the_error(capsys).startswith("--out=mine/ holds 1 other pictures, such as holiday.JPG, ")
+
+
 def test_categories_of_a_code_are_asked_for_by_number(codes, capsys):
     assert samples(codes, "--labels=4,1", "--num=4")[1] == [4, 4, 1, 1]
     assert samples(codes, "--labels=all", "--num=5")[1] == [0, 1, 2, 3, 4]

@@ -419,6 +419,16 @@ def test_the_gaussian_initializer_is_that_of_the_dcgan_paper():
     assert abs((kernel**4).mean() / 0.02**4 - 3) < 0.1
 
 
+def test_features_are_rows_of_columns_in_both_layouts():
+    """Numbers of one example in order: pixel by pixel along a row, row by row."""
+    flat = jnp.arange(2 * 3 * 5 * 4.0).reshape(2, -1)
+    images = np.asarray(flat).reshape(2, 3, 5, 4)
+    for batch_last in (False, True):
+        spatial = layers.to_spatial(layers.to_layout(flat, batch_last), (3, 5), batch_last)
+        np.testing.assert_array_equal(layers.to_layout(spatial, batch_last), images)
+        np.testing.assert_array_equal(layers.to_layout(layers.to_flat(spatial, batch_last), batch_last), flat)
+
+
 def test_the_he_initializer_keeps_the_variance_of_relu_networks():
     kernel = np.asarray(layers.INITIALIZERS["he"](0.02)(jax.random.key(0), (4, 4, 64, 128), jnp.float32))
     np.testing.assert_allclose(kernel.var(), 2 / (4 * 4 * 64), rtol=0.02)

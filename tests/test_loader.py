@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments import quick_jit, raises_user_error, tiny_config
+from experiments import quick_jit, raises_user_error, squares, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,7 +35,7 @@ def lazy(count: int = COUNT) -> LazyDataset:
     images = np.random.default_rng(0).integers(0, 256, (count, *STORED, 3), np.uint8)
     split = Arrays(images, np.arange(count, dtype=np.int32))
     selection = Selection("made-up", ((split, 0, count),), (), None, "made-up")
-    return LazyDataset(selection, Transform(SIZE, SIZE, 3, True))
+    return LazyDataset(selection, squares(SIZE, SIZE, 3, True))
 
 
 @functools.cache
@@ -388,7 +388,7 @@ def test_the_loader_of_a_population():
 
 SIDE, WINDOW = 7, 4
 OFFSETS = (SIDE - WINDOW + 1) ** 2
-crop = jax.jit(loader.random_crop, static_argnums=2)
+crop = jax.jit(loader.random_crop, static_argnums=(2, 3))
 flip = jax.jit(loader.random_flip)
 
 
@@ -410,7 +410,7 @@ def chi_squared(counts) -> float:
 
 def test_a_crop_is_a_window_of_its_image_and_each_is_equally_likely():
     images = numbered(4000)
-    crops = np.asarray(crop(images, keys_of(range(4000)), WINDOW))
+    crops = np.asarray(crop(images, keys_of(range(4000)), WINDOW, WINDOW))
     tops, lefts = np.divmod(crops[:, 0, 0, 0], SIDE)
     for i in range(4000):
         window = images[i, tops[i] : tops[i] + WINDOW, lefts[i] : lefts[i] + WINDOW]
@@ -418,6 +418,30 @@ def test_a_crop_is_a_window_of_its_image_and_each_is_equally_likely():
     found, counts = np.unique(np.stack([tops, lefts]), axis=1, return_counts=True)
     assert found.T.tolist() == [[top, left] for top in range(4) for left in range(4)]
     assert chi_squared(counts) < 37.7  # the 0.999 quantile for 15 degrees of freedom
+
+
+def test_a_crop_may_be_a_rectangle():
+    """Of 2 x 6 places, each is as likely; one side of the whole image has one place."""
+    images, keys = numbered(4000), keys_of(range(4000))
+    tops, lefts = np.divmod(np.asarray(crop(images, keys, 6, 2))[:, 0, 0, 0], SIDE)
+    found, counts = np.unique(np.stack([tops, lefts]), axis=1, return_counts=True)
+    assert found.T.tolist() == [[top, left] for top in range(2) for left in range(6)]
+    assert chi_squared(counts) < 31.3  # the 0.999 quantile for 11 degrees of freedom
+    wide = np.asarray(crop(images, keys, 3, SIDE))
+    np.testing.assert_array_equal(wide[..., 0] % SIDE, np.broadcast_to(np.arange(SIDE), (4000, 3, SIDE)))
+
+
+def test_batches_of_rectangles_are_cropped_alike_in_all_loaders():
+    changes = {"data__load_size": "5x6", "data__size": "3x4", "data__crop": "random", "data__flip": True}
+    rectangles = dataclasses.replace(lazy(), transform=Transform((5, 6), (5, 6), 3, True))
+    sampler, found = BatchSampler(3, 4, 1, {"": COUNT}), []
+    for own in (DeviceLoader(cache.in_memory(rectangles, False), sampler), PrefetchLoader(rectangles, sampler)):
+        batch_fn = quick_jit(loader.make_batch_fn(tiny_config(**changes), own))
+        inputs = jax.tree.map(lambda array: array[0], own.inputs_at(2, 1))
+        found.append(batch_fn(own.data, inputs, np.uint32(3), np.int32(2)))
+        own.close()
+    assert found[0]["images"].shape == (1, 4, 3, 4, 3)
+    assert_equal(*found)
 
 
 def test_an_image_is_itself_or_its_mirror_image_in_half_of_all_cases():
@@ -432,7 +456,7 @@ def test_an_image_is_itself_or_its_mirror_image_in_half_of_all_cases():
 @given(st.lists(st.integers(0, 15), min_size=8, max_size=8))
 def test_the_crop_and_flip_of_an_example_are_the_same_in_any_batch(examples):
     images = numbered(16)
-    for change in (flip, lambda images, keys: crop(images, keys, WINDOW)):
+    for change in (flip, lambda images, keys: crop(images, keys, WINDOW, WINDOW)):
         whole = np.asarray(change(images, keys_of(range(16))))
         np.testing.assert_array_equal(change(images[examples], keys_of(examples)), whole[examples])
 
@@ -481,7 +505,7 @@ def test_crops_and_flips_are_two_streams_of_random_numbers():
         crops, flips = (
             rng.example_keys(rng.stream_key(3, 6, stream, index), jnp.arange(4)) for stream in ("crop", "flip")
         )
-        expected = flip(crop(decoded().images[rows[index]], crops, CROPPED), flips)
+        expected = flip(crop(decoded().images[rows[index]], crops, CROPPED, CROPPED), flips)
         np.testing.assert_array_equal(loader.to_pixels(jnp.asarray(found[index])), expected)
 
 

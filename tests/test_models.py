@@ -8,15 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from experiments import WIDTHS, leaves, quick_jit, raises_user_error, tiny_config
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jaxgan import models
 from jaxgan.config import build, default
+from jaxgan.data.sizes import height_width
 from jaxgan.data.sources import example_shape
 from jaxgan.errors import UserError
-from jaxgan.models import summary
+from jaxgan.models import dcgan, summary
 from jaxgan.models.ops import layers
 
-DCGAN_SIZES = (8, 14, 16, 28, 32, 56, 64)
+DCGAN_SIZES = (8, 14, 16, 28, 32, 48, 56, 64, 96, 100, "8x12", "96x64", "112x40", "8x256")
 RING = {"model__family": "toy_mlp", "data__source": "world:ring"}
 FAMILIES = {"mlp": {"model__family": "mlp"}, "dcgan": {"model__family": "dcgan", "data__size": 16}, "toy_mlp": RING}
 TF_DCGAN = {"model__family": "tf_dcgan", "data__size": 8}
@@ -82,15 +85,15 @@ def run_compiled(function, *args):
 @pytest.mark.parametrize(
     ("family", "size"),
     [("dcgan", size) for size in DCGAN_SIZES]
-    + [("mlp", size) for size in (1, 5, 8, 24)]
-    + [("tf_dcgan", size) for size in (4, 8, 20, 28, 32)],
+    + [("mlp", size) for size in (1, 5, 8, "24x1")]
+    + [("tf_dcgan", size) for size in (4, 8, 20, 28, "32x8")],
 )
 def test_shapes(family, size, channels):
     networks = built(model__family=family, data__size=size, data__channels=channels)
     latents = jax.ShapeDtypeStruct((3, 4), jnp.float32)
     run = lambda network: lambda x: network.init_with_output(jax.random.key(0), x, None, train=True)[0]  # noqa: E731
     images = jax.eval_shape(run(networks["generator"]), latents)
-    assert (images.shape, images.dtype) == ((3, size, size, channels), jnp.float32)
+    assert (images.shape, images.dtype) == ((3, *height_width(size), channels), jnp.float32)
     d_out = jax.eval_shape(run(networks["discriminator"]), images)
     assert (d_out.logits.shape, d_out.logits.dtype) == ((3,), jnp.float32)
     assert (len(d_out.features), d_out.features.ndim, d_out.aux_logits) == (3, 2, None)
@@ -106,16 +109,47 @@ def test_images_fill_the_range_of_tanh_and_stay_in_it(family):
     assert images.max() > 0.9
 
 
-@pytest.mark.parametrize("size", [6, 10, 24, 48, 7, 4, 1, 9])
-def test_a_size_that_dcgan_cannot_make_is_an_error(size):
-    with raises_user_error(UserError, match=rf"config\.data\.size={size} .*dcgan.*8, 14, 16, 28, 32"):
-        build(tiny_config(model__family="dcgan", data__size=size))
+@pytest.mark.parametrize(
+    ("family", "size", "near"),
+    [
+        *[("dcgan", 1, "8"), ("dcgan", 7, "8"), ("dcgan", 9, "8, 10"), ("dcgan", 18, "16, 20")],
+        *[("dcgan", 50, "48, 52"), ("dcgan", 101, "100, 104"), ("dcgan", 212, "208, 216")],
+        ("dcgan", "90x160", "88x160, 92x160"),
+        *[("dcgan", "7x8", "8"), ("dcgan", "50x70", "48x68, 52x72"), ("dcgan", "8x259", "8x258, 8x260")],
+        *[("tf_dcgan", 1, "4"), ("tf_dcgan", 30, "28, 32"), ("tf_dcgan", "8x9", "8, 8x12")],
+        *[("vaegan", 8, "16"), ("vaegan", 20, "16, 24"), ("vaegan", "16x8", "16"), ("vaegan", "33x17", "32x16, 40x24")],
+    ],
+)
+def test_a_size_that_a_family_cannot_make_is_an_error_that_names_near_ones(family, size, near):
+    message = rf"config.data.size={size} does not fit config.model.family={family}: a {family} .*; near ones: {near}$"
+    with raises_user_error(UserError, match=message):
+        build(tiny_config(model__family=family, data__size=size))
 
 
-@pytest.mark.parametrize("size", [1, 2, 7, 9, 14, 30])
-def test_a_size_that_tf_dcgan_cannot_make_is_an_error(size):
-    with raises_user_error(UserError, match=rf"config\.data\.size={size} .*tf_dcgan.*multiples of 4: 28, 32"):
-        build(tiny_config(model__family="tf_dcgan", data__size=size))
+@pytest.mark.parametrize("base", [4, 7])
+@pytest.mark.parametrize("count", range(1, 7))
+def test_dcgan_halves_a_power_of_two_times_4_or_7_down_to_that(base, count):
+    assert dcgan.stages(base << count, base << count) == count
+
+
+@given(st.integers(1, 600), st.integers(1, 600))
+def test_dcgan_halves_both_sides_exactly(height, width):
+    count = dcgan.stages(height, width)
+    assert count == dcgan.stages(width, height)
+    if count:
+        rows, columns = height >> count, width >> count
+        assert (rows << count, columns << count) == (height, width)
+        assert min(rows, columns) >= dcgan.LEAST
+        assert rows * columns <= dcgan.MOST_PIXELS
+
+
+@pytest.mark.parametrize("family", ["dcgan", "tf_dcgan", "vaegan"])
+@given(size=st.integers(1, 300))
+def test_no_square_lies_nearer_than_those_that_are_named(family, size):
+    entry = models.MODELS[family]
+    makes = [side for side in range(1, size + models.MOST_CHANGE + 1) if not entry.check_shape((side, side, 1))]
+    below, above = [side for side in makes if side < size], [side for side in makes if side > size]
+    assert models.near_sizes(entry, (size, size, 1)) == [str(side) for side in (*below[-1:], *above[:1])]
 
 
 @pytest.mark.parametrize("family", ["dcgan", "mlp", "tf_dcgan"])
@@ -266,6 +300,9 @@ LAYOUTS = {
     "dcgan, wide": {"model__family": "dcgan", "data__size": 8}
     | dict.fromkeys(("model__generator__base_channels", "model__discriminator__base_channels"), 16),
     "tf_dcgan": TF_DCGAN,
+    "dcgan, a rectangle": {"model__family": "dcgan", "data__size": "16x24"}
+    | dict.fromkeys(("model__generator__base_channels", "model__discriminator__base_channels"), 8),
+    "tf_dcgan, a rectangle": TF_DCGAN | {"data__size": "12x8"},
 }
 
 
@@ -411,8 +448,8 @@ def test_flops_of_one_layer(layer, shape, flops):
     ("family", "network"), [("dcgan", "generator"), ("dcgan", "discriminator"), ("mlp", "generator")]
 )
 def test_flops_are_near_those_that_xla_counts(family, network):
-    settings = {f"model__{network}__{WIDTHS[family]}": 32, "model__family": family, "data__size": 64, "latent_dim": 100}
-    exp = build(tiny_config(**settings, data__channels=3))
+    settings = {f"model__{network}__{WIDTHS[family]}": 32, "model__family": family, "latent_dim": 100}
+    exp = build(tiny_config(**settings, data__size="64x48", data__channels=3))
     module, inputs = exp.networks[network], exp.algorithm.inputs(exp)[network]
     if family == "dcgan":
         module = laid_out(module, batch_last=False)  # whose convolutions XLA counts as such

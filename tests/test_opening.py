@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from experiments import assert_same_bits, quick_jit, raises_user_error, tiny_config
+from experiments import assert_same_bits, quick_jit, raises_user_error, squares, tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +31,7 @@ def stored() -> StoredImages:
 
 def resize(images: np.ndarray, size: int) -> np.ndarray:
     """Each image at another size, as it is decoded."""
-    transform = Transform(size, size, images.shape[-1], upscale=True)
+    transform = squares(size, size, images.shape[-1], upscale=True)
     return np.stack([transform(image, "an image") for image in images])
 
 
@@ -49,7 +49,7 @@ def test_the_digits_are_all_there(stored):
 
 def test_the_same_size_changes_nothing(stored):
     image = stored.splits["train"].images[0]
-    assert Transform(8, 8, 1, upscale=True)(image, "an image") is image
+    assert squares(8, 8, 1, upscale=True)(image, "an image") is image
 
 
 def test_a_source_is_opened_at_the_size_that_the_configuration_asks_for(stored):
@@ -107,6 +107,40 @@ def test_a_crop_has_to_lie_in_the_image(size, load_size, crop):
         UserError, match=rf"load_size={load_size} must be .* {crop} crop cuts config.data.size={size} "
     ):
         open_dataset(config)
+
+
+def test_sources_are_opened_as_rectangles(stored, tmp_path):
+    """Digits, stacks of them, and an array of that size, which is not copied."""
+    settings = {"data__size": "4x6", "data__split": "train[:5]"}
+    transform = Transform((4, 6), (4, 6), 1, True)
+    expected = np.stack([transform(image, "it") for image in stored.splits["train"].images[:5]])
+    digits_alone = open_dataset(tiny_config(**settings))
+    np.testing.assert_array_equal(digits_alone.images, expected)
+    assert fields_of(tiny_config(**settings).data)[0].shape == digits_alone.shape == (4, 6, 1)
+    stacks = open_dataset(tiny_config(data__source="stacked:digits", data__channels=3, data__cache=False, **settings))
+    assert stacks.take(np.arange(5))["images"].shape == (5, 4, 6, 3)
+    np.save(tmp_path / "images.npy", expected)
+    array = open_dataset(tiny_config(data__source=f"array:{tmp_path / 'images.npy'}", **settings))
+    np.testing.assert_array_equal(array.images, expected)
+    assert isinstance(array.images, np.memmap)
+
+
+@pytest.mark.parametrize(
+    ("size", "load_size", "crop", "words"),
+    [
+        ("4x6", 5, "centre", "load_size=5 must be at least 4x6, since the centre crop cuts config.data.size=4x6 "),
+        (8, "9x7", "centre", "load_size=9x7 must be at least 8, since the centre crop cuts config.data.size=8 "),
+        ("4x6", 0, "random", "load_size=0 must be at least 5x7, since the random crop cuts config.data.size=4x6 "),
+    ],
+)
+def test_a_crop_has_to_lie_in_a_rectangle(size, load_size, crop, words):
+    with raises_user_error(UserError, match=f"config.data.{words}"):
+        open_dataset(tiny_config(data__size=size, data__load_size=load_size, data__crop=crop))
+
+
+def test_one_side_may_be_cropped_alone():
+    config = tiny_config(data__size="4x6", data__load_size="4x8", data__crop="random", data__split="train[:2]")
+    assert open_dataset(config).shape == (4, 8, 1)
 
 
 # Mixtures of Gaussians

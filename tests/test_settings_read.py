@@ -33,7 +33,10 @@ from jaxgan.models import MODELS
 pytestmark = pytest.mark.slow
 
 # Settings that neither data nor steps depend on, and the test that changes them.
-ELSEWHERE = {"sample_grid": ("test_snapshot.py", "test_a_grid_has_the_first_samples_of_the_seed")}
+ELSEWHERE = {
+    "sample_grid": ("test_snapshot.py", "test_a_grid_has_the_first_samples_of_the_seed"),
+    "data.white": ("test_decode.py", "test_white_is_a_number_of_files_that_are_deeper_than_8_bits_alone"),
+}
 # Settings whose other values are all refused.
 REFUSALS = {("data.upscale", "digits"), ("data.upscale", "stacked"), ("data.channels", "stacked")}
 

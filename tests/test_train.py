@@ -42,9 +42,6 @@ from jaxgan.data.sources import digits
 from jaxgan.errors import INTERRUPTED, UserError
 from jaxgan.viz.grid import image_grid
 
-# Where one array is damaged, Orbax ends its event loop before TensorStore has read the others: they then complain.
-pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
-
 
 def same_run(one: Path, two: Path) -> None:
     """All that two runs of the same steps leave behind is equal, but for times and speeds."""

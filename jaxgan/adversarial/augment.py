@@ -2,7 +2,8 @@
 
 Each is a function of one image and one key. It is affine in the image, with coefficients that the key alone draws, so
 that derivatives of every order pass through to the generator. Images are in [-1, 1], and 0, with which translation and
-cutout fill, is mid-grey. Nothing is clipped: a brightened image may leave the range, where a clip would stop gradients.
+cutout fill, is mid-grey; of four channels, which are colour and alpha, it is half transparent mid-grey. Nothing is
+clipped: a brightened image may leave the range, where a clip would stop gradients.
 """
 
 import zlib
@@ -18,6 +19,7 @@ Image = Float[Array, "height width channel"]
 Images = Float[Array, "batch height width channel"]
 ImageKey = Key[Array, ""]
 Augmentation = Callable[[Image, ImageKey], Image]
+RGBA = 4  # channels, the last of which is alpha
 
 
 def colour(image: Image, key: ImageKey) -> Image:
@@ -25,12 +27,15 @@ def colour(image: Image, key: ImageKey) -> Image:
 
     Saturation is the distance from the mean over a pixel's channels, contrast that from the mean over all of the image.
     Each factor scales its distances and leaves the mean as it is, so that the order of the three does not matter. The
-    published ranges are meant for images in [-1, 1]: brightness changes by up to a quarter of black to white.
+    published ranges are meant for images in [-1, 1]: brightness changes by up to a quarter of black to white. Of four
+    channels the last one, alpha, is left as it is.
 
     References:
         Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training, 2020, section 3 (Color).
         https://arxiv.org/abs/2006.10738
     """
+    if image.shape[2] == RGBA:
+        return jnp.concatenate([colour(image[..., :-1], key), image[..., -1:]], axis=2)
     brightness, saturation, contrast = jax.random.uniform(key, (3,)) * jnp.array([1, 2, 1]) + jnp.array([-0.5, 0, 0.5])
     grey = image.mean(axis=2, keepdims=True)
     mean = grey.mean()

@@ -15,29 +15,38 @@ set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote.
 exact scores.
 """
 
-import argparse
 import sys
+
+from jaxgan import entry
+
+if __name__ == "__main__":
+    sys.exit(entry.evaluate())
+
+import argparse
+import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from jaxgan import inference
+from jaxgan.cli import eval_task
+from jaxgan.cli.eval_task import NO_FEATURES, Encoded, EvalTask
 from jaxgan.core import devices
-from jaxgan.core.settings import MAX_SEED
-from jaxgan.data.dataset import ArrayDataset, from_arrays, with_classes
-from jaxgan.data.image_sets import decoded, format_shape, open_image_set
+from jaxgan.core.settings import MAX_SEED, NOT_NEGATIVE
+from jaxgan.data.dataset import from_arrays
+from jaxgan.data.image_files import MAX_PIXELS
+from jaxgan.data.sizes import SIZE
 from jaxgan.data.sources.mixture import mixture_of
-from jaxgan.errors import Parser, UserError, exit_code, warn
+from jaxgan.errors import Parser, UserError, check_path, choose, exit_code, warn
 from jaxgan.io import run_folder
 from jaxgan.io.run_folder import RestoredRun
-from jaxgan.metrics import features, held_out, lenet, prdc, scores
+from jaxgan.metrics import features, held_out, prdc, scores
 from jaxgan.metrics.classes import accuracy, confusion
 from jaxgan.metrics.features import EXTRACTORS, Extractor, Features, SavedFeatures
 from jaxgan.metrics.moments import Statistics, statistics
 from jaxgan.metrics.report import Result, report
-from jaxgan.metrics.scores import CLASSIFIERS, Samples, Score
+from jaxgan.metrics.scores import CLASSIFIERS, LEAST, Samples, Score, Scored
 from jaxgan.viz import grid
 
 COLUMNS = 8  # samples in the picture of neighbours, each above its nearest training examples
@@ -47,44 +56,9 @@ MOST_CONFUSED = 100  # classes of a confusion matrix
 OF_RUNS = {"step": None, "raw": False, "member": 0, "seed": 0}  # options for samples of a run, as they are unless given
 OF_HELD_OUT = ("split", "k", "num_held_out")  # options for held-out examples of a run
 OF_FEATURES = ("inception_weights", "per_class", "gan_train", "save_features", "neighbours")  # options for samples
-OF_IMAGES = ("features", *OF_FEATURES)
-NO_FEATURES = "none"
+OF_IMAGES = ("features", "size", *eval_task.OF_SETS, "on_bad_image", *OF_FEATURES)  # options for images
 K = 5000  # latents of each example for its likelihood, as Burda et al., 2016, have it
 MAX_K = 10**9
-
-
-class ImageSet(NamedTuple):
-    """One set of images.
-
-    Attributes:
-        images: uint8 [N, H, W, C].
-        labels: int32 [N]; None where there are none.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray | None
-
-
-class EvalTask(NamedTuple):
-    """What is scored beside what.
-
-    Attributes:
-        fakes: to be scored; None where no features are asked for.
-        reals: training examples, or the other set.
-        held_out: examples that nothing was trained on; None where there are none.
-        split: their name in the data set.
-        about: what decides the scores besides features, for scores.json.
-        folder: where files go if nothing else is said.
-        features: that it is scored by if nothing else is said.
-    """
-
-    fakes: ImageSet | None
-    reals: ArrayDataset
-    held_out: ArrayDataset | None
-    split: str | None
-    about: dict[str, object]
-    folder: Path
-    features: str
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -93,6 +67,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--workdir", type=Path, help="the run folder that train.py made")
     parser.add_argument("--fakes", help="or any set of images, with --reals: FOLDER, FILE.npz, or tfds:NAME")
     parser.add_argument("--reals", help="what they are compared with")
+    parser.add_argument("--size", help="bring all images of both sets to N or HEIGHTxWIDTH pixels, as training does")
+    parser.add_argument("--white", type=float, help="the number that is white in files of more than 8 bits")
+    parser.add_argument("--max_pixels", type=int, help=f"more of them make a file a bad image ({MAX_PIXELS:,})")
+    parser.add_argument("--on_bad_image", choices=("error", "skip"), help="skip: leave bad images out, and report them")
     parser.add_argument(
         "--num", type=int, default=10_000, help="how many samples, and at most how many real images in scores of pairs"
     )
@@ -119,6 +97,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if any(isinstance(value, list) for value in vars(options).values()):  # as Python's parser reads --num=--
         raise UserError("-- is no value of an option (see evaluate.py --help)")
+    for name in ("workdir", "out"):
+        check_path(name, getattr(options, name) or "")
     check_numbers(options)
     check_together(options)
     return options
@@ -128,10 +108,19 @@ def check_numbers(options: argparse.Namespace) -> None:
     """Raises a `UserError` for a number out of its range."""
     for name in ("num", "num_held_out"):
         value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name}={value} must be at least 1")
+        if value is not None and value < LEAST:
+            raise UserError(f"--{name}={value} must be at least {LEAST}")
     if options.k is not None and not 1 <= options.k <= MAX_K:
         raise UserError(f"--k={options.k} must be from 1 to {MAX_K}")
+    if options.max_pixels is not None and options.max_pixels < 1:
+        raise UserError(f"--max_pixels={options.max_pixels} must be at least 1")
+    if options.white is not None and not NOT_NEGATIVE.valid(options.white):
+        raise UserError(f"--white={options.white} must be {NOT_NEGATIVE.expected}")
+    if options.size is not None:
+        given = options.size
+        options.size = int(given) if given.isdecimal() else given
+        if not SIZE.valid(options.size):
+            raise UserError(f"--size={given} must be {SIZE.expected}")
     if not 0 <= options.seed <= MAX_SEED:
         raise UserError(f"--seed={options.seed} must be from 0 to {MAX_SEED}")
 
@@ -144,26 +133,54 @@ def check_together(options: argparse.Namespace) -> None:
         for name, usual in names.items():
             if options.fakes and getattr(options, name) != usual:
                 raise UserError(f"--{name} is about {subject} of a run: leave it out, or give --workdir=RUN")
+    for name in ("size", *eval_task.OF_SETS):
+        if options.workdir and getattr(options, name) is not None:
+            raise UserError(f"--{name} is about --fakes and --reals: leave it out, since a run has its own")
     if options.features == NO_FEATURES:
         if options.fakes:
             raise UserError("--features=none leaves nothing to score: --fakes and --reals are compared by features")
         for name in OF_FEATURES:
             if getattr(options, name):
                 raise UserError(f"--{name} has no effect with --features=none: leave one of them out")
+    elif options.features:
+        for name in eval_task.split_names(options.features):
+            choose("extractor", name, EXTRACTORS)
 
 
-def draw_samples(options: argparse.Namespace, restored: RestoredRun) -> tuple[np.ndarray, np.ndarray | None]:
-    """Samples of a run, and the labels that they were asked to have."""
-    exp = restored.exp
-    inference.task_of(exp, "sample")
-    inference.check_count(exp, options.num)
-    labels = inference.mixed_labels(exp, options.num)
-    return inference.sample(exp, restored.variables, options.seed, options.num, labels), labels
+def check_outputs(options: argparse.Namespace, *names: str) -> None:
+    """Gives the outputs of these options their usual places; a `UserError` if one of them cannot be written."""
+    folder = options.workdir or Path()
+    usual = {"out": folder / "scores.json", "neighbours": folder / "neighbours.png"}
+    inputs = {
+        name: Path(value) for name in ("fakes", "reals", "inception_weights") if (value := getattr(options, name))
+    }
+    taken = {path.resolve(): name for name, path in inputs.items()}
+    for name in names:
+        path = getattr(options, name) or usual.get(name)
+        if path is None:
+            continue
+        setattr(options, name, path)
+        check_writable(name, path)
+        if other := taken.get(path.resolve()):
+            raise UserError(f"--{name}={path} is the file of --{other} as well: choose another one")
+        taken[path.resolve()] = name
+        for other, place in inputs.items():
+            if path.suffix == ".png" and place.is_dir() and path.resolve().is_relative_to(place.resolve()):
+                raise UserError(f"--{name}={path} would lie among the images of --{other}: choose another folder")
 
 
-def about_run(options: argparse.Namespace, step: int) -> dict[str, object]:
-    """What decides which networks are scored, and what they draw."""
-    return {"step": step, "average": not options.raw, "member": options.member, "seed": options.seed}
+def check_writable(name: str, path: Path) -> None:
+    """Raises a `UserError` if an option's file cannot be made."""
+    if path.is_dir():
+        raise UserError(f"--{name}={path} is a folder: it must be a file")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir():
+        raise UserError(f"--{name}={path}: {there} is a file, and must be a folder")
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UserError(f"--{name}={path}: {there} cannot be written ({error.strerror or error})") from error
 
 
 def of_mixture(options: argparse.Namespace, restored: RestoredRun) -> int:
@@ -172,67 +189,19 @@ def of_mixture(options: argparse.Namespace, restored: RestoredRun) -> int:
     for name in (*OF_IMAGES, *OF_HELD_OUT):
         if getattr(options, name):
             raise UserError(f"--{name} needs images, and {data.source} has exact scores instead")
-    drawn, _ = draw_samples(options, restored)
-    exact = Result(scores.of_mixture(mixture_of(data), drawn), {}, {}, None)
-    about = about_run(options, restored.step) | {"samples": options.num}
-    report(options.out or options.workdir / "scores.json", about, {"exact": exact}, [])
+    check_outputs(options, "out")
+    drawn = eval_task.samples_of(options, restored).draw()
+    exact = Result(Scored(scores.of_mixture(mixture_of(data), drawn)))
+    report(options.out, eval_task.about_run(options, restored.step) | {"samples": options.num}, {"exact": exact}, [])
     return 0
 
 
-def of_run(options: argparse.Namespace, restored: RestoredRun) -> EvalTask:
-    """Samples of a run beside its data; no samples where no features are asked for."""
-    exp, config = restored.exp, restored.exp.config
-    split, fakes, about = held_out.split_of(config, options.split), None, about_run(options, restored.step)
-    if options.features != NO_FEATURES:
-        drawn, labels = draw_samples(options, restored)
-        asked = labels if exp.algorithm.draws_classes(exp) and restored.classes else None
-        fakes, about = ImageSet(drawn, asked), about | {"samples": options.num}
-    reals = decoded(config)
-    run_folder.check_data(options.workdir, reals)
-    about |= {"source": config.data.source, "split": config.data.get("split"), "digest": reals.digest}
-    others = None
-    if split is not None:
-        other = config.copy_and_resolve_references()
-        other.data.split = split
-        others = with_classes(decoded(other), reals.classes)
-    usual = config.eval.features if config.eval.features != "lenet" else usual_features(reals)
-    return EvalTask(fakes, reals, others, split, about, options.workdir, usual)
-
-
-def usual_features(reals: ArrayDataset) -> str:
-    """Those that need nothing but the examples."""
-    return "lenet" if lenet.can_learn(reals) else "random"
-
-
-def of_two_sets(options: argparse.Namespace) -> EvalTask:
-    """One set of images beside another one."""
-    fakes, reals = open_image_set("--fakes", options.fakes), open_image_set("--reals", options.reals)
-    if fakes.shape != reals.shape:
-        raise UserError(
-            f"--fakes={options.fakes} has images of {format_shape(fakes.shape)}, and --reals={options.reals} of "
-            f"{format_shape(reals.shape)}: they must be equal"
-        )
-    count = min(len(fakes), options.num)
-    labels = fakes.labels[:count] if fakes.classes and fakes.classes == reals.classes else None
-    about = {"fakes": options.fakes, "reals": options.reals, "samples": count, "digest": reals.digest}
-    return EvalTask(ImageSet(fakes.images[:count], labels), reals, None, None, about, Path(), usual_features(reals))
-
-
-def reference_scores(
-    extract: Extractor, task: EvalTask, reals: Samples, whole: Statistics, count: int
-) -> dict[str, Score]:
-    """What real images score: those held out beside the training examples or, without any, these half beside half.
-
-    Where there are too few for that, nothing, with a warning.
-    """
-    try:
-        if task.held_out is None:
-            return scores.real_vs_real(Samples(*features.features_of(extract, task.reals, 2 * count)), extract.name)
-        others = Samples(*features.features_of(extract, task.held_out, count))
-        return scores.score(others, reals, extract.name, whole)
-    except UserError as error:
-        warn(f"what real images score is not known: {error}")
-        return {}
+def reference_scores(extract: Extractor, task: EvalTask, reals: Samples, whole: Statistics, count: int) -> Scored:
+    """What real images score: those held out beside the training examples or, without any, these half beside half."""
+    if task.held_out is None:
+        return scores.real_vs_real(Samples(*features.features_of(extract, task.reals, 2 * count)), extract.name)
+    others = Samples(*features.features_of(extract, task.held_out, count))
+    return scores.score(others, reals, extract.name, whole)
 
 
 def evaluate_features(extract: Extractor, task: EvalTask, fakes: Features, options: argparse.Namespace) -> Result:
@@ -260,38 +229,39 @@ def of_features(options: argparse.Namespace) -> int:
     made = [f"{place} of {side.extractor} {side.digest}" for place, side in zip(places, kept, strict=True)]
     if kept[0][:2] != kept[1][:2]:
         raise UserError(f"{made[0]} and {made[1]}: features of different extractors cannot be compared")
+    check_outputs(options, "out")
     fakes, reals = (Samples(side.features, side.labels).of(slice(options.num)) for side in kept)
+    eval_task.check_counts(*(len(side.features.values) for side in (fakes, reals)))
     name = kept[0].extractor
-    result = Result(
-        scores.score(fakes, reals, name, statistics(reals.features.values)), scores.real_vs_real(reals, name), {}, None
-    )
+    whole = statistics(reals.features.values)
+    result = Result(scores.score(fakes, reals, name, whole), scores.real_vs_real(reals, name))
     about = {"fakes": options.fakes, "reals": options.reals, "samples": len(fakes.features.values)}
     about |= {"features": {name: {"digest": kept[0].digest}}, "real_images": "halves of the real images"}
-    report(options.out or Path("scores.json"), about, {name: result}, [])
+    report(options.out, about, {name: result}, [])
     return 0
 
 
-def gan_train(task: EvalTask) -> Result:
+def gan_train(task: EvalTask, images: np.ndarray) -> Result:
     """The accuracy on real test images of a classifier that learned from samples alone, or from real ones."""
-    known = np.arange(0) if task.held_out is None else np.flatnonzero(task.held_out.labels >= 0)
-    if task.fakes.labels is None or not len(known):
-        raise UserError("--gan_train needs samples with labels, and a data set with labels in a test split")
-    made = from_arrays(np.asarray(task.fakes.images), task.fakes.labels, task.reals.classes)
+    known = np.flatnonzero(task.held_out.labels >= 0)
+    made = from_arrays(np.asarray(images), task.fakes.labels, task.reals.classes)
     asked, names = task.held_out.labels[known], task.reals.classes
     classifiers = (features.extractor("lenet", taught) for taught in (made, task.reals))
     both = (classify(task.held_out.images).logits[known] for classify in classifiers)
     decided, by_real = (logits.argmax(1) for logits in both)
-    found, floor = ({"GAN-train-lenet": Score(accuracy(side, asked))} for side in (decided, by_real))
+    found, floor = (Scored({"GAN-train-lenet": Score(accuracy(side, asked))}) for side in (decided, by_real))
     return Result(found, floor, {}, confusion(decided, asked, len(names)) if len(names) <= MOST_CONFUSED else None)
 
 
-def draw_neighbours(path: Path, task: EvalTask, extract: Extractor, fakes: Features, count: int) -> None:
+def draw_neighbours(
+    path: Path, task: EvalTask, images: np.ndarray, extract: Extractor, fakes: Features, count: int
+) -> None:
     """A picture of some samples, in the first row, and below each the training examples nearest by its features."""
     reals, _ = features.features_of(extract, task.reals, count)
     columns = min(COLUMNS, len(fakes.values))
     near = prdc.nearest(fakes.values[:columns], reals.values, min(NEIGHBOURS, len(reals.values)))
     chosen = features.rows_of(task.reals, count)[near.index.T]
-    rows = [task.fakes.images[:columns], *(task.reals.images[row] for row in chosen)]
+    rows = [images[:columns], *(task.reals.images[row] for row in chosen)]
     path.parent.mkdir(parents=True, exist_ok=True)
     names = ["sample", *(f"nearest {place}" for place in range(1, len(rows)))]
     grid.save_png(path, grid.image_grid(np.concatenate(rows), columns, names))
@@ -300,38 +270,30 @@ def draw_neighbours(path: Path, task: EvalTask, extract: Extractor, fakes: Featu
 
 def score_features(task: EvalTask, options: argparse.Namespace) -> tuple[dict[str, Result], dict[str, object]]:
     """The samples' scores by each extractor, and the settings behind them, for scores.json."""
-    fakes, reals, names = task.fakes, task.reals, list(task.reals.classes)
-    if options.per_class and (fakes.labels is None or not names):
-        raise UserError("--per_class needs samples and real images with labels of the same classes")
-    chosen = [name.strip() for name in (options.features or task.features).split(",")]
-    if options.inception_weights and "inception" not in chosen:
-        raise UserError(f"--inception_weights needs --features=inception, and not {','.join(chosen)}")
-    results, used = {}, {}
-    for name in chosen:
-        extract = features.extractor(name, reals, options.inception_weights)
-        found = extract(fakes.images)
+    images, reals, results, used = task.fakes.draw(), task.reals, {}, {}
+    for name in task.features:
+        extract = features.extractor(name, reals, task.weights)
+        found = extract(images)
         results[extract.name] = evaluate_features(extract, task, found, options)
         used[extract.name] = {"digest": extract.digest, "resizer": extract.resizer, "width": found.values.shape[1]}
-        if name == chosen[0]:
-            draw_neighbours(options.neighbours or task.folder / "neighbours.png", task, extract, found, options.num)
+        if name == task.features[0]:
+            draw_neighbours(options.neighbours, task, images, extract, found, options.num)
             if options.save_features:
-                features.save(options.save_features, SavedFeatures(extract.name, extract.digest, found, fakes.labels))
+                saved = SavedFeatures(extract.name, extract.digest, found, task.fakes.labels)
+                options.save_features.parent.mkdir(parents=True, exist_ok=True)
+                features.save(options.save_features, saved)
     if options.gan_train:
-        results["GAN-train"] = gan_train(task)
+        results["GAN-train"] = gan_train(task, images)
     beside = f"the {task.split} split" if task.held_out is not None else "halves of the real images"
     about = {"reals": len(reals), "reals_in_pairs": min(len(reals), options.num), "features": used}
     return results, about | {"real_images": beside, "quantiser": "round to uint8"}
 
 
 def score_examples(
-    task: EvalTask, options: argparse.Namespace, restored: RestoredRun, tasks: list[str]
+    examples: Encoded, options: argparse.Namespace, restored: RestoredRun
 ) -> tuple[Result, dict[str, object]]:
     """The scores that a run's own tasks make of held-out examples, and what decides them, for scores.json."""
-    exp, dataset, split = restored.exp, task.held_out, task.split
-    if dataset is None:
-        dataset, split = task.reals, exp.config.data.split
-        warn(f"{', '.join(tasks)}: these scores are of training examples ({split}); --split=SPLIT names other ones")
-    rows = held_out.usable_rows(exp, tasks, dataset, options.num_held_out)
+    exp, (tasks, dataset, split, rows) = restored.exp, examples
     inputs = inference.seed_inputs(options.seed, len(rows))
     about, text = {"split": split, "count": len(rows), "digest": dataset.digest}, f"{len(rows):,} examples of {split}"
     if any("k" in exp.algorithm.tasks[name].options for name in tasks):
@@ -339,7 +301,7 @@ def score_examples(
         inputs["k"] = np.full(len(rows), about["k"], np.int32)
         text = f"{text}, {about['k']:,} latents of each for its likelihood"
     print(f"scoring {', '.join(tasks)} of {text}", flush=True)
-    return Result(held_out.score(exp, restored.variables, tasks, dataset, inputs, rows), {}, {}, None), about
+    return Result(Scored(held_out.score(exp, restored.variables, tasks, dataset, inputs, rows))), about
 
 
 def of_images(options: argparse.Namespace) -> int:
@@ -352,17 +314,19 @@ def of_images(options: argparse.Namespace) -> int:
         tasks = held_out.scored_tasks(restored.exp, {name: getattr(options, name) for name in ("k", "num_held_out")})
         if options.features == NO_FEATURES and not tasks:
             raise UserError(f"--features=none leaves nothing to score of algorithm={restored.exp.config.algorithm}")
-    task = of_run(options, restored) if restored else of_two_sets(options)
+    check_outputs(options, "out", *(() if options.features == NO_FEATURES else ("neighbours", "save_features")))
+    task = eval_task.of_run(options, restored) if restored else eval_task.of_two_sets(options)
+    examples = eval_task.encoded_examples(task, options, restored, tasks) if tasks else None
     results, about = score_features(task, options) if task.fakes else ({}, {})
     about = task.about | about | {"precision": "float32, statistics float64", "jax": jax.__version__}
-    if tasks:
+    if examples:
         try:
-            results["examples"], about["examples"] = score_examples(task, options, restored, tasks)
-        except UserError as error:
+            results["examples"], about["examples"] = score_examples(examples, options, restored)
+        except UserError as error:  # a number is not finite
             if not results:
                 raise
             warn(f"there are no scores of held-out examples: {error}")  # the others took their time
-    report(options.out or task.folder / "scores.json", about, results, list(task.reals.classes))
+    report(options.out, about, results, list(task.reals.classes))
     return 0
 
 
@@ -370,15 +334,12 @@ def run(argv: list[str]) -> int:
     """Parses, draws, scores and writes."""
     options = parse(argv)
     devices.enable_compilation_cache()
-    if options.fakes and all(features.is_features_file(Path(place)) for place in (options.fakes, options.reals)):
-        return of_features(options)
-    return of_images(options)
+    kept = [place for place in (options.fakes, options.reals) if place and features.is_features_file(Path(place))]
+    if len(kept) == 1:
+        raise UserError(f"{kept[0]} holds features, which are compared with features that --save_features wrote alone")
+    return of_features(options) if kept else of_images(options)
 
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns its exit code."""
     return exit_code(lambda: run(sys.argv[1:] if argv is None else argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

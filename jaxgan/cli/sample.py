@@ -3,9 +3,10 @@
     python sample.py --workdir=runs/digits --out=digits.png --num=64 --seed=0
 
 The output is one grid (FILE.png), an array by name, such as `images` uint8 [N, H, W, C], with its `labels` if there are
-any (FILE.npz), or a folder of single pictures (FOLDER/), with a folder for each label if labels are asked for. Image i
-depends on the seed, on its label and on i alone. With --interpolate=OTHER_SEED row i instead walks from image i of
---seed to image i of OTHER_SEED, which have the same label. With several --labels there is a row for each.
+any (FILE.npz), or a folder of single pictures (FOLDER/), with a folder for each label if labels are asked for. A folder
+that holds other pictures is refused. Image i depends on the seed, on its label and on i alone. With
+--interpolate=OTHER_SEED row i instead walks from image i of --seed to image i of OTHER_SEED, which have the same label.
+With several --labels there is a row for each.
 
 --task asks for something else than the algorithm's first task. A task that needs examples takes them from --input, an
 .npz file with arrays by field or a folder of images, or from the run's own data. A task that walks through latents,
@@ -13,10 +14,16 @@ such as `interpolate` and `traverse`, makes a grid of --num images in rows of --
 written as an array `points` float32 [N, D].
 """
 
+import sys
+
+from jaxgan import entry
+
+if __name__ == "__main__":
+    sys.exit(entry.sample())
+
 import argparse
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,8 +37,9 @@ from jaxgan.core.types import Task
 from jaxgan.data import cache, sources
 from jaxgan.data.archives import is_archive
 from jaxgan.data.cache import LazyDataset
-from jaxgan.errors import Parser, UserError, choose, exit_code
+from jaxgan.errors import Parser, UserError, check_path, choose, exit_code
 from jaxgan.io import run_folder
+from jaxgan.io.files import name_as_text
 from jaxgan.io.run_folder import RestoredRun
 from jaxgan.viz import output, snapshot
 
@@ -71,6 +79,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"--truncation={options.truncation} must be above 0, 1 say")
     if not options.out.endswith((".png", ".npz", "/", os.sep)):
         raise UserError(f"--out={options.out} must end in .png, in .npz, or in / for a folder of pictures")
+    check_path("workdir", options.workdir)
+    check_path("out", options.out)
     return options
 
 
@@ -95,6 +105,7 @@ def asked_labels(text: str, exp: Experiment, names: list[str]) -> list[int]:
         raise UserError(
             f"--labels={text}: this run is unconditional, so it draws no labels on request: leave --labels out"
         )
+    text = name_as_text(text)
     if text == "all":
         return list(range(count))
     labels = []
@@ -211,6 +222,7 @@ def run_layout(options: argparse.Namespace, restored: RestoredRun, name: str) ->
     task, columns, num = exp.algorithm.tasks[name], options.columns or 8, options.num or 64
     if columns < 2 or num % columns:
         raise UserError(f"--task={name}: --num={num} must be a multiple of --columns={columns}, and that at least 2")
+    output.check_folder(options.out, output.picture_paths(Path(options.out), num))
     given = given_examples(options, exp, task, MOST_GIVEN)
 
     def run_task(name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -232,6 +244,8 @@ def run_on_examples(options: argparse.Namespace, restored: RestoredRun, name: st
     task = exp.algorithm.tasks[name]
     given = given_examples(options, exp, task, options.num or 64)
     count = min(map(len, given.values()))
+    folders = [output.folder_of(Path(options.out), made, task.outputs(exp)) for made in task.outputs(exp)]
+    output.check_folder(options.out, [path for each in folders for path in output.picture_paths(each, count)])
     inputs = inference.seed_inputs(options.seed, count) | snapshot.as_inputs(exp, given)
     drawn = inference.run_task(exp, name, variables, inputs)
     output.write_outputs(options.out, exp, task.outputs(exp), given, drawn, step)
@@ -248,32 +262,29 @@ def run_on_seeds(options: argparse.Namespace, restored: RestoredRun, name: str) 
     if options.columns is not None and options.columns > options.num:
         raise UserError(f"--columns={options.columns} must be at most --num={options.num}")
     inputs, labels = task_inputs(options, exp, asked)
+    names = names if asked else []
+    output.check_folder(options.out, output.picture_paths(Path(options.out), options.num, labels, names))
     ((made, drawn),) = inference.run_task(exp, name, variables, inputs).items()
     if exp.algorithm.tasks[name].outputs(exp)[made] == "points":
         output.write_points(options.out, exp, drawn, f"{exp.config.data.source}, {options.num} samples")
         return f"{len(drawn)} points"
-    output.write_images(options.out, drawn, options.columns, labels, names if asked else [])
+    output.write_images(options.out, drawn, options.columns, labels, names)
     return f"{len(drawn)} images"
 
 
 def run(argv: list[str]) -> int:
     """Parses, restores, runs the task and writes."""
     options = parse(argv)
-    place = options.out.encode(errors="backslashreplace").decode()  # a file's name need not be text
     devices.enable_compilation_cache()
     restored = run_folder.restore(options.workdir, options.step, options.raw, options.member)
     name = options.task or next(iter(restored.exp.algorithm.tasks))
     task = inference.task_of(restored.exp, name)
     check_options(options, restored.exp, name, task)
     run_it = run_layout if task.layout else run_on_examples if task.needs(restored.exp) else run_on_seeds
-    print(f"{run_it(options, restored, name)}: {place}")
+    print(f"{run_it(options, restored, name)}: {options.out}")
     return 0
 
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns its exit code."""
     return exit_code(lambda: run(sys.argv[1:] if argv is None else argv))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,7 +1,7 @@
 """Trains an experiment.
 
     python train.py --config=configs/digits.py --workdir=runs/digits [--config.key=value ...] [--dry_run] [--profile]
-                    [--allow_config_change=key,key]
+                    [--allow_config_change=key,key] [--init_from=RUN[:STEP]]
                     [--distributed | --coordinator=... --num_processes=... --process_id=...]
 
 --config       the experiment: a Python file with get_config(), or the name of one that jaxgan brings (digits)
@@ -11,6 +11,8 @@
 --profile      traces a few dispatches into WORKDIR/profile, for TensorBoard and ui.perfetto.dev
 --allow_config_change  settings, or groups of them such as optimizer, that may differ from those that the run folder
                        began with, although steps depend on them
+--init_from    begins a new run with the networks of another one, whose data, classes or size may differ: arrays that
+               fit by name and shape are copied, the others are listed and start afresh, as do the optimizers
 --distributed  several processes train together, which find each other by SLURM, Open MPI, Kubernetes or a TPU pod
 --coordinator, --num_processes, --process_id
                the same by hand: HOST:PORT of process 0, how many there are, and which one this is
@@ -18,10 +20,18 @@
 The same command resumes a run that was stopped; a larger --config.steps continues a finished one.
 """
 
-import runpy
 import sys
-from collections.abc import Callable
+
+from jaxgan import entry
+
+if __name__ == "__main__":
+    sys.exit(entry.train())
+
+import re
+import runpy
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -32,7 +42,7 @@ from jaxgan.core import multihost
 from jaxgan.core import settings as declarations
 from jaxgan.core.multihost import ClusterSpec
 from jaxgan.core.settings import Choice
-from jaxgan.errors import Parser, UserError, choose, exit_code
+from jaxgan.errors import Parser, UserError, check_path, choose, exit_code
 from jaxgan.train import Options, train
 
 CONFIGS = Path(next(iter(jaxgan.configs.__path__)))  # those that are installed
@@ -63,22 +73,27 @@ def load_config(path: str) -> ConfigDict:
 
 def parse(argv: list[str]) -> tuple[ConfigDict, Options]:
     """The configuration and the options."""
-    parser = Parser("train.py", usage=__doc__, add_help=False, allow_abbrev=False)
+    parser = Parser("train.py", usage=__doc__, add_help=False)
     parser.add_argument("--config", default="digits")
     parser.add_argument("--workdir", type=Path)
     parser.add_argument("--dry_run", action="store_true")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--allow_config_change", default="")
+    parser.add_argument("--init_from", default="", metavar="RUN[:STEP]")
     parser.add_argument("--distributed", action="store_true")
     parser.add_argument("--coordinator")
     parser.add_argument("--num_processes", type=int)
     parser.add_argument("--process_id", type=int)
     options, overrides = parser.parse_known_args(argv)
+    for argument in overrides:
+        if not argument.startswith("--config."):
+            parser.check_option(argument)
     notes: list[str] = []
     config = override(load_config(options.config), overrides, notes.append)
     workdir = options.workdir or Path("runs") / Path(options.config).stem
+    check_path("workdir", workdir)
     cluster = ClusterSpec(options.distributed, options.coordinator, options.num_processes, options.process_id)
-    switches = options.dry_run, options.profile, options.allow_config_change
+    switches = options.dry_run, options.profile, options.allow_config_change, options.init_from
     return config, Options(workdir, *switches, cluster, tuple(notes))
 
 
@@ -117,14 +132,28 @@ def override(config: ConfigDict, arguments: list[str], note: Callable[[str], obj
             note(f"config.{name}={value} has no {listed}: dropped")
     for name in asked:
         declarations.check_name(configuration.SETTINGS, resolved, flat, name)
+    texts = {name: value for name, value in asked.items() if len(resolved[name].types) > 1}
     values = flags.FlagValues()
-    argv = ["train.py", *arguments]
+    own = {f"--config.{name}={value}" for name, value in texts.items()}
+    argv = ["train.py", *(argument for argument in arguments if argument not in own)]
     holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
     try:
         values(argv)
     except flags.Error as error:
-        raise UserError(str(error)) from error
+        raise UserError(_plain(str(error), flat)) from error
+    for name, value in texts.items():
+        declarations.assign(holder.value, name, int(value) if value.isdecimal() else value, resolved[name].types)
     return holder.value
+
+
+def _plain(message: str, flat: Mapping[str, Any]) -> str:
+    """What absl says of a value that cannot be parsed, without Python's words."""
+    found = re.match(r"flag --config\.([^=]+)=(.*?): ", message, re.DOTALL)
+    if found is None:
+        return message
+    usual = flat[found[1]]
+    kind = {bool: "True or False", int: "a whole number", float: "a number"}.get(type(usual), f"like {usual!r}")
+    return f"config.{found[1]}={found[2]} must be {kind}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -135,7 +164,3 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     with multihost.defer_to_heartbeat():
         return multihost.shutdown(exit_code(lambda: train(*parse(argv))))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

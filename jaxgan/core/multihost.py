@@ -76,7 +76,7 @@ def barrier(place: str) -> None:
 def print_once(text: str) -> None:
     """Prints it, once for all processes."""
     if is_main():
-        print(text, flush=True)
+        print(text.encode(errors="backslashreplace").decode(), flush=True)  # a folder's name need not be text
 
 
 @contextlib.contextmanager

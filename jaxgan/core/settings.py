@@ -62,6 +62,7 @@ class Setting(NamedTuple):
         range: what values are allowed.
         sweepable: whether members of a population may differ in it, and whether it may follow a schedule over steps.
         resumable: whether a run that goes on may change it: no step depends on it.
+        or_text: whether a text is allowed as well, where the default is a whole number.
     """
 
     default: Any
@@ -69,6 +70,12 @@ class Setting(NamedTuple):
     range: Range = ANY
     sweepable: bool = False
     resumable: bool = False
+    or_text: bool = False
+
+    @property
+    def types(self) -> tuple[type, ...]:
+        """Of all values."""
+        return (type(self.default), str) if self.or_text else (type(self.default),)
 
 
 class Choice(NamedTuple):
@@ -87,6 +94,7 @@ class Choice(NamedTuple):
     table: Callable[[], Mapping[str, Union["Settings", str]]]
     key: Callable[[str], str] = lambda value: value
     resumable: bool = False
+    types: tuple[type, ...] = (str,)
 
 
 # Of Setting, Choice, Settings, or a function that gives Settings: where these are made of a table that may grow.
@@ -148,18 +156,20 @@ def default(declared: Settings, values: Mapping[str, Any] = MappingProxyType({})
     resolved = resolve(declared, values)
     for name in values:
         check_name(declared, resolved, values, name)
+    # A ConfigDict knows one type for each value; in groups where one has several, `validate` looks at types alone.
+    loose = {name.split(".")[-2] for name, entry in resolved.items() if len(entry.types) > 1}
     config = ConfigDict()
     for name, entry in resolved.items():
         *groups, last = name.split(".")
         group = config
         for part in groups:
             if part not in group:
-                group[part] = ConfigDict()
+                group[part] = ConfigDict(type_safe=part not in loose)
             group = group[part]
         group[last] = entry.default
     config.lock()
     for name, value in values.items():
-        _assign(config, name, value)
+        assign(config, name, value, resolved[name].types)
     return config
 
 
@@ -255,8 +265,8 @@ def _fits(entry: Setting | Choice, value: Any) -> bool:
     """Whether a kept value is one of a setting's."""
     if isinstance(entry, Choice):
         return isinstance(value, str) and not isinstance(entry.table().get(entry.key(value), ""), str)
-    kinds = type(value), type(entry.default)
-    return (kinds[0] is kinds[1] or kinds == (int, float)) and entry.range.valid(value)
+    known = type(value) in entry.types or (type(value), type(entry.default)) == (int, float)
+    return known and entry.range.valid(value)
 
 
 def validate(declared: Settings, config: ConfigDict) -> Declarations:
@@ -272,7 +282,9 @@ def validate(declared: Settings, config: ConfigDict) -> Declarations:
     for name, entry in resolved.items():
         if name not in flat:
             raise UserError(f"config.{name} is missing: begin with jaxgan.config.default, which has it")
-        if type(flat[name]) is not type(entry.default):  # a file may hold None, which a ConfigDict takes for anything
+        whole = type(flat[name]) is int and entry.types == (float,)  # in a group that takes any type
+        # A file may hold None, which a ConfigDict takes for anything.
+        if type(flat[name]) not in entry.types and not whole:
             raise UserError(f"config.{name}={_short(flat[name])} must be like {entry.default!r}")
     swept = sweep(config, resolved) if "sweep" in flat else {}
     for name, entry in resolved.items():
@@ -363,7 +375,7 @@ def load(declared: Settings, path: Path) -> ConfigDict:
                     continue
                 raise UserError(f"config.{name} must be an object in braces, not {_short(value)}")
             check_name(declared, resolved, choices, name)
-            _assign(config, name, value)
+            assign(config, name, value, resolved[name].types)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return config
@@ -379,8 +391,8 @@ def _leaves(values: object, path: Path, prefix: str = "") -> Iterator[tuple[str,
             yield prefix + name, value
 
 
-def _assign(config: ConfigDict, name: str, value: Any) -> None:
-    """Sets a value; a `UserError` if its type is another one."""
+def assign(config: ConfigDict, name: str, value: Any, types: tuple[type, ...]) -> None:
+    """Sets a value; a `UserError` if its type is none of a setting's."""
     *groups, last = name.split(".")
     group = config
     for part in groups:
@@ -388,7 +400,11 @@ def _assign(config: ConfigDict, name: str, value: Any) -> None:
     try:
         if value is None or isinstance(group[last], ConfigDict):  # None would be taken for any setting
             raise TypeError
-        group[last] = tuple(value) if isinstance(value, list) else value
+        new = tuple(value) if isinstance(value, list) else value
+        new = float(new) if type(new) is int and types == (float,) else new
+        if not group.is_type_safe and type(new) not in types:
+            raise TypeError
+        group[last] = new
     except (TypeError, OverflowError) as error:  # the latter of a whole number that no float can be
         raise UserError(f"config.{name}={_short(value)} must be like {group[last]!r}") from error
 

@@ -26,10 +26,10 @@ from jaxgan.data.dataset import ArrayDataset, Rows, from_arrays, image_dataset, 
 from jaxgan.data.decode import BadImageError, Transform
 from jaxgan.data.selection import Selection
 from jaxgan.errors import UserError, warn, warn_once
-from jaxgan.io.files import atomic_write, file_lock, make_folder
+from jaxgan.io.files import atomic_write, file_lock, make_folder, unfinished
 
 CHUNK = 64  # images that are decoded at a time
-REVISION = 1  # of what decode.py makes of an image; after a change of that all is decoded anew
+REVISION = 2  # of what decode.py makes of an image; after a change of that all is decoded anew
 
 Decoded = tuple[list[np.ndarray], list[int], list[str]]  # images, their labels, and what is wrong with other ones
 
@@ -49,7 +49,7 @@ class LazyDataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return (self.transform.size, self.transform.size, self.transform.channels)
+        return (*self.transform.size, self.transform.channels)
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -169,7 +169,9 @@ def cached(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:
     if not finished:
         with file_lock(place.with_suffix(".lock")):
             if not place.exists():  # which another process may have seen to
-                write(undecoded, skip_bad, place)
+                with unfinished(place.with_suffix(".partial")) as partial:
+                    write(undecoded, skip_bad, partial)
+                    partial.rename(place)
     try:
         examples, bad = load(place), json.loads((place / "bad.json").read_text())
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -182,16 +184,15 @@ def cached(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:
 
 
 def write(undecoded: LazyDataset, skip_bad: bool, place: Path) -> None:
-    """Decodes a data set into a folder, all of it or nothing.
+    """Decodes a data set into a new folder.
 
     The files are written, not mapped: on a full disk a write fails, where a mapped page would end the process.
     """
-    partial = place.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-    partial.mkdir()
+    shutil.rmtree(place, ignore_errors=True)  # of a process that was killed
+    place.mkdir()
     total, labels, bad = hashlib.blake2b(digest_size=16), [], []
     try:
-        with (partial / "images").open("wb") as file:
+        with (place / "images").open("wb") as file:
             for images, targets, reasons in undecoded.chunks(skip_bad):
                 for image in images:
                     pixels = image.tobytes()
@@ -201,7 +202,7 @@ def write(undecoded: LazyDataset, skip_bad: bool, place: Path) -> None:
                 bad += reasons
         stored = np.int32(labels).tobytes()
         total.update(stored)
-        (partial / "labels").write_bytes(stored)
+        (place / "labels").write_bytes(stored)
         about = {
             "source": undecoded.selection.name,
             "transform": dataclasses.asdict(undecoded.transform),
@@ -209,9 +210,8 @@ def write(undecoded: LazyDataset, skip_bad: bool, place: Path) -> None:
             "classes": undecoded.classes,
             "digest": total.hexdigest(),
         }
-        (partial / "about.json").write_text(json.dumps(about, indent=2))
-        (partial / "bad.json").write_text(json.dumps(bad, indent=2))
-        partial.rename(place)
+        (place / "about.json").write_text(json.dumps(about, indent=2))
+        (place / "bad.json").write_text(json.dumps(bad, indent=2))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
@@ -220,8 +220,6 @@ def write(undecoded: LazyDataset, skip_bad: bool, place: Path) -> None:
             f"{place.parent} cannot hold {size:.3g} GiB of decoded images ({error.strerror}): make room, choose "
             "another JAXGAN_DATA_CACHE, or set config.data.cache=False"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def in_memory(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:

@@ -1,21 +1,21 @@
 """From a stored image, whatever its format and mode, to pixels of one shape."""
 
+import contextlib
 import dataclasses
 import errno
-import io
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from jaxgan.data.image_files import MAX_PIXELS, open_picture
 from jaxgan.errors import UserError
 
 # A path, an encoded image, a function that reads one, pixels as uint8 [H, W] or [H, W, C], or several of these, one for
 # each channel.
 Stored = str | bytes | Callable[[], bytes] | np.ndarray | tuple["Stored", ...]
-MODES = {1: "L", 3: "RGB"}  # of pictures, by their number of channels
-SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of pictures, by their number of channels
+GREY = ("1", "L", "LA", "La")
 PERMANENT_ERRNOS = (
     None,
     errno.ENOENT,
@@ -23,63 +23,79 @@ PERMANENT_ERRNOS = (
     errno.EISDIR,
     errno.ELOOP,
 )  # what is wrong with a file, tomorrow as well
-MOST_PIXELS = Image.MAX_IMAGE_PIXELS  # 89 million: a small file can claim far more than memory holds
-
-
-def configure_warnings() -> None:
-    """Of Pillow's warnings one counts as an error; others, about parts of a file that are no pixels, say nothing."""
-    warnings.simplefilter("error", Image.DecompressionBombWarning)  # it only warns up to twice as many
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-
-
-configure_warnings()
 
 
 class BadImageError(UserError):
     """An image that cannot be used: which one, and why."""
 
 
+@contextlib.contextmanager
+def as_bad_image(name: str, max_pixels: int) -> Iterator[None]:
+    """Turns what is the fault of an image, while it is decoded, into a `BadImageError` that names it."""
+    try:
+        yield
+        return
+    except UserError as error:
+        reason = str(error)
+    except MemoryError:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        reason = f"it claims to have more pixels than config.data.max_pixels={max_pixels}"
+    # Of a damaged file Pillow's decoders raise whatever they stumble over.
+    except Exception as error:
+        if getattr(error, "errno", None) not in PERMANENT_ERRNOS:
+            raise  # a disk or a network that fails, which is not the image's fault
+        reason = f"it cannot be decoded: {str(error) or type(error).__name__}"
+    raise BadImageError(f"{name} is a bad image ({reason})")
+
+
+def shape_of(stored: Stored, name: str, white: float = 0.0, max_pixels: int = MAX_PIXELS) -> tuple[int, int, int]:
+    """Height, width and channels of an image as it is decoded: of a file upright, in grey or colour; all of it is read.
+
+    Raises:
+        BadImageError: as of `Transform`, to which `white` and `max_pixels` belong.
+    """
+    if isinstance(stored, tuple):
+        return (*shape_of(stored[0], name, white, max_pixels)[:2], len(stored))
+    if isinstance(stored, np.ndarray):
+        return (*stored.shape, 1)[:3]
+    with as_bad_image(name, max_pixels):
+        picture = open_picture(stored() if callable(stored) else stored, white, max_pixels)
+        return picture.height, picture.width, 1 if picture.mode in GREY else 3
+
+
 @dataclasses.dataclass(frozen=True)
 class Transform:
     """What happens to each image before training, once.
 
-    Its largest central square is resized, by the mean over whole blocks of pixels and the rest by Lanczos; both see
-    every pixel, so nothing is aliased.
+    Its largest central rectangle of the wanted shape is resized, by the mean over whole blocks of pixels and the rest
+    by Lanczos; both see every pixel, so nothing is aliased.
 
     Attributes:
-        load_size: pixels, height and width after resizing.
+        load_size: pixels after resizing: height and width.
         size: of the centre that is then kept.
-        channels: 1 makes colours grey, 3 makes grey images coloured; any other number has to be that of the images.
+        channels: 1 makes colours grey, 3 makes grey images coloured, 4 adds an alpha of 255 to images without one; any
+            other number has to be that of the images.
         upscale: whether images that are smaller than `load_size` are enlarged; otherwise they are bad.
+        white: the number that is white in files of more than 8 bits; 0 for what their formats say.
+        max_pixels: files with more of them are bad.
     """
 
-    load_size: int
-    size: int
+    load_size: tuple[int, int]
+    size: tuple[int, int]
     channels: int
     upscale: bool
+    white: float = 0.0
+    max_pixels: int = MAX_PIXELS
 
     def __call__(self, stored: Stored, name: str) -> np.ndarray:
-        """The image as uint8 [size, size, channels].
+        """The image as uint8 [height, width, channels].
 
         Raises:
             BadImageError: it cannot be decoded, is too large or too small, or has other channels; names it by `name`.
         """
-        try:
+        with as_bad_image(name, self.max_pixels):
             return self._transformed(stored)
-        except UserError as error:
-            reason = str(error)
-        except MemoryError:
-            raise
-        except Image.UnidentifiedImageError:
-            reason = "its format is unknown"
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            reason = f"it claims to have more than {MOST_PIXELS:,} pixels"
-        # Of a damaged file Pillow's decoders raise whatever they stumble over.
-        except Exception as error:
-            if getattr(error, "errno", None) not in PERMANENT_ERRNOS:
-                raise  # a disk or a network that fails, which is not the image's fault
-            reason = f"it cannot be decoded: {str(error) or type(error).__name__}"
-        raise BadImageError(f"{name} is a bad image ({reason})")
 
     def _transformed(self, stored: Stored) -> np.ndarray:
         if callable(stored):
@@ -89,48 +105,67 @@ class Transform:
             return np.concatenate([grey._transformed(channel) for channel in stored], axis=-1)
         if isinstance(stored, np.ndarray):
             pixels = stored if stored.ndim == 3 else stored[..., None]
-            if pixels.shape == (self.load_size, self.load_size, self.channels) and self.size == self.load_size:
+            if pixels.shape == (*self.load_size, self.channels) and self.size == self.load_size:
                 return pixels
             if pixels.shape[2] == self.channels:  # of any number
                 planes = [self._resized(Image.fromarray(pixels[..., c])) for c in range(self.channels)]
                 return np.stack(planes, axis=-1)
             if self.channels not in MODES or pixels.shape[2] not in (1, 3, 4):
                 raise UserError(f"it has {pixels.shape[2]} channels, not config.data.channels={self.channels}")
-            return self._picture(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
-        with Image.open(io.BytesIO(stored) if isinstance(stored, bytes) else stored) as image:
-            return self._picture(image)
-
-    def _picture(self, image: Image.Image) -> np.ndarray:
-        image.draft(None, (2 * self.load_size, 2 * self.load_size))  # a JPEG is decoded no larger than it has to be
-        ImageOps.exif_transpose(image, in_place=True)
-        picture = self._resized(flatten(image, MODES[self.channels]))
-        return picture.reshape(self.size, self.size, self.channels)
+            picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        else:
+            enough = 2 * max(self.load_size)  # a JPEG is decoded no larger than it has to be
+            picture = open_picture(stored, self.white, self.max_pixels, self.channels == 4, enough)
+        return self._resized(flatten(picture, MODES[self.channels])).reshape(*self.size, self.channels)
 
     def _resized(self, image: Image.Image) -> np.ndarray:
-        width, height = image.size
-        side, load_size = min(width, height), self.load_size
-        if side < load_size and not self.upscale:
-            raise UserError(f"{width}x{height} pixels are too few for {load_size}x{load_size}")
-        left, top = (width - side) // 2, (height - side) // 2
+        height, width = self.load_size
         # Cropped before: given a box, Pillow also takes in what lies around it.
-        square = image.crop((left, top, left + side, top + side))
-        resized = square.resize((load_size, load_size), Image.Resampling.LANCZOS, reducing_gap=1.0)
-        margin = (load_size - self.size) // 2
-        return np.asarray(resized)[margin : margin + self.size, margin : margin + self.size]
+        rectangle = image.crop(self._central_box(image))
+
+        def resize(image: Image.Image) -> Image.Image:
+            return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=1.0)
+
+        translucent = image.mode == "RGBA" and rectangle.size != (width, height)
+        resized = resize_premultiplied(rectangle, resize) if translucent else np.asarray(resize(rectangle))
+        top, left = (height - self.size[0]) // 2, (width - self.size[1]) // 2
+        return resized[top : top + self.size[0], left : left + self.size[1]]
+
+    def _central_box(self, image: Image.Image) -> tuple[int, int, int, int]:
+        """The largest rectangle in the middle whose sides are as those of `load_size`: left, top, right, bottom."""
+        height, width = self.load_size
+        # The rounded quotients, in whole numbers.
+        high = min(image.height, max(1, (2 * image.width * height + width) // (2 * width)))
+        wide = min(image.width, max(1, (2 * image.height * width + height) // (2 * height)))
+        if (high < height or wide < width) and not self.upscale:
+            raise UserError(
+                f"{image.height}x{image.width} pixels, height and width, are too few for "
+                f"{height}x{width}: choose a smaller config.data.size, or set config.data.upscale=True"
+            )
+        left, top = (image.width - wide) // 2, (image.height - high) // 2
+        return left, top, left + wide, top + high
 
 
 def flatten(image: Image.Image, mode: str) -> Image.Image:
-    """The image in 8-bit grey ("L") or colour ("RGB") as a viewer shows it: whatever is transparent lies on white.
-
-    Raises:
-        UserError: its pixels are 32-bit numbers, whose range nobody knows.
-    """
-    if image.mode in SIXTEEN_BITS:  # which Pillow would clip at 255 instead
-        levels = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        raise UserError("its pixels have 32 bits: store them with 8 or 16")
-    elif image.has_transparency_data:
+    """The image in 8-bit grey ("L") or colour ("RGB") as a viewer shows it, transparent pixels on white; or "RGBA"."""
+    if image.mode in ("La", "RGBa"):
+        image = image.convert(image.mode.upper())
+    elif image.mode == "LAB":
+        image = image.convert("RGB")
+    if image.has_transparency_data and mode != "RGBA":
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image if image.mode == mode else image.convert(mode)
+
+
+def resize_premultiplied(image: Image.Image, resize: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+    """An "RGBA" picture resized so that no pixel counts for more than its alpha: uint8 [height, width, 4]."""
+    pixels = np.asarray(image)
+    if (pixels[..., 3] == 255).all():
+        return np.asarray(resize(image.convert("RGB")).convert("RGBA"))
+    levels = pixels.astype(np.float32)
+    levels[..., :3] *= levels[..., 3:] / 255
+    resized = np.stack([np.asarray(resize(Image.fromarray(levels[..., band]))) for band in range(4)], axis=-1)
+    alpha = np.clip(resized[..., 3:], 0, 255)
+    colours = np.divide(255 * resized[..., :3], alpha, out=np.zeros_like(resized[..., :3]), where=alpha >= 0.5)
+    return np.floor(np.clip(np.concatenate([colours, alpha], axis=-1), 0, 255) + 0.5).astype(np.uint8)

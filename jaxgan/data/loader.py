@@ -23,6 +23,7 @@ from jaxgan.core.types import Field
 from jaxgan.data import cache, order, workers
 from jaxgan.data.cache import LazyDataset
 from jaxgan.data.dataset import ArrayDataset, Groups, Rows, no_rows, rows_of
+from jaxgan.data.sizes import height_width
 from jaxgan.errors import UserError
 
 MAX_WORKERS = 8  # processes that decode, unless the configuration asks for more
@@ -277,7 +278,7 @@ def make_batch_fn(config: ConfigDict, loader: DeviceLoader | PrefetchLoader, axi
     def batch_fn(data: PyTree, inputs: PyTree, seed: Array, step: Array) -> dict[str, Array]:
         batches = loader.gather(data, inputs)
 
-        def transform(field: Field, pixels: Pixels, index: Array) -> Float[Array, "batch size size channel"]:
+        def transform(field: Field, pixels: Pixels, index: Array) -> Float[Array, "batch rows columns channel"]:
             examples = rng.global_indices(len(pixels), axis_name)
 
             def own(stream: str) -> Key[Array, " batch"]:
@@ -286,7 +287,7 @@ def make_batch_fn(config: ConfigDict, loader: DeviceLoader | PrefetchLoader, axi
                 return rng.example_keys(rng.stream_key(seed, step, stream, index), examples)
 
             if crops:
-                pixels = random_crop(pixels, own("crop"), config.data.size)
+                pixels = random_crop(pixels, own("crop"), *height_width(config.data.size))
             if flips:
                 pixels = random_flip(pixels, own("flip"))
             return to_float(pixels)
@@ -316,13 +317,14 @@ def summary(loader: DeviceLoader | PrefetchLoader) -> str:
 
 
 def random_crop(
-    images: Pixels, example_keys: Key[Array, " batch"], size: int
-) -> UInt8[Array, "batch {size} {size} channel"]:
-    """A square of `size` at a place that each example draws for itself."""
+    images: Pixels, example_keys: Key[Array, " batch"], height: int, width: int
+) -> UInt8[Array, "batch {height} {width} channel"]:
+    """A rectangle at a place that each example draws for itself."""
+    places = jnp.array([images.shape[1] - height + 1, images.shape[2] - width + 1])
 
     def crop(image: Array, key: Array) -> Array:
-        top, left = jax.random.randint(key, (2,), 0, image.shape[0] - size + 1)
-        return jax.lax.dynamic_slice(image, (top, left, 0), (size, size, image.shape[2]))
+        top, left = jax.random.randint(key, (2,), 0, places)
+        return jax.lax.dynamic_slice(image, (top, left, 0), (height, width, image.shape[2]))
 
     return jax.vmap(crop)(images, example_keys)
 

@@ -6,12 +6,18 @@ train.py does the same when it needs the data set, in a process of its own: prep
 that is not to share a process with JAX. The files go to $TFDS_DATA_DIR, ~/tensorflow_datasets if it is not set.
 """
 
+import sys
+
+from jaxgan import entry
+
+if __name__ == "__main__":
+    sys.exit(entry.prepare())
+
 import contextlib
 import io
 import os
 import socket
 import subprocess
-import sys
 import threading
 import urllib.parse
 from pathlib import Path
@@ -72,6 +78,7 @@ def prepared_builder(place: str) -> tfds.core.DatasetBuilder:
         return builder
     # Ctrl-C ends it at once: TFDS would wait for its downloads.
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL)"
+    code += "; from jaxgan.core import signals; signals.end_with_parent()"
     code += "; from jaxgan.data import prepare; prepare.child_main(sys.argv[1])"
     environment = dict(os.environ, CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="2")
     package = str(Path(jaxgan.__file__).parents[1])
@@ -118,12 +125,6 @@ def prepare(place: str) -> None:
 
 def child_main(place: str) -> None:
     """What `prepared_builder` runs in another process: if something goes wrong it prints what, and exits with 2."""
-
-    def end_with_parent() -> None:
-        sys.stdin.read()  # which ends with the process that holds the other end
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
     parent, sys.stdout = sys.stdout, io.StringIO()  # threads of TFDS print after it has failed
     try:
         prepare(place)
@@ -195,7 +196,3 @@ def main(argv: list[str] | None = None) -> int:
         print(f"tfds:{place} is prepared: {prepared_builder(place).data_path}")
 
     return exit_code(run)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,6 +12,7 @@ from jaxgan.core.settings import Setting, Settings
 from jaxgan.data import splits
 from jaxgan.data.stored import Arrays, Item, Split, StoredImages
 from jaxgan.errors import UserError, choose, format_names, warn_once
+from jaxgan.io.files import name_as_text
 
 SELECTION_SETTINGS: Settings = {
     "split": Setting("train", "which part: test, train+test, train[:10%], ..."),
@@ -147,5 +148,5 @@ def missing_text(name: str, classes: Sequence[str]) -> str:
 
 def names(entries: Iterable[object], classes: Sequence[str]) -> list[str]:
     """The classes that a configuration names: "a", "b" or, as the command line gives it, "a,b"; 3 stands for "3"."""
-    texts = map(str, entries)
+    texts = [name_as_text(str(entry)) for entry in entries]
     return [name.strip() for text in texts for name in ([text] if text in classes else text.split(","))]

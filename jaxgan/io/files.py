@@ -4,23 +4,64 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxgan.errors import warn
+from jaxgan.core import signals
+from jaxgan.errors import UserError, warn
+
+PLAIN = re.compile(r"[\w/.,+= -]{1,1000}")  # a path that no library takes for a pattern or a URL
+
+_unfinished: set[Path] = set()
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a path beside `path` to write to; it becomes `path` at the end of the block, or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with unfinished(path.with_name(path.name + ".partial")) as partial:
         yield partial
         partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+
+
+@contextlib.contextmanager
+def unfinished(path: Path) -> Iterator[Path]:
+    """Yields the path of a file or folder, which is removed at the end of the block if it is still there."""
+    _unfinished.add(path)
+    try:
+        yield path
+    finally:
+        _remove(path)
+        _unfinished.discard(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_unfinished() -> None:
+    for path in list(_unfinished):
+        with contextlib.suppress(OSError):
+            _remove(path)
+
+
+signals.before_exit.append(_remove_unfinished)
+
+
+def name_as_text(name: str) -> str:
+    """The name of a file as text, whatever the locale: UTF-8, with other bytes and control characters escaped."""
+
+    def decode(match: re.Match) -> str:  # bytes that Python could not decode
+        return match[0].encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+    text = re.sub("[\udc80-\udcff]+", decode, name)
+    return re.sub("[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)
 
 
 @contextlib.contextmanager
@@ -59,3 +100,26 @@ def file_lock(path: Path, wait: bool = True) -> Iterator[bool]:
             print(f"waiting for another process, which holds {path}", file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield True
+
+
+@contextlib.contextmanager
+def plain_path(folder: Path) -> Iterator[Path]:
+    """A path of a folder that libraries take literally: its own, or a symbolic link to it while the block lasts.
+
+    Orbax makes patterns of a path and TensorStore URLs, so neither finds what lies in `runs/b[1]`, `a\\b` or `gs:`.
+
+    Args:
+        folder: its absolute path.
+
+    Raises:
+        UserError: there is no folder for temporary files to make the link in.
+    """
+    if PLAIN.fullmatch(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="jaxgan-") as private:
+        if not PLAIN.fullmatch(private):
+            raise UserError(f"TMPDIR={tempfile.gettempdir()} must be a path of letters, digits, - _ . and / alone")
+        link = Path(private) / "folder"
+        link.symlink_to(folder, target_is_directory=True)
+        yield link

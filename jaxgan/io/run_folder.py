@@ -20,7 +20,7 @@ from jaxgan import config as configuration
 from jaxgan.core import population
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.settings import differences, every_name
-from jaxgan.core.state import Variables
+from jaxgan.core.state import TrainState, Variables
 from jaxgan.data import sources
 from jaxgan.data.cache import LazyDataset
 from jaxgan.data.dataset import ArrayDataset
@@ -142,14 +142,19 @@ def save_config(workdir: Path, config: ConfigDict, overwrite: bool = True) -> No
 
 
 def begin(
-    workdir: Path, config: ConfigDict, step: int, changes: dict[str, tuple], dataset: ArrayDataset | LazyDataset
+    workdir: Path,
+    config: ConfigDict,
+    step: int,
+    changes: dict[str, tuple],
+    dataset: ArrayDataset | LazyDataset,
+    origin: object = None,
 ) -> None:
     """Makes the folder whole before the first step that is trained now, and records the launch."""
     save_config(workdir, config)
     (workdir / "samples").mkdir(exist_ok=True)
     if not step:
         save_data(workdir, dataset)
-    record_launch(workdir, step, changes)
+    record_launch(workdir, step, changes, None if step or origin is None else str(origin))
 
 
 def newest_checkpoint(workdir: Path) -> int:
@@ -157,8 +162,8 @@ def newest_checkpoint(workdir: Path) -> int:
     return max((int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()), default=0)
 
 
-def record_launch(workdir: Path, step: int, changes: dict[str, tuple]) -> None:
-    """Adds a line to `launches.jsonl`: when a run was started, from which step, by what, on what, what changed."""
+def record_launch(workdir: Path, step: int, changes: dict[str, tuple], init_from: str | None = None) -> None:
+    """Adds a line to `launches.jsonl`: when a run was started, from which step or run, by what, on what devices."""
     devices = jax.devices()
     line = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -171,6 +176,7 @@ def record_launch(workdir: Path, step: int, changes: dict[str, tuple]) -> None:
         "devices": len(devices),
         "processes": jax.process_count(),
         "changes": changes,
+        "init_from": init_from,
     }
     path = workdir / "launches.jsonl"
     before = path.read_text(errors="replace") if path.exists() else ""
@@ -206,13 +212,31 @@ class RestoredRun(NamedTuple):
     step: int
 
 
+class RestoredState(NamedTuple):
+    """The state of one member of a run; attributes as in `RestoredRun`."""
+
+    exp: Experiment
+    state: TrainState
+    classes: list[str]
+    step: int
+
+
 def restore(workdir: Path, step: int | None = None, raw: bool = False, member: int = 0) -> RestoredRun:
-    """The networks in a run folder.
+    """The networks in a run folder; arguments and errors as of `restore_state`.
+
+    Args:
+        raw: the variables themselves in the place of their moving averages.
+    """
+    exp, state, classes, found = restore_state(workdir, step, member)
+    return RestoredRun(exp, variables_of(state, average=not raw), classes, found)
+
+
+def restore_state(workdir: Path, step: int | None = None, member: int = 0) -> RestoredState:
+    """The state in a run folder.
 
     Args:
         workdir: the folder.
         step: of an older checkpoint than the newest.
-        raw: the variables themselves in the place of their moving averages.
         member: which one of a population.
 
     Raises:
@@ -234,8 +258,7 @@ def restore(workdir: Path, step: int | None = None, raw: bool = False, member: i
         raise UserError(f"{workdir} has no checkpoint yet: train it first")
     if jax.tree.map(np.shape, restored[1]) != jax.tree.map(np.shape, template):  # each of which is whole
         raise UserError(f"{workdir}: config.json or data.json is not that of its checkpoints: restore it")
-    state = population.members(exp, restored[1])[member]
-    return RestoredRun(exp, variables_of(state, average=not raw), classes, restored[0])
+    return RestoredState(exp, population.members(exp, restored[1])[member], classes, restored[0])
 
 
 def read_classes(workdir: Path) -> list[str]:

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
 from jaxgan.core import devices
 from jaxgan.data import cache
 from jaxgan.data.dataset import ArrayDataset, from_arrays
+from jaxgan.data.decode import MODES
 from jaxgan.data.loader import to_float
 from jaxgan.data.sources.stacked import STACK
 from jaxgan.errors import UserError, choose
@@ -150,23 +151,33 @@ def lenet_extractor(examples: ArrayDataset, weights: Path | None) -> Extractor:
     return Extractor("lenet", digest, "none", apply, params)
 
 
-def stacked(examples: ArrayDataset, weights: Path | None) -> Extractor:
-    """A classifier that reads each channel of Stacked MNIST or its like: the channels' features side by side.
+def first_channel(examples: ArrayDataset) -> ArrayDataset:
+    """The first images of stacks, with their labels.
 
-    Its decisions are among all combinations; their logits are the channels' log-probabilities, added.
+    Raises:
+        UserError: the examples are no stacks.
     """
-    del weights
     count = round(len(examples.classes) ** (1 / STACK))
     if examples.shape[2] != STACK or count**STACK != len(examples.classes) or count < 2:
         raise UserError(
             f"features=stacked needs images of stacked:SOURCE, of {STACK} channels and n**{STACK} classes, not of "
             f"{examples.shape[2]} and {len(examples.classes)}"
         )
-    first = from_arrays(
+    return from_arrays(
         np.ascontiguousarray(examples.images[..., :1]),
         examples.labels // count ** (STACK - 1),
         tuple(map(str, range(count))),
     )
+
+
+def stacked(examples: ArrayDataset, weights: Path | None) -> Extractor:
+    """A classifier that reads each channel of Stacked MNIST or its like: the channels' features side by side.
+
+    Its decisions are among all combinations; their logits are the channels' log-probabilities, added.
+    """
+    del weights
+    first = first_channel(examples)
+    count = len(first.classes)
     network, params, digest = lenet.trained(first)
 
     @jax.jit
@@ -180,24 +191,40 @@ def stacked(examples: ArrayDataset, weights: Path | None) -> Extractor:
     return Extractor("stacked", digest, "none", apply, params)
 
 
+def on_white(images: Images) -> UInt8[Array, "batch height width 3"]:
+    """Images with an alpha as a viewer shows them."""
+    alpha = images[..., 3:] / 255
+    return jnp.round(images[..., :3] * alpha + 255 * (1 - alpha)).astype(jnp.uint8)
+
+
 @jax.jit
 def _inception(params: PyTree, images: Images) -> tuple[Array, Array]:
-    taps = inception.taps(params, images)
+    taps = inception.taps(params, on_white(images) if images.shape[3] == 4 else images)
     return taps["2048"], taps["logits_unbiased"]
 
 
 def inception_extractor(examples: ArrayDataset, weights: Path | None) -> Extractor:
     """The network of FID, from a file of the user's own."""
-    if examples.shape[-1] not in (1, 3):
-        raise UserError(f"features=inception takes images of 1 or 3 channels, and not of {examples.shape[-1]}")
-    if weights is None:
-        raise UserError(
-            "features=inception needs --inception_weights=FILE.pth, as pytorch-fid or torch-fidelity has it"
-        )
-    found = inception_weights.load(weights)
+    check_channels(examples)
+    found = load_weights(weights)
     name = "inception" if found.public else "inception-own"
     batch = 16 * jax.local_device_count() if jax.default_backend() == "cpu" else 128  # larger ones leave its caches
     return Extractor(name, found.sha256, "TensorFlow 1's bilinear to 299x299", _inception, found.params, batch)
+
+
+def check_channels(examples: ArrayDataset) -> None:
+    """Raises a `UserError` for images that Inception cannot take."""
+    if examples.shape[-1] not in MODES:
+        raise UserError(f"features=inception takes images of 1, 3 or 4 channels, and not of {examples.shape[-1]}")
+
+
+def load_weights(path: Path | None) -> inception_weights.Weights:
+    """Inception's; errors as of `inception_weights.load`, or a `UserError` without a file."""
+    if path is None:
+        raise UserError(
+            "features=inception needs --inception_weights=FILE.pth, as pytorch-fid or torch-fidelity has it"
+        )
+    return inception_weights.load(path)
 
 
 EXTRACTORS = {
@@ -207,6 +234,17 @@ EXTRACTORS = {
     "pixels": pixels,
     "random": random,
 }
+CHECKS = {  # raise a `UserError` for examples that an extractor cannot be made for, before it is
+    "lenet": lenet.check,
+    "stacked": lambda examples: lenet.check(first_channel(examples)),
+    "inception": check_channels,
+}
+
+
+def check(name: str, examples: ArrayDataset) -> None:
+    """Raises a `UserError` if the extractor of that name cannot be made for these examples; trains nothing."""
+    if choose("extractor", name, EXTRACTORS) in CHECKS:
+        CHECKS[name](examples)
 
 
 def extractor(name: str, examples: ArrayDataset, weights: Path | None = None) -> Extractor:

@@ -91,6 +91,11 @@ def expected_bias(covariance: Float[np.ndarray, "width width"], *counts: int) ->
     return float((values.sum() + _harmonic(values).sum() / 2 + values.sum() / 4) * sum(1 / count for count in counts))
 
 
+def least_samples(width: int) -> int:
+    """How many samples `frechet_score` needs of features of that width: half of them must still have a covariance."""
+    return 2 * (width + 2)
+
+
 def frechet_score(
     fakes: Features, reals: Features | Statistics, confidence: float = CONFIDENCE, seed: int = 0
 ) -> FrechetScore:
@@ -107,7 +112,7 @@ def frechet_score(
     sides, given = ([fakes], [reals]) if isinstance(reals, Statistics) else ([fakes, reals], [])
     check_widths(width, len(reals.mean) if given else reals.shape[1])
     random = np.random.default_rng(seed)
-    needs = 2 * (width + 2), f"{SCORE} without bias on features of width {width}"
+    needs = least_samples(width), f"{SCORE} without bias on features of width {width}"
     sides = [random.permutation(checked(side, *needs)) for side in sides]
     whole = _jackknife(sides, given)
     parts = [np.array_split(side, 4) for side in sides]

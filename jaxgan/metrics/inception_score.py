@@ -15,6 +15,9 @@ from jaxgan.errors import UserError
 from jaxgan.metrics.intervals import CONFIDENCE, Estimate, delta_interval
 from jaxgan.metrics.moments import checked
 
+SPLITS = 10  # of the samples, as papers have it
+LEAST = 2 * SPLITS  # samples that a score of so many splits needs
+
 
 class InceptionScore(NamedTuple):
     """From 1 to the number of classes.
@@ -31,7 +34,10 @@ class InceptionScore(NamedTuple):
 
 
 def inception_score(
-    logits: Float[np.ndarray | Array, "n classes"], splits: int = 10, seed: int = 2020, confidence: float = CONFIDENCE
+    logits: Float[np.ndarray | Array, "n classes"],
+    splits: int = SPLITS,
+    seed: int = 2020,
+    confidence: float = CONFIDENCE,
 ) -> InceptionScore:
     """exp E KL(p(y|x) || p(y)), from logits or log-probabilities; two samples or more in each split.
 

@@ -30,6 +30,7 @@ REVISION = 1  # of the network and its training; after a change of these every c
 BATCH, STEPS, LEARNING_RATE, SEED = 128, 2500, 1e-3, 0
 SHIFT = 14  # images are moved by up to one in so many of their pixels
 WIDTHS, FEATURES = (32, 64), 128
+LEAST_SIDE = 2 ** len(WIDTHS)  # pixels: every convolution halves height and width
 
 
 class LeNet(nn.Module):
@@ -43,7 +44,9 @@ class LeNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: Float[Array, "batch height width channel"]) -> tuple[Array, Array]:
-        batch_last = jax.default_backend() == "cpu" and images.shape[1] % 4 == 0  # where that is faster
+        batch_last = jax.default_backend() == "cpu" and not any(
+            side % 4 for side in images.shape[1:3]
+        )  # where that is faster
         hidden = layers.to_layout(images, batch_last)
         with jax.default_matmul_precision("highest"):
             for width in WIDTHS:
@@ -70,10 +73,9 @@ def trained(examples: ArrayDataset, seed: int = SEED) -> Classifier:
     """A classifier of these examples, from the cache if it is there, and put there if not.
 
     Raises:
-        UserError: the examples have fewer than two classes, or the cache is damaged.
+        UserError: as of `check`, or the cache is damaged.
     """
-    if not can_learn(examples):
-        raise UserError("features=lenet needs examples of two classes at least: choose pixels or random")
+    check(examples)
     network = LeNet(len(examples.classes))
 
     def train() -> dict[str, np.ndarray]:
@@ -88,8 +90,24 @@ def trained(examples: ArrayDataset, seed: int = SEED) -> Classifier:
 
 
 def can_learn(examples: ArrayDataset) -> bool:
-    """Whether there are examples of two classes at least."""
-    return len(np.unique(examples.labels[examples.labels >= 0])) > 1 and len(examples.classes) > 1
+    """Whether a classifier can be trained on them."""
+    try:
+        check(examples)
+    except UserError:
+        return False
+    return True
+
+
+def check(examples: ArrayDataset) -> None:
+    """Raises a `UserError` unless there are examples of two classes at least, and of enough pixels."""
+    if len(examples.classes) < 2 or len(np.unique(examples.labels[examples.labels >= 0])) < 2:
+        raise UserError("features=lenet needs examples of two classes at least: choose pixels or random")
+    height, width = examples.shape[:2]
+    if min(height, width) < LEAST_SIDE:
+        raise UserError(
+            f"features=lenet needs images of {LEAST_SIDE}x{LEAST_SIDE} pixels or more, and not of {height}x{width}: "
+            "choose pixels or random"
+        )
 
 
 def digest(params: PyTree) -> str:
@@ -104,8 +122,7 @@ def fit(network: LeNet, examples: ArrayDataset, seed: int) -> PyTree:
     """The network's parameters after training on the examples with labels, each moved a little whenever it is drawn."""
     images, labels, known = np.asarray(examples.images), examples.labels, np.flatnonzero(examples.labels >= 0)
     optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, STEPS))
-    most = images.shape[1] // SHIFT
-    pad = [(0, 0), (most, most), (most, most), (0, 0)]
+    pad = [(0, 0), *((side // SHIFT,) * 2 for side in images.shape[1:3]), (0, 0)]
 
     def loss(params: PyTree, images: Array, labels: Array) -> Array:
         _, logits = network.apply(params, images)
@@ -117,7 +134,7 @@ def fit(network: LeNet, examples: ArrayDataset, seed: int) -> PyTree:
         drawn, moved = (rng.stream_key(seed, count, use) for use in ("examples", "shift"))
         rows = jnp.asarray(known)[jax.random.randint(drawn, (BATCH,), 0, len(known))]
         padded = jnp.pad(images[rows], pad, mode="edge")
-        batch = to_float(random_crop(padded, rng.example_keys(moved, jnp.arange(BATCH)), images.shape[1]))
+        batch = to_float(random_crop(padded, rng.example_keys(moved, jnp.arange(BATCH)), *images.shape[1:3]))
         updates, moments = optimizer.update(jax.grad(loss)(params, batch, labels[rows]), moments)
         return optax.apply_updates(params, updates), moments
 

@@ -26,6 +26,8 @@ from jaxgan.metrics.moments import Features, checked_pair
 
 ROWS = 64  # of the table of distances that are there at once, with all columns
 BLOCKS = 5  # of samples, for intervals
+K, DENSITY_K = 3, 5  # neighbours, of precision and recall, and of density and coverage
+LEAST = BLOCKS * (max(K, DENSITY_K) + 1)  # samples of either set that `manifold_scores` needs
 
 
 class Neighbours(NamedTuple):
@@ -61,8 +63,8 @@ class Manifold(NamedTuple):
 def manifold_scores(
     fakes: Features,
     reals: Features,
-    k: int = 3,
-    density_k: int = 5,
+    k: int = K,
+    density_k: int = DENSITY_K,
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Manifold:
@@ -86,7 +88,7 @@ def manifold_scores(
     )
 
 
-def perfect_coverage(fakes: int, reals: int, k: int = 5) -> float:
+def perfect_coverage(fakes: int, reals: int, k: int = DENSITY_K) -> float:
     """The mean coverage of so many fakes that have the real samples' distribution.
 
     Of the fakes and the other real samples around a real one, in the order of their distances, the first k are all real

@@ -1,13 +1,15 @@
 """What evaluate.py found, as tables on the screen and as JSON."""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxgan.io.files import atomic_write
-from jaxgan.metrics.scores import Score
+from jaxgan.metrics.scores import Score, Scored
 
 MOST_ROWS = 20  # of a confusion matrix on the screen
 
@@ -22,10 +24,10 @@ class Result(NamedTuple):
         confusion: how many samples of the class asked for (row) are decided to be of which (column); None if unknown.
     """
 
-    scores: dict[str, Score]
-    floor: dict[str, Score]
-    per_class: dict[str, dict[str, Score]]
-    confusion: np.ndarray | None
+    scores: Scored
+    floor: Scored = Scored()
+    per_class: Mapping[str, Scored] = MappingProxyType({})
+    confusion: np.ndarray | None = None
 
 
 def aligned(rows: list[tuple[str, ...]]) -> str:
@@ -52,11 +54,37 @@ def table(found: dict[str, Score], floor: dict[str, Score]) -> str:
     return aligned(rows)
 
 
-def class_table(found: dict[str, dict[str, Score]]) -> str:
+def class_table(found: Mapping[str, Scored]) -> str:
     """A row of values for each class."""
-    heads = list(next(iter(found.values())))
-    rows = [(name, *(format_number(own[head].estimate.value) for head in heads)) for name, own in found.items()]
+    heads = list(dict.fromkeys(head for own in found.values() for head in own.found))
+    values = {name: {head: score.estimate.value for head, score in own.found.items()} for name, own in found.items()}
+    rows = [(name, *(format_number(own.get(head)) for head in heads)) for name, own in values.items()]
     return aligned([("class", *heads), *rows])
+
+
+def missing_text(sides: Iterable[Scored]) -> str:
+    """The scores that are not given, and what they need: "FD-lenet (needs 260 samples)"."""
+    names: dict[str, list[str]] = {}
+    for side in sides:
+        for name, needs in side.missing.items():
+            what = " and ".join(f"{least:,} {kind.replace('_', ' ')}" for kind, least in needs.items())
+            names.setdefault(what, []).append(name)
+    return "; ".join(f"{', '.join(dict.fromkeys(own))} (needs {what})" for what, own in names.items())
+
+
+def missing_line(start: str, sides: Iterable[Scored]) -> str:
+    """A line that tells which scores are not given with so many samples and real images; empty if all are."""
+    sides = [side for side in sides if side.missing]
+    if not sides:
+        return ""
+    samples, reals = span(side.samples for side in sides), span(side.real_images for side in sides)
+    return f"{start}not given with {samples} samples and {reals} real images: {missing_text(sides)}\n"
+
+
+def span(counts: Iterable[int]) -> str:
+    """The number, or the least and the greatest of different ones."""
+    counts = sorted(set(counts))
+    return f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
 
 
 def confusion_table(cells: np.ndarray, names: list[str]) -> str:
@@ -75,16 +103,20 @@ def as_json(found: dict[str, Score]) -> dict[str, dict[str, float]]:
 
 def report(out: Path, about: dict[str, object], results: dict[str, Result], names: list[str]) -> None:
     """Prints what was found, and writes it."""
-    found, floor = (
-        {name: score for result in results.values() for name, score in result[side].items()} for side in (0, 1)
-    )
+    sides = [result.scores for result in results.values()], [result.floor for result in results.values()]
+    (found, floor), missing = (merged(side, "found") for side in sides), [merged(side, "missing") for side in sides]
     print(table(found, floor))
+    print(missing_line("", sides[0]) + missing_line("real images: ", sides[1]), end="")
     content = {"about": about, "scores": as_json(found), "real_images": as_json(floor)}
+    content["not_given"] = {"scores": missing[0], "real_images": missing[1]}
     for name, result in results.items():
         if result.per_class:
             print(f"\nof each class, by {name}\n{class_table(result.per_class)}")
-            rows = {of_class: as_json(own) for of_class, own in result.per_class.items()}
+            print(missing_line("of some classes ", result.per_class.values()), end="")
+            rows = {of_class: as_json(own.found) for of_class, own in result.per_class.items()}
             content.setdefault("per_class", {})[name] = rows
+            few = {of_class: own.missing for of_class, own in result.per_class.items() if own.missing}
+            content["not_given"].setdefault("per_class", {})[name] = few
         if result.confusion is not None:
             content.setdefault("confusion", {})[name] = result.confusion.tolist()
             if len(names) <= MOST_ROWS:
@@ -94,3 +126,8 @@ def report(out: Path, about: dict[str, object], results: dict[str, Result], name
     with atomic_write(out) as partial:
         partial.write_text(json.dumps(content, indent=2) + "\n")
     print(out)
+
+
+def merged(sides: Iterable[Scored], part: str) -> dict:
+    """What several extractors found, or what is missing of each, together."""
+    return {name: value for side in sides for name, value in getattr(side, part).items()}

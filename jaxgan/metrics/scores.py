@@ -4,7 +4,8 @@ Their names end in the extractor's. Distances by the public Inception weights al
 papers print them: FID, KID and IS.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from jaxgan.metrics.intervals import Estimate, wilson
 from jaxgan.metrics.moments import Statistics
 
 PUBLISHED = {"FD-inception": "FID", "KD-inception": "KID", "IS-inception": "IS"}
+LEAST = 2  # samples and real images without which there are no scores at all
 CLASSIFIERS = ("lenet", "stacked")  # extractors whose decisions are among the data set's own classes
 SUBSET = 1000  # samples in each of the subsets that KID is usually taken from
 
@@ -36,6 +38,22 @@ class Score(NamedTuple):
     estimate: Estimate
     raw: float | None = None
     perfect: float | None = None
+
+
+class Scored(NamedTuple):
+    """The scores of one set of samples.
+
+    Attributes:
+        found: by name.
+        missing: the other scores, with the least number that each needs of what there are too few of: "samples",
+            "real_images", or both.
+        samples, real_images: how many there are.
+    """
+
+    found: Mapping[str, Score] = MappingProxyType({})
+    missing: Mapping[str, dict[str, int]] = MappingProxyType({})
+    samples: int = 0
+    real_images: int = 0
 
 
 class Samples(NamedTuple):
@@ -67,14 +85,6 @@ def kernel_distance(fakes: Features, reals: Features) -> Score:
     return Score(kid.kernel_distance(fakes.values, reals.values), raw)
 
 
-def manifold_scores(fakes: Features, reals: Features) -> dict[str, Score]:
-    """Those by nearest neighbours."""
-    found = prdc.manifold_scores(fakes.values, reals.values)._asdict()
-    perfect = {"density": 1.0, "coverage": prdc.perfect_coverage(len(fakes.values), len(reals.values))}
-    shares = {kind: Score(estimate, perfect=perfect.get(kind)) for kind, estimate in found.items()}
-    return shares | {"authenticity": Score(prdc.authenticity(fakes.values, reals.values))}
-
-
 class MetricInputs(NamedTuple):
     """Everything that a metric may look at.
 
@@ -91,40 +101,112 @@ class MetricInputs(NamedTuple):
     real_statistics: Statistics | None
 
 
-def decision_scores(inputs: MetricInputs) -> dict[str, Score]:
-    """Those of an extractor that decides among classes; none of another one."""
+def manifold_scores(inputs: MetricInputs) -> dict[str, Score]:
+    """Those by nearest neighbours."""
+    fakes, reals = inputs.fakes.features.values, inputs.reals.features.values
+    found = prdc.manifold_scores(fakes, reals)._asdict()
+    perfect = {"density": 1.0, "coverage": prdc.perfect_coverage(len(fakes), len(reals))}
+    return {kind: Score(estimate, perfect=perfect.get(kind)) for kind, estimate in found.items()}
+
+
+def certainty(inputs: MetricInputs) -> dict[str, Score]:
+    """The Inception Score, of an extractor that decides among classes."""
+    found = inception_score.inception_score(inputs.fakes.features.logits)
+    return {"IS": Score(found.debiased, found.splits_mean)}
+
+
+def class_scores(inputs: MetricInputs) -> dict[str, Score]:
+    """Those of a classifier of the data set's own classes."""
     logits = inputs.fakes.features.logits
-    if logits is None:
-        return {}
-    certain = inception_score.inception_score(logits)
-    found = {"IS": Score(certain.debiased, certain.splits_mean)}
-    if inputs.extractor in CLASSIFIERS:
-        found |= by_class(logits.argmax(1), inputs.fakes.labels, logits.shape[1])
+    return by_class(logits.argmax(1), inputs.fakes.labels, logits.shape[1])
+
+
+class Metric(NamedTuple):
+    """Scores that are made together.
+
+    Attributes:
+        names: of the scores, without the extractor's.
+        needs: samples, and real images, that there must be at least.
+        compute: inputs -> scores by name.
+    """
+
+    names: tuple[str, ...]
+    needs: tuple[int, int]
+    compute: Callable[[MetricInputs], dict[str, Score]]
+
+    def short_of(self, samples: int, reals: int) -> dict[str, int]:
+        """Of what there are too few: how many there must be."""
+        counts = {"samples": (samples, self.needs[0]), "real_images": (reals, self.needs[1])}
+        return {kind: least for kind, (count, least) in counts.items() if count < least}
+
+
+def metrics_of(name: str, width: int, decides: bool, exact: bool) -> list[Metric]:
+    """The metrics of an extractor's features.
+
+    Args:
+        name: of the extractor.
+        width: of its features.
+        decides: whether it has logits as well.
+        exact: whether the statistics of all real examples are given.
+    """
+    least = frechet.least_samples(width)
+    found = [
+        Metric(
+            ("FD",),
+            (least, 2 if exact else least),
+            lambda i: {"FD": frechet_distance(i.fakes.features, i.real_statistics or i.reals.features)},
+        ),
+        Metric(("KD",), (2, 2), lambda i: {"KD": kernel_distance(i.fakes.features, i.reals.features)}),
+        Metric(prdc.Manifold._fields, (prdc.LEAST, prdc.LEAST), manifold_scores),
+        Metric(
+            ("authenticity",),
+            (2, 2),
+            lambda i: {"authenticity": Score(prdc.authenticity(i.fakes.features.values, i.reals.features.values))},
+        ),
+    ]
+    if decides:
+        found.append(Metric(("IS",), (inception_score.LEAST, 0), certainty))
+    if decides and name in CLASSIFIERS:
+        found.append(Metric(("modes", "KL"), (2, 0), class_scores))
     return found
 
 
-# A metric: inputs -> scores by name, to which the name of the extractor is added.
-METRICS: dict[str, Callable[[MetricInputs], dict[str, Score]]] = {
-    "frechet": lambda i: {"FD": frechet_distance(i.fakes.features, i.real_statistics or i.reals.features)},
-    "kernel": lambda i: {"KD": kernel_distance(i.fakes.features, i.reals.features)},
-    "neighbours": lambda i: manifold_scores(i.fakes.features, i.reals.features),
-    "decisions": decision_scores,
-}
+def allowed(
+    name: str, features: Features, counts: tuple[int, int], exact: bool
+) -> tuple[list[Metric], dict[str, dict[str, int]]]:
+    """The metrics that so many samples and real images allow for, and what each score of the others needs.
+
+    Args:
+        name: of the extractor.
+        features: any that it made.
+        counts: of samples and of real images.
+        exact: whether the statistics of all real examples are given.
+    """
+    metrics = metrics_of(name, features.values.shape[1], features.logits is not None, exact)
+    short = [(metric, metric.short_of(*counts)) for metric in metrics]
+    missing = {full_name(kind, name): needs for metric, needs in short if needs for kind in metric.names}
+    return [metric for metric, needs in short if not needs], missing
 
 
-def score(fakes: Samples, reals: Samples, name: str, real_statistics: Statistics | None = None) -> dict[str, Score]:
+def score(fakes: Samples, reals: Samples, name: str, real_statistics: Statistics | None = None) -> Scored:
     """Every score of these features that the samples allow for; arguments as in `MetricInputs`.
 
     Raises:
-        UserError: there are too few samples, or features are not finite.
+        UserError: features are not finite.
     """
     inputs = MetricInputs(fakes, reals, name, real_statistics)
-    found = {kind: value for metric in METRICS.values() for kind, value in metric(inputs).items()}
-    named = {f"{kind}-{name}": value for kind, value in found.items()}
-    return {PUBLISHED.get(kind, kind): value for kind, value in named.items()}
+    counts = len(fakes.features.values), len(reals.features.values)
+    metrics, missing = allowed(name, fakes.features, counts, real_statistics is not None)
+    found = {full_name(kind, name): value for metric in metrics for kind, value in metric.compute(inputs).items()}
+    return Scored(found, missing, *counts)
 
 
-def real_vs_real(reals: Samples, name: str) -> dict[str, Score]:
+def full_name(kind: str, extractor: str) -> str:
+    """A score's name with the extractor's, or the one under which papers print it."""
+    return PUBLISHED.get(f"{kind}-{extractor}", f"{kind}-{extractor}")
+
+
+def real_vs_real(reals: Samples, name: str) -> Scored:
     """What real images score: one half of them beside the other one.
 
     Raises:
@@ -172,22 +254,14 @@ def of_mixture(mixture: GaussianMixture, samples: Float[np.ndarray, "n dim"]) ->
     return found
 
 
-def per_class(fakes: Samples, reals: Samples, names: Sequence[str], name: str) -> dict[str, dict[str, Score]]:
-    """The scores of each class's samples beside its real ones, by the class's name; those that compare classes are not.
-
-    Raises:
-        UserError: a class has too few samples, or real ones.
-    """
+def per_class(fakes: Samples, reals: Samples, names: Sequence[str], name: str) -> dict[str, Scored]:
+    """The scores of each class's samples beside its real ones, by its name, without those that compare classes."""
     found = {}
     for label, of_class in enumerate(names):
         some, others = (side.of(np.flatnonzero(side.labels == label)) for side in (fakes, reals))
-        try:
-            own = score(*(Samples(Features(side.features.values, None)) for side in (some, others)), name)
-        except UserError as error:
-            raise UserError(
-                f"class {of_class} has {len(some.labels)} samples and {len(others.labels)} real images: {error}"
-            ) from error
-        if name in CLASSIFIERS:
-            own[f"GAN-test-{name}"] = Score(classes.accuracy(some.features.logits.argmax(1), some.labels))
+        own = score(*(Samples(Features(side.features.values, None)) for side in (some, others)), name)
+        if name in CLASSIFIERS and len(some.labels):
+            accuracy = Score(classes.accuracy(some.features.logits.argmax(1), some.labels))
+            own = own._replace(found=own.found | {f"GAN-test-{name}": accuracy})
         found[of_class] = own
     return found

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxgan.core.settings import NOT_NEGATIVE, Choice, Setting, Settings, one_of
+from jaxgan.data.sizes import format_size
 from jaxgan.errors import UserError
 from jaxgan.models import dcgan, iwae_mlp, mlp, tf_dcgan, toy_mlp, vaegan
 from jaxgan.models.ops import layers
@@ -111,6 +112,8 @@ MODELS: dict[str, Family] = {
     ),
 }
 
+MOST_CHANGE = 128  # pixels by which the images may differ that an error proposes
+
 INITIALIZERS: dict[str, Settings] = {name: {} for name in layers.INITIALIZERS} | {
     "gaussian": {"init_stddev": Setting(0.02, "standard deviation of the initial kernels", NOT_NEGATIVE)}
 }
@@ -155,7 +158,7 @@ def make(
         config: the whole configuration.
         network: its name, a group of `config.model`.
         role: that it plays.
-        shape: of one example: (size, size, channels) of an image, (dim,) of a point.
+        shape: of one example: (height, width, channels) of an image, (dim,) of a point.
         axis_name: the axis over whose devices the batch is sharded, for BatchNorm.
 
     Raises:
@@ -169,15 +172,34 @@ def make(
             if "size" in config.data
             else f"config.data.source={config.data.source}"
         )
+        near = near_sizes(family, shape)
+        advice += f"; near ones: {', '.join(near)}" if near else ""
         raise UserError(f"{size} does not fit config.model.family={config.model.family}: {advice}")
     module, declared, fixed = family.roles[role]
     known = set(module.__dataclass_fields__)
-    places = {"size": shape[0], "channels": shape[-1], "dim": shape[0]}
+    places = {"shape": shape, "dim": shape[0]}
     attributes = places | {"axis_name": axis_name, "dtype": jnp.dtype(config.precision)}
     attributes |= {"initializer": config.model.initializer, "init_stddev": config.model.get("init_stddev", 0.0)}
     attributes |= {"batch_last": jax.default_backend() == "cpu"}
     attributes = {name: value for name, value in attributes.items() if name in known}
     return module(**attributes, **{name: config.model[network][name] for name in declared}, **fixed)
+
+
+def near_sizes(family: Family, shape: tuple[int, ...]) -> list[str]:
+    """The nearest smaller and the nearest larger images that a family can make, squares where `shape` is one."""
+    if len(shape) != 3:
+        return []
+    height, width, channels = shape
+    found = []
+    for sign in (-1, 1):
+        for change in range(1, MOST_CHANGE + 1):
+            steps = [(change, change)] if height == width else [(down, change - down) for down in range(change + 1)]
+            sizes = [(height + sign * down, width + sign * across) for down, across in steps]
+            fits = [size for size in sizes if min(size) > 0 and not family.check_shape((*size, channels))]
+            if fits:
+                found.append(fits[0])
+                break
+    return [format_size(*size) for size in found]
 
 
 def kernel_init(config: ConfigDict) -> Callable:

@@ -5,6 +5,8 @@ References:
     https://arxiv.org/abs/1511.06434
 """
 
+import math
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -13,22 +15,30 @@ from jaxtyping import Array, Float
 from jaxgan.core.settings import DIMENSIONS, Setting, Settings
 from jaxgan.models.ops import layers
 
+LEAST = 4  # pixels of the shorter side of the smallest features
+MOST_PIXELS = 1024  # of the smallest features, all of which a dense layer makes
 MOST_WIDTHS = 8  # channels stop growing at 8 widths, as in the paper's 64x64 networks
 
 
-def stages(size: int) -> int:
-    """How often `size` can be halved before it is 4 or 7; 0 if no number of halvings leads there."""
+def stages(height: int, width: int) -> int:
+    """How often both sides can be halved while the shorter one stays at least `LEAST`; 0 if that makes no DCGAN.
+
+    A DCGAN halves at least twice, or once down to fewer than twice `LEAST`, and to no more than `MOST_PIXELS`.
+    """
     count = 0
-    while size > 7 and size % 2 == 0:
-        size, count = size // 2, count + 1
-    return count if size in (4, 7) else 0
+    while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 2 * LEAST:
+        height, width, count = height // 2, width // 2, count + 1
+    deep = count > 1 or min(height, width) < 2 * LEAST
+    return count if deep and height * width <= MOST_PIXELS else 0
 
 
 def check_shape(shape: tuple[int, ...]) -> str | None:
     """What would be right, if examples of that shape cannot be made."""
     if len(shape) != 3:
         return "a dcgan makes images; toy_mlp makes points"
-    return None if stages(shape[0]) else "a dcgan makes 8, 14, 16, 28, 32, 56, 64, ...: 4 or 7 times a power of two"
+    if stages(*shape[:2]):
+        return None
+    return "a dcgan makes 8, 10, 12, 14, and multiples of 4 up to 128, of 8 up to 256, of 16 up to 512, ..."
 
 
 def features(width: int, stage: int) -> int:
@@ -37,11 +47,11 @@ def features(width: int, stage: int) -> int:
 
 
 class Generator(nn.Module):
-    """Latents to a small square of many channels, doubled up to the image; BatchNorm and ReLU between, tanh at the end.
+    """Latents to a few pixels of many channels, doubled up to the image; BatchNorm and ReLU between, tanh at the end.
 
     Attributes:
-        size, channels: of the images.
-        base_channels: channels at half the image's size; they double with every halving, up to 8 widths.
+        shape: of an image, (height, width, channels).
+        base_channels: channels at half the height and width; they double with every halving, up to 8 widths.
         hidden_dims: features of dense layers in front of the convolutions; the paper has none, yet convolutions alone
             have to spread a normal distribution over shapes that look nothing alike.
         norm: a name of `layers.NORMS`.
@@ -53,8 +63,7 @@ class Generator(nn.Module):
         dtype: of the features; parameters, statistics and what comes out are float32.
     """
 
-    size: int
-    channels: int
+    shape: tuple[int, int, int]
     base_channels: int = 64
     hidden_dims: tuple[int, ...] = ()
     norm: str = "batch"
@@ -73,8 +82,9 @@ class Generator(nn.Module):
         kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
         layout = {"batch_last": self.batch_last}
         options = {"use_bias": self.norm == "none", "kernel_init": kernel_init, **layout}
-        count = stages(self.size)
-        base, deepest = self.size // 2**count, features(self.base_channels, count - 1)
+        *size, channels = self.shape
+        count = stages(*size)
+        base, deepest = tuple(side >> count for side in size), features(self.base_channels, count - 1)
 
         def apply_layer(layer: nn.Module, hidden: Array) -> Array:
             return layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
@@ -85,16 +95,16 @@ class Generator(nn.Module):
         hidden = layers.to_layout(latents.astype(self.dtype), self.batch_last)
         for width in self.hidden_dims:
             hidden = activate(apply_layer(layers.Dense(width, **options), hidden))
-        hidden = apply_layer(layers.Dense(base * base * deepest, **options), hidden)
+        hidden = apply_layer(layers.Dense(math.prod(base) * deepest, **options), hidden)
         hidden = activate(layers.to_spatial(hidden, base, self.batch_last))
         for stage in reversed(range(count - 1)):
             hidden = activate(apply_layer(layers.ConvTranspose(features(self.base_channels, stage), **options), hidden))
-        images = apply_layer(layers.ConvTranspose(self.channels, kernel_init=kernel_init, **layout), hidden)
+        images = apply_layer(layers.ConvTranspose(channels, kernel_init=kernel_init, **layout), hidden)
         return layers.ACTIVATIONS[self.activation](layers.to_layout(images, self.batch_last).astype(jnp.float32))
 
 
 class Discriminator(nn.Module):
-    """The image halved down to a small square, LeakyReLU after each halving: the features of the last layer.
+    """The image halved down to a few pixels, LeakyReLU after each halving: the features of the last layer.
 
     Attributes:
         base_channels: channels after the first halving; they double with every further one, up to 8 widths.
@@ -143,7 +153,7 @@ class Discriminator(nn.Module):
             return nn.leaky_relu(layers.NORMS[norm](hidden, None, train, self.axis_name, **layout), self.negative_slope)
 
         hidden = layers.to_layout(images.astype(self.dtype), self.batch_last)
-        for stage in range(stages(images.shape[1])):
+        for stage in range(stages(*images.shape[1:3])):
             norm = self.norm if stage else "none"
             options = {"use_bias": norm == "none", "kernel_init": kernel_init, **layout}
             layer, shrink = layers.DOWNSAMPLINGS[self.downsampling](features(self.base_channels, stage), **options)

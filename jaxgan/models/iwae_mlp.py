@@ -48,12 +48,11 @@ class Decoder(nn.Module):
     """Tanh layers, then a number for each pixel and channel, which nothing bounds.
 
     Attributes:
-        size, channels: of the images.
+        shape: of an image, (height, width, channels).
         hidden_dims, initializer, init_stddev, dtype: as in `Encoder`.
     """
 
-    size: int
-    channels: int
+    shape: tuple[int, int, int]
     hidden_dims: tuple[int, ...] = (200, 200)
     initializer: str = "xavier"
     init_stddev: float = 0.02
@@ -66,9 +65,9 @@ class Decoder(nn.Module):
         del modulation
         options = {"initializer": self.initializer, "init_stddev": self.init_stddev, "dtype": self.dtype}
         hidden = Encoder(self.hidden_dims, **options, name="hidden")(latents, train)
-        shape, kernel_init = (self.size, self.size, self.channels), layers.INITIALIZERS[self.initializer]
-        pixels = layers.Dense(math.prod(shape), kernel_init=kernel_init(self.init_stddev), dtype=self.dtype)
-        return pixels(hidden).reshape(-1, *shape)
+        kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
+        pixels = layers.Dense(math.prod(self.shape), kernel_init=kernel_init, dtype=self.dtype)
+        return pixels(hidden).reshape(-1, *self.shape)
 
 
 SETTINGS: Settings = {"hidden_dims": Setting((200, 200), "units of the hidden layers", DIMENSIONS)}

@@ -20,7 +20,7 @@ class Generator(nn.Module):
     """Four hidden layers of width, 2, 4 and 8 widths, each dense, normalised, ReLU; then the pixels by tanh.
 
     Attributes:
-        size, channels: of the images.
+        shape: of an image, (height, width, channels).
         width: of the first hidden layer.
         norm: a name of `layers.NORMS`.
         spectral_norm: whether the kernels are divided by their largest singular value.
@@ -30,8 +30,7 @@ class Generator(nn.Module):
         dtype: of what is multiplied; all else is float32.
     """
 
-    size: int
-    channels: int
+    shape: tuple[int, int, int]
     width: int = 128
     norm: str = "batch"
     spectral_norm: bool = False
@@ -54,9 +53,8 @@ class Generator(nn.Module):
         for factor in (1, 2, 4, 8):
             hidden = dense(self.width * factor, hidden, use_bias=self.norm == "none")
             hidden = nn.relu(layers.NORMS[self.norm](hidden, modulation, train, self.axis_name))
-        shape = (self.size, self.size, self.channels)
-        pixels = dense(math.prod(shape), hidden, use_bias=True)
-        return layers.ACTIVATIONS[self.activation](pixels).reshape(-1, *shape)
+        pixels = dense(math.prod(self.shape), hidden, use_bias=True)
+        return layers.ACTIVATIONS[self.activation](pixels).reshape(-1, *self.shape)
 
 
 class Discriminator(nn.Module):

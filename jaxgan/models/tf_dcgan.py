@@ -4,6 +4,8 @@ References:
     TensorFlow, Deep Convolutional Generative Adversarial Network. https://www.tensorflow.org/tutorials/generative/dcgan
 """
 
+import math
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -20,15 +22,15 @@ def check_shape(shape: tuple[int, ...]) -> str | None:
     """What would be right, if examples of that shape cannot be made."""
     if len(shape) != 3:
         return "tf_dcgan makes images; toy_mlp makes points"
-    return None if shape[0] % 4 == 0 else "tf_dcgan makes multiples of 4: 28, 32, ..."
+    return None if all(side % 4 == 0 for side in shape[:2]) else "a tf_dcgan makes multiples of 4"
 
 
 class Generator(nn.Module):
-    """Latents to a square of a quarter of the size, one convolution there, doubled twice; tanh at the end.
+    """Latents to a quarter of the height and width, one convolution there, doubled twice; tanh at the end.
 
     Attributes:
-        size, channels: of the images.
-        base_channels: channels at half the image's size; there are twice and four times as many before.
+        shape: of an image, (height, width, channels).
+        base_channels: channels at half the height and width; there are twice and four times as many before.
         norm: a name of `layers.NORMS`.
         spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
@@ -37,8 +39,7 @@ class Generator(nn.Module):
         dtype: of the features; parameters, statistics and what comes out are float32.
     """
 
-    size: int
-    channels: int
+    shape: tuple[int, int, int]
     base_channels: int = 64
     norm: str = "batch"
     spectral_norm: bool = False
@@ -61,14 +62,15 @@ class Generator(nn.Module):
         def activate(hidden: Array) -> Array:
             return nn.leaky_relu(layers.NORMS[self.norm](hidden, modulation, train, self.axis_name, **layout), LEAK)
 
-        base = self.size // 4
+        *size, channels = self.shape
+        base = tuple(side // 4 for side in size)
         hidden = layers.to_layout(latents.astype(self.dtype), self.batch_last)
-        hidden = activate(apply_layer(layers.Dense(base * base * 4 * self.base_channels, **options), hidden))
+        hidden = activate(apply_layer(layers.Dense(math.prod(base) * 4 * self.base_channels, **options), hidden))
         hidden = layers.to_spatial(hidden, base, self.batch_last)
         for features, stride in ((2 * self.base_channels, 1), (self.base_channels, 2)):
             layer = layers.ConvTranspose(features, size=5, stride=stride, **options)
             hidden = activate(apply_layer(layer, hidden))
-        images = apply_layer(layers.ConvTranspose(self.channels, size=5, **options), hidden)
+        images = apply_layer(layers.ConvTranspose(channels, size=5, **options), hidden)
         return nn.tanh(layers.to_layout(images, self.batch_last).astype(jnp.float32))
 
 

@@ -7,6 +7,8 @@ References:
     https://arxiv.org/abs/1512.09300
 """
 
+import math
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -22,7 +24,8 @@ def check_shape(shape: tuple[int, ...]) -> str | None:
     """What would be right, if examples of that shape cannot be made."""
     if len(shape) != 3:
         return "a vaegan makes images; toy_mlp makes points"
-    return None if shape[0] % 8 == 0 and shape[0] >= 16 else "a vaegan makes 16, 24, 32, ...: multiples of 8 from 16 on"
+    fits = all(side % 8 == 0 and side >= 16 for side in shape[:2])
+    return None if fits else "a vaegan makes multiples of 8 from 16 on"
 
 
 class _Network(nn.Module):
@@ -90,30 +93,30 @@ class Encoder(_Network):
 
 
 class Generator(_Network):
-    """Latents to a square of an eighth of the size, doubled three times, and a convolution to the channels; tanh.
+    """Latents to an eighth of the height and width, doubled three times, and a convolution to the channels; tanh.
 
     Attributes:
-        size, channels: of the images.
+        shape: of an image, (height, width, channels).
         activation: a name of `layers.ACTIVATIONS`: tanh for images, linear for what a decoder gives.
         the others: as in `_Network`.
     """
 
-    size: int = 64
-    channels: int = 3
+    shape: tuple[int, int, int] = (64, 64, 3)
     activation: str = "tanh"
 
     @nn.compact
     def __call__(
         self, latents: Float[Array, "batch latent"], modulation: layers.Modulation, train: bool
     ) -> layers.Images:
-        base, deepest = self.size // 8, 4 * self.base_channels
+        *size, channels = self.shape
+        base, deepest = tuple(side // 8 for side in size), 4 * self.base_channels
         hidden = layers.to_layout(latents.astype(self.dtype), self.batch_last)
-        hidden = self.linear(layers.Dense, base * base * deepest, hidden, train, **self.unbiased)
+        hidden = self.linear(layers.Dense, math.prod(base) * deepest, hidden, train, **self.unbiased)
         hidden = layers.to_spatial(self.activate(hidden, train, modulation), base, self.batch_last)
         for features in (deepest, 2 * self.base_channels, self.half):
             hidden = self.linear(layers.ConvTranspose, features, hidden, train, size=5, **self.unbiased)
             hidden = self.activate(hidden, train, modulation)
-        images = self.linear(layers.Conv, self.channels, hidden, train, size=5, stride=1, padding=KEEPS)
+        images = self.linear(layers.Conv, channels, hidden, train, size=5, stride=1, padding=KEEPS)
         return layers.ACTIVATIONS[self.activation](layers.to_layout(images, self.batch_last).astype(jnp.float32))
 
 

@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxgan.core.experiment import Experiment
+from jaxgan.data import formats
 from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.errors import UserError
 from jaxgan.io.files import atomic_write
@@ -41,16 +42,40 @@ def write_images(
     elif out.endswith(".npz"):
         save_arrays(path, {"images": pictures} if labels is None else {"images": pictures, "labels": labels})
     else:
-        for index, picture in enumerate(pictures):
-            folder = path / folder_name(names[labels[index]]) if names else path
-            folder.mkdir(parents=True, exist_ok=True)
-            grid.save_png(folder / f"{index:06d}.png", grid.as_rgb(picture))
+        write_pictures(picture_paths(path, len(pictures), labels, names), pictures)
+
+
+def picture_paths(folder: Path, count: int, labels: np.ndarray | None = None, names: Sequence[str] = ()) -> list[Path]:
+    """Where single pictures go: into a folder for each label if the labels have names."""
+    folders = [folder / folder_name(names[label]) for label in labels] if names else [folder] * count
+    return [place / f"{index:06d}.png" for index, place in enumerate(folders)]
+
+
+def write_pictures(paths: Sequence[Path], pictures: np.ndarray) -> None:
+    """Writes single pictures, uint8 [N, H, W, C]."""
+    for path, picture in zip(paths, pictures, strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grid.save_png(path, grid.as_png(picture))
+
+
+def check_folder(out: str, paths: Collection[Path]) -> None:
+    """Raises a `UserError` if FOLDER/ holds pictures besides those that are to be written: they would mix."""
+    if out.endswith((".png", ".npz")):
+        return
+    found = [*Path(out).glob("*"), *Path(out).glob("*/*")]
+    others = sorted({path for path in found if formats.is_picture(str(path)) and path.is_file()} - set(paths))
+    if others:
+        raise UserError(
+            f"--out={out} holds {len(others)} other pictures, such as {others[0].relative_to(out)}, which would mix "
+            "with these: choose another folder, or remove them"
+        )
 
 
 def folder_name(name: str) -> str:
     """A class's name as a folder's that lies within another one, whatever stands in data.json."""
     name = re.sub(f"[{os.sep}\0]", "_", name)
-    return name if name.strip(".") else f"_{name}"
+    name = name if name.strip(".") else f"_{name}"
+    return os.fsdecode(name.encode(errors="backslashreplace"))  # UTF-8 in every locale
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -96,7 +121,9 @@ def write_outputs(
         for name, array in drawn.items():
             if kinds[name] != "pixels":
                 raise UserError(f"--out={out} must end in .png or .npz, since {name} are no images")
-            folder = path / name if len(drawn) > 1 else path
-            folder.mkdir(parents=True, exist_ok=True)
-            for index, picture in enumerate(array):
-                grid.save_png(folder / f"{index:06d}.png", grid.as_rgb(picture))
+            write_pictures(picture_paths(folder_of(path, name, drawn), len(array)), array)
+
+
+def folder_of(folder: Path, name: str, names: Collection[str]) -> Path:
+    """Where one of several outputs of a task goes."""
+    return folder / name if len(names) > 1 else folder

@@ -11,6 +11,7 @@ from jaxgan.data import archives, formats, label_files, listing
 from jaxgan.data.listing import SPLIT_FOLDERS, Listing
 from jaxgan.data.stored import StoredImages, place_of
 from jaxgan.errors import UserError, warn_once
+from jaxgan.io.files import name_as_text
 
 
 def read(place: str) -> StoredImages:
@@ -91,7 +92,7 @@ def _by_folder(found: Listing, base: str, images: Sequence[str]) -> dict[str, st
             counts[name] += 1
         else:
             own.append(path)
-        labels[path] = name if deeper else ""
+        labels[path] = name_as_text(name) if deeper else ""
     if own and any(counts.values()):
         raise _stray(found.root, own[0])
     if not own and not counts:

@@ -11,7 +11,9 @@ from jaxgan.data import cache
 from jaxgan.data.cache import LazyDataset
 from jaxgan.data.dataset import ArrayDataset, image_dataset, image_fields
 from jaxgan.data.decode import MODES, Transform
+from jaxgan.data.image_files import MAX_PIXELS
 from jaxgan.data.selection import SELECTION_SETTINGS, select
+from jaxgan.data.sizes import SIZE, SIZE_OR_ZERO, format_size, height_width
 from jaxgan.data.sources import stacked
 from jaxgan.data.stored import StoredImages
 from jaxgan.errors import UserError
@@ -21,11 +23,19 @@ Reader = Callable[[str], StoredImages]  # what follows the colon -> images
 CENTER = ("centre", "center")
 SETTINGS: Settings = {
     **SELECTION_SETTINGS,
-    "size": Setting(32, "pixels, height and width", POSITIVE),
-    "channels": Setting(1, "1 makes colours grey, 3 makes grey images coloured", POSITIVE),
-    "load_size": Setting(0, "pixels before cropping, at least the size, which is taken for 0", NOT_NEGATIVE),
+    "size": Setting(32, "pixels, height and width: 64, or 64x96", SIZE, or_text=True),
+    "channels": Setting(1, "1 makes colours grey, 3 makes grey images coloured, 4 keeps transparency", POSITIVE),
+    "load_size": Setting(
+        0, "pixels before cropping, as in size, at least the size, which is taken for 0", SIZE_OR_ZERO, or_text=True
+    ),
     "crop": Setting("centre", "which part of load_size is kept; random: anew at each visit", one_of(*CENTER, "random")),
     "flip": Setting(False, "half of the images, drawn anew at each visit, are mirrored left to right"),
+    "white": Setting(
+        0.0,
+        "the number that is white in files of more than 8 bits, such as 4095; 0: as their format says",
+        NOT_NEGATIVE,
+    ),
+    "max_pixels": Setting(MAX_PIXELS, "files that claim to have more pixels are bad images", POSITIVE, resumable=True),
     "upscale": Setting(True, "enlarge images that are too small, instead of calling them bad"),
     "on_bad_image": Setting(
         "error",
@@ -39,7 +49,7 @@ SETTINGS: Settings = {
 
 def fields(data: ConfigDict) -> tuple[Field, ...]:
     """Of a batch."""
-    return image_fields((data.size, data.size, data.channels))
+    return image_fields((*height_width(data.size), data.channels))
 
 
 def open_images(config: ConfigDict, read: Reader) -> ArrayDataset | LazyDataset:
@@ -50,9 +60,11 @@ def open_images(config: ConfigDict, read: Reader) -> ArrayDataset | LazyDataset:
     """
     data = config.data
     kind, _, place = data.source.partition(":")
-    load_size = data.load_size or data.size
-    least = data.size + (data.crop == "random")
-    if load_size < least:
+    size = height_width(data.size)
+    load_size = height_width(data.load_size if any(height_width(data.load_size)) else data.size)
+    margin = min(load_size[0] - size[0], load_size[1] - size[1])
+    if margin < 0 or (data.crop == "random" and load_size == size):
+        least = format_size(*(side + (data.crop == "random") for side in size))
         raise UserError(
             f"config.data.load_size={data.load_size} must be at least {least}, since the {data.crop} crop cuts "
             f"config.data.size={data.size} pixels out of it"
@@ -61,9 +73,13 @@ def open_images(config: ConfigDict, read: Reader) -> ArrayDataset | LazyDataset:
     if kind == "stacked" and data.channels != stacked.STACK:
         raise UserError(f"config.data.channels={data.channels} must be {stacked.STACK} for {data.source}")
     if not selection.in_arrays and data.channels not in MODES:
-        raise UserError(f"config.data.channels={data.channels} must be 1 (grey) or 3 (colour) for {data.source}")
-    size = load_size if data.crop == "random" else data.size
-    lazy = LazyDataset(selection, Transform(load_size, size, data.channels, data.upscale))
+        raise UserError(
+            f"config.data.channels={data.channels} must be 1 (grey), 3 (colour) or 4 (colour and alpha) "
+            f"for {data.source}"
+        )
+    kept = load_size if data.crop == "random" else size
+    transform = Transform(load_size, kept, data.channels, data.upscale, float(data.white), data.max_pixels)
+    lazy = LazyDataset(selection, transform)
     if kind == "array" and place.endswith(".npy") and len(selection.parts) == 1:
         split, start, stop = selection.parts[0]
         if split.images.shape[1:] == lazy.shape:  # as they are wanted: no copy of a file that may be huge

@@ -17,7 +17,7 @@ Tiles of 4 x 4 outputs cost more, and pay for 5 taps only, which are multiplied 
 
 Kernels of 5 x 5 on small images go by Fourier's transform: 7 x 7 outputs take 121 products, where the definition has
 1,225 and tiles of 4 x 4 have 256. It keeps lengths, so it costs no digits in float32, and half-precision numbers err by
-.4% again. The matrices of both are in `bilinear`. All other convolutions go by windows, laid side by side.
+.4% again. The matrices of both are in `fast_conv_matrices`. All other convolutions go by windows, laid side by side.
 
 XLA's CPU code is slow where loops that it fuses change the order of numbers. So arrays are stored on the way, by
 barriers. They only last if the program is compiled as `parallel.compile_steps` does it; the results are the same. And
@@ -28,7 +28,7 @@ are arrays by themselves, and frequencies come in groups.
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +41,7 @@ from jaxgan.models.ops.fast_conv_matrices import Bilinear, fourier, tile
 
 Features = Float[Array, "_ _ _ _"]  # [batch, rows, columns, features], or batch last
 Kernel = Float[Array, "size size in out"]
+Size = tuple[int, int]  # rows and columns
 Grid = list[list[Array]]  # of a tile's points, or of the pixels or taps that they are made of
 
 TAPS = (2, 3, 5)  # where tiles pay
@@ -63,11 +64,13 @@ def stock_conv_transpose(images: Features, kernel: Kernel, stride: int) -> Featu
 
 
 class Shape(NamedTuple):
-    """What a convolution of square images is besides its numbers.
+    """What a convolution is besides its numbers.
 
     Attributes:
-        size, stride, padding: of the window.
-        rows: of the images, which have as many columns.
+        size, stride: of the window.
+        before: zeros in front of each row and column.
+        image_size: rows and columns of the images.
+        output_size: rows and columns that come out.
         features: in or out, whichever are fewer.
         batch: of the images.
         half: whether the images are half-precision numbers.
@@ -75,16 +78,17 @@ class Shape(NamedTuple):
 
     size: int
     stride: int
-    padding: tuple[int, int]
-    rows: int
+    before: int
+    image_size: Size
+    output_size: Size
     features: int
     batch: int
     half: bool
 
     @property
-    def count(self) -> int:
-        """Rows that come out."""
-        return (self.rows + sum(self.padding) - self.size) // self.stride + 1
+    def block_size(self) -> Size:
+        """Rows and columns of blocks that cover the images."""
+        return _per_axis(lambda pixels: -(-pixels // self.stride), self.image_size)
 
     @property
     def taps(self) -> int:
@@ -94,7 +98,7 @@ class Shape(NamedTuple):
     @property
     def fourier_pays(self) -> bool:
         """Whether Fourier's transform does: blocks of pixels make kernels large, which a batch has to outweigh."""
-        small = self.size == 5 and self.count * self.stride <= SMALL and self.features >= FEW
+        small = self.size == 5 and max(self.output_size) * self.stride <= SMALL and self.features >= FEW
         return small and (self.stride == 1 or self.batch >= 2 * self.features)
 
     @property
@@ -102,7 +106,7 @@ class Shape(NamedTuple):
         """Outputs in a row of a tile of Winograd's, 0 where it does not pay; few outputs would leave tiles empty."""
         if self.features < FEW or self.taps not in TAPS:
             return 0
-        return 4 if self.taps > 3 and self.count > 4 else 2
+        return 4 if self.taps > 3 and min(self.output_size) > 4 else 2
 
     @property
     def points_dtype(self) -> DTypeLike:
@@ -117,12 +121,14 @@ class Shape(NamedTuple):
     @property
     def fourier(self) -> Bilinear:
         """Fourier's matrices."""
-        return fourier(self.size, self.stride, self.padding[0], self.rows, self.count)
+        return fourier(self.size, self.stride, self.before, self.image_size, self.output_size)
 
 
 def conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
     """`stock_conv`, batch last."""
-    return _conv(images, kernel, _shape(images, kernel, stride, padding, images.shape[1]))
+    image_size = images.shape[1:3]
+    output_size = _per_axis(lambda pixels: (pixels + sum(padding) - len(kernel)) // stride + 1, image_size)
+    return _conv(images, kernel, _shape(images, kernel, stride, padding[0], image_size, output_size))
 
 
 def conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
@@ -130,16 +136,16 @@ def conv_transpose(images: Features, kernel: Kernel, stride: int) -> Features:
     size = len(kernel)
     # "SAME" puts `before` zeros in front of the dilated images.
     before = size - 1 if stride > size - 1 else (size + stride - 1) // 2
-    padding = (size - 1 - before, max(before + 1 - stride, 0))
-    shape = _shape(images, kernel, stride, padding, images.shape[1] * stride)
+    image_size = _per_axis(lambda outputs: outputs * stride, images.shape[1:3])
+    shape = _shape(images, kernel, stride, size - 1 - before, image_size, images.shape[1:3])
     # Without a barrier the gradient's axes are swapped in loops, which is slow.
     mirrored = lax.optimization_barrier(kernel[::-1, ::-1])
     return _transpose(images, mirrored.swapaxes(2, 3), shape)
 
 
-def _shape(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int], rows: int) -> Shape:
-    half = images.dtype != jnp.float32
-    return Shape(len(kernel), stride, padding, rows, min(kernel.shape[2:]), images.shape[3], half)
+def _shape(images: Features, kernel: Kernel, stride: int, before: int, image_size: Size, output_size: Size) -> Shape:
+    features, half = min(kernel.shape[2:]), images.dtype != jnp.float32
+    return Shape(len(kernel), stride, before, image_size, output_size, features, images.shape[3], half)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -195,12 +201,13 @@ def _windows_transpose(outputs: Features, kernel: Kernel, shape: Shape) -> Featu
     inputs = kernel.shape[2]
     if inputs < FEW:
         taps = _product(kernel.reshape(-1, kernel.shape[3]), outputs)
-        images = jax.ShapeDtypeStruct((inputs, shape.rows, shape.rows, outputs.shape[3]), taps.dtype)
+        images = jax.ShapeDtypeStruct((inputs, *shape.image_size, outputs.shape[3]), taps.dtype)
         (images,) = jax.linear_transpose(lambda images: _windows(images, shape), images)(taps)
         return images.astype(outputs.dtype)
-    first, last = (pixel // shape.stride for pixel in (shape.padding[0], shape.padding[0] + shape.rows - 1))
-    padding = (shape.taps - 1 - first, last - shape.count + 1)
-    stride_one = shape._replace(size=shape.taps, stride=1, padding=padding, rows=shape.count)
+    first = shape.before // shape.stride
+    blocks = _per_axis(lambda pixels: (shape.before + pixels - 1) // shape.stride - first + 1, shape.image_size)
+    around = {"before": shape.taps - 1 - first, "image_size": shape.output_size, "output_size": blocks}
+    stride_one = shape._replace(size=shape.taps, stride=1, **around)
     phases = _kernel_blocks(kernel, shape)[::-1, ::-1].transpose(2, 0, 1, 3).reshape(shape.stride**2 * inputs, -1)
     pixels = _product(lax.optimization_barrier(phases), _windows(outputs, stride_one)).astype(outputs.dtype)
     return _pixels(pixels, shape, first)
@@ -213,13 +220,13 @@ def _windows_correlate(images: Features, outputs: Features, shape: Shape) -> Ker
 
 def _windows(images: Features, shape: Shape) -> Features:
     """The inputs of a convolution, tap by tap: [size * size * features, rows, columns, batch]."""
-    size, stride, count = shape.size, shape.stride, shape.count
+    size, stride, (rows, columns) = shape.size, shape.stride, shape.output_size
     bits, restore = _as_bits(images)
-    blocks = _blocks(bits, shape, count + shape.taps - 1)
+    blocks = _blocks(bits, shape, _per_axis(lambda outputs: outputs + shape.taps - 1, shape.output_size))
     # Without the barrier XLA takes strided slices of the images after all, which are slow.
     blocks = lax.optimization_barrier(blocks).reshape(stride, stride, len(images), *blocks.shape[1:])
     taps = [
-        blocks[i % stride, j % stride, :, i // stride : i // stride + count, j // stride : j // stride + count]
+        blocks[i % stride, j % stride, :, i // stride : i // stride + rows, j // stride : j // stride + columns]
         for i in range(size)
         for j in range(size)
     ]
@@ -269,11 +276,12 @@ def _kernel(points: Grid, shape: Shape, inputs: int) -> Kernel:
 def _image_points(images: Features, shape: Shape) -> Grid:
     """Each [blocked, tiles, tiles, batch]."""
     step = shape.tiled
-    length = -(-shape.count // step) * step
+    height, width = _per_axis(lambda outputs: -(-outputs // step) * step, shape.output_size)
     bits, restore = _as_bits(images)
-    blocks = restore(lax.optimization_barrier(_blocks(bits, shape, length + shape.taps - 1))).astype(jnp.float32)
-    starts = [slice(i, i + length, step) for i in range(len(shape.tile.images))]
-    parts = [[blocks[:, rows, columns] for columns in starts] for rows in starts]
+    blocks = _blocks(bits, shape, (height + shape.taps - 1, width + shape.taps - 1))
+    blocks = restore(lax.optimization_barrier(blocks)).astype(jnp.float32)
+    starts = range(len(shape.tile.images))
+    parts = [[blocks[:, i : i + height : step, j : j + width : step] for j in starts] for i in starts]
     return _stored(_on_both_axes(shape.tile.images, parts), shape.points_dtype)
 
 
@@ -302,16 +310,17 @@ def _overlapped(points: Sequence[Array], shape: Shape, axis: int) -> list[Array]
 
 def _output_points(outputs: Features, shape: Shape) -> Grid:
     """Each [out, tiles, tiles, batch]."""
-    step, more = shape.tiled, (0, -shape.count % shape.tiled)
-    outputs = jnp.pad(outputs.astype(jnp.float32), ((0, 0), more, more, (0, 0)))
+    step = shape.tiled
+    more = _per_axis(lambda outputs: (0, -outputs % step), shape.output_size)
+    outputs = jnp.pad(outputs.astype(jnp.float32), ((0, 0), *more, (0, 0)))
     parts = [[outputs[:, i::step, j::step] for j in range(step)] for i in range(step)]
     return _stored(_on_both_axes(shape.tile.outputs.T, parts), shape.points_dtype)
 
 
 def _outputs(points: Grid, shape: Shape, dtype: DTypeLike) -> Features:
     """The transpose of `_output_points`."""
-    outputs = _interleaved(_on_both_axes(shape.tile.outputs, points), dtype)
-    return lax.optimization_barrier(outputs[:, : shape.count, : shape.count])
+    (rows, columns), outputs = shape.output_size, _interleaved(_on_both_axes(shape.tile.outputs, points), dtype)
+    return lax.optimization_barrier(outputs[:, :rows, :columns])
 
 
 def _on_both_axes(matrix: np.ndarray, parts: Sequence[Sequence[Array]]) -> Grid:
@@ -354,16 +363,15 @@ def _interleaved(grid: Grid, dtype: DTypeLike) -> Features:
 def _fourier_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
     points = map(_product, _kernel_frequencies(kernel, shape, transposed=True), _image_frequencies(images, shape))
     outputs = _joined(shape.fourier.outputs.T, points, images.dtype)
-    bits, restore = _as_bits(outputs.reshape(shape.count, shape.count, -1, shape.batch))
+    bits, restore = _as_bits(outputs.reshape(*shape.output_size, -1, shape.batch))
     return restore(lax.optimization_barrier(bits.transpose(2, 0, 1, 3)))
 
 
 def _fourier_transpose(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
     points = map(_product, _kernel_frequencies(kernel, shape), _output_frequencies(outputs, shape))
     blocks = _joined(shape.fourier.images, points, outputs.dtype)
-    count = -(-shape.rows // shape.stride)
-    blocks = blocks.reshape(count, count, -1, shape.batch).transpose(2, 0, 1, 3)
-    return lax.optimization_barrier(_pixels(blocks, shape._replace(padding=(0, 0)), 0))
+    blocks = blocks.reshape(*shape.block_size, -1, shape.batch).transpose(2, 0, 1, 3)
+    return lax.optimization_barrier(_pixels(blocks, shape._replace(before=0), 0))
 
 
 def _fourier_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
@@ -389,7 +397,7 @@ def _kernel_frequencies(kernel: Kernel, shape: Shape, transposed: bool = False) 
 
 def _image_frequencies(images: Features, shape: Shape) -> list[Float[Array, "points blocked batch"]]:
     bits, restore = _as_bits(lax.optimization_barrier(images))
-    blocks = _blocks(bits, shape._replace(padding=(0, 0)), -(-shape.rows // shape.stride))
+    blocks = _blocks(bits, shape._replace(before=0), shape.block_size)
     parts = _transformed(shape.fourier.images, restore(blocks.transpose(1, 2, 0, 3)), images.dtype)
     return [part.reshape(-1, len(blocks), shape.batch) for part in parts]
 
@@ -418,6 +426,12 @@ def _joined(matrix: np.ndarray, points: Iterable[Array], dtype: DTypeLike) -> Fl
 # What they share
 
 
+def _per_axis(function: Callable[[int], Any], size: Size) -> tuple:
+    """A function of the rows and of the columns."""
+    rows, columns = size
+    return function(rows), function(columns)
+
+
 def _algorithm(shape: Shape) -> SimpleNamespace:
     return FOURIER if shape.fourier_pays else WINOGRAD if shape.tiled else WINDOWS
 
@@ -432,24 +446,26 @@ FOURIER = _traced_once(conv=_fourier_conv, transpose=_fourier_transpose, correla
 WINOGRAD = _traced_once(conv=_winograd_conv, transpose=_winograd_transpose, correlate=_winograd_correlate)
 
 
-def _blocks(images: Array, shape: Shape, count: int) -> Array:
-    """The first blocks of padded images, [stride * stride * features, count, count, batch]."""
-    features, rows, _, batch = images.shape
-    before, stride = shape.padding[0], shape.stride
-    more = (before, count * stride - rows - before, 0)  # below zero, where no output depends on a last row
-    images = lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), more, more, (0, 0, 0)))
-    blocks = images.reshape(features, count, stride, count, stride, batch)
-    return blocks.transpose(2, 4, 0, 1, 3, 5).reshape(stride**2 * features, count, count, batch)
+def _blocks(images: Array, shape: Shape, size: Size) -> Array:
+    """The first rows and columns of blocks of padded images, [stride * stride * features, *size, batch]."""
+    features, height, width, batch = images.shape
+    before, stride, (rows, columns) = shape.before, shape.stride, size
+    # Below zero behind the pixels, where no output depends on a last row.
+    around = ((before, rows * stride - height - before, 0), (before, columns * stride - width - before, 0))
+    images = lax.pad(images, jnp.zeros((), images.dtype), ((0, 0, 0), *around, (0, 0, 0)))
+    blocks = images.reshape(features, rows, stride, columns, stride, batch)
+    return blocks.transpose(2, 4, 0, 1, 3, 5).reshape(stride**2 * features, rows, columns, batch)
 
 
 def _pixels(blocks: Array, shape: Shape, first: int) -> Array:
     """The images whose padded blocks these are, from block number `first` of each row and column on."""
     bits, restore = _as_bits(blocks)
-    stride, (_, count, _, batch) = shape.stride, blocks.shape
-    pixels = bits.reshape(stride, stride, -1, count, count, batch).transpose(2, 3, 0, 4, 1, 5)
-    pixels = pixels.reshape(-1, count * stride, count * stride, batch)
-    kept = slice(shape.padding[0] - first * stride, shape.padding[0] - first * stride + shape.rows)
-    return restore(pixels[:, kept, kept])
+    stride, (_, rows, columns, batch) = shape.stride, blocks.shape
+    pixels = bits.reshape(stride, stride, -1, rows, columns, batch).transpose(2, 3, 0, 4, 1, 5)
+    pixels = pixels.reshape(-1, rows * stride, columns * stride, batch)
+    start = shape.before - first * stride
+    height, width = _per_axis(lambda pixels: slice(start, start + pixels), shape.image_size)
+    return restore(pixels[:, height, width])
 
 
 def _kernel_blocks(kernel: Kernel, shape: Shape) -> Float[Array, "taps taps blocked out"]:

@@ -6,6 +6,7 @@ References:
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -56,8 +57,8 @@ def tile(outputs: int, taps: int) -> Bilinear:
 
 
 @functools.cache
-def fourier(size: int, stride: int, before: int, rows: int, count: int) -> Bilinear:
-    """Whole planes: the discrete Fourier transform, of a length at which nothing meets what lies at the other edge.
+def fourier(size: int, stride: int, before: int, pixels: tuple[int, int], outputs: tuple[int, int]) -> Bilinear:
+    """Whole planes: the discrete Fourier transform, of lengths at which nothing meets what lies at the other edge.
 
     Of two conjugate frequencies one is enough, since pixels are real. The product of two complex numbers is made of
     three real ones: x y = 4/3 sum_k w^-2k Re(w^k x) Re(w^k y), for k = 0, 1, 2 and w = exp(2 pi i / 3). So the points
@@ -65,31 +66,31 @@ def fourier(size: int, stride: int, before: int, rows: int, count: int) -> Bilin
 
     Args:
         size, stride, before: of the window, and zeros in front of the pixels.
-        rows, count: pixels in a row, and outputs in a row.
+        pixels, outputs: their rows and columns.
 
     Returns:
         Matrices of all blocks or outputs of a plane; the kernel's is [points, places within a block, taps].
     """
-    blocks = -(-rows // stride)
+    blocks = [-(-count // stride) for count in pixels]
     seen, places = np.divmod(np.arange(size) - before, stride)  # a tap's block next to its output, and place therein
-    length = max(blocks - seen.min(), count + seen.max())
-    number = np.arange(length**2).reshape(length, length)
+    lengths = [max(own - seen.min(), count + seen.max()) for own, count in zip(blocks, outputs, strict=True)]
+    number = np.arange(math.prod(lengths)).reshape(lengths)
     conjugate = np.roll(number[::-1, ::-1], 1, axis=(0, 1))
     own, first = (number == conjugate).ravel(), (number < conjugate).ravel()
 
-    def points(pixels: np.ndarray) -> np.ndarray:
-        frequencies = both(np.exp(-2j * np.pi * np.outer(np.arange(length), pixels) / length))
+    def points(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        waves = [
+            np.exp(-2j * np.pi * np.outer(np.arange(length), places) / length)
+            for length, places in zip(lengths, (rows, columns), strict=True)
+        ]
+        frequencies = np.kron(*waves)  # of rows and columns, which are joined
         turns = [np.exp(2j * np.pi * k / 3) * frequencies[first] for k in range(3)]
         return np.concatenate([frequencies[own], *turns]).real
 
-    kernel = points(-seen)
+    kernel = points(-seen, -seen)
     within = np.add.outer(stride * places, places).ravel() == np.arange(stride**2)[:, None]
     # The other one of a pair adds as much again, to 4/3 of three products.
     weights = np.where(np.arange(len(kernel)) < own.sum(), 1, 2 * 4 / 3)
-    scale = np.sqrt(weights)[:, None] / length
-    return Bilinear(scale * points(np.arange(blocks)), kernel[:, None] * within, (scale * points(-np.arange(count))).T)
-
-
-def both(matrix: np.ndarray) -> np.ndarray:
-    """The matrix that applies one to rows and to columns, which are joined."""
-    return np.kron(matrix, matrix)
+    scale = np.sqrt(weights)[:, None] / math.sqrt(number.size)
+    images, results = points(*map(np.arange, blocks)), points(*(-np.arange(count) for count in outputs))
+    return Bilinear(scale * images, kernel[:, None] * within, (scale * results).T)

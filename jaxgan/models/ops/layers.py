@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key, UInt32
 from jaxgan.core import rng
 from jaxgan.core.settings import BELOW_ONE, NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings, names_of
 from jaxgan.models.ops import convolutions
-from jaxgan.models.ops.convolutions import Features
+from jaxgan.models.ops.convolutions import Features, Size
 
 Images = Float[Array, "batch height width channel"]
 Modulation = Float[Array, "batch condition"] | None
@@ -162,11 +162,11 @@ def to_layout(features: Array, batch_last: bool) -> Array:
     return jnp.swapaxes(features, 0, -1) if batch_last else features
 
 
-def to_spatial(features: Array, size: int, batch_last: bool) -> Features:
-    """[batch, size * size * features] as [batch, size, size, features], both of them batch last or not."""
+def to_spatial(features: Array, size: Size, batch_last: bool) -> Features:
+    """[batch, rows * columns * features] as [batch, rows, columns, features], both of them batch last or not."""
     if not batch_last:
-        return features.reshape(len(features), size, size, -1)
-    return features.reshape(size, size, -1, features.shape[-1]).transpose(2, 0, 1, 3)
+        return features.reshape(len(features), *size, -1)
+    return features.reshape(*size, -1, features.shape[-1]).transpose(2, 0, 1, 3)
 
 
 def to_flat(features: Features, batch_last: bool) -> Array:
