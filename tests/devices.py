@@ -20,24 +20,26 @@ from jaxgan.core import devices, experiment, latents, multihost, population, rng
 from jaxgan.core.program import Program, train_steps
 from jaxgan.data import loader
 from jaxgan.data.dataset import image_dataset
+from jaxgan.data.sources import example_shape
 from jaxgan.errors import UserError
 from jaxgan.metrics import features, kid, prdc
 
 STEPS = 3
 
 
-def made_up_loader(kind: type, config, side: int):
-    """A loader of made-up images of `side` pixels; image i has the label i."""
-    rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (30, side, side, 1), np.uint8), np.arange(30, dtype=np.int32)
-    dataset = image_dataset(images, labels, shape=(config.data.size, config.data.size, 1))
+def made_up_loader(kind: type, config, margin: int = 0):
+    """A loader of made-up images that are so many pixels higher and wider than a batch's; image i has the label i."""
+    height, width, channels = example_shape(config.data)
+    rng, labels = np.random.default_rng(0), np.arange(30, dtype=np.int32)
+    images = rng.integers(0, 256, (30, height + margin, width + margin, channels), np.uint8)
+    dataset = image_dataset(images, labels, shape=(height, width, channels))
     mine = {"process": jax.process_index(), "processes": jax.process_count()}
     batches = config.get("discriminator_steps", 1)
     return kind(dataset, loader.BatchSampler(0, config.batch_size, batches, dataset.groups, **mine))
 
 
 # What looks beyond an example: at the mean of a batch, its largest or best, its deviation, or at its neighbours.
-SHALLOW = {"model__family": "dcgan", "data__size": 8}  # one hidden layer in each network
+SHALLOW = {"model__family": "dcgan", "data__size": "8x12"}  # one hidden layer in each network
 COMBINATIONS = {
     "alternating": {"targets__real": (0.7, 1.0)},
     "one by one": {
@@ -89,7 +91,7 @@ def by_device(tree):
 def outcomes(name: str) -> dict:
     """The state and every step's metrics, from one device, from the program of all of them, and from `jax.pmap`."""
     config = tiny_config(**COMBINATIONS[name])
-    batches = made_up_loader(loader.DeviceLoader, config, config.data.size)
+    batches = made_up_loader(loader.DeviceLoader, config)
     inputs = batches.inputs_at(0, STEPS)
     alone = build(config, CLASSES[name])
     load = loader.make_batch_fn(config, batches)
@@ -118,7 +120,7 @@ def outcomes(name: str) -> dict:
 def batches(kind: type) -> dict:
     """The batches of one step, cropped and flipped, from one device and from all of them."""
     config = tiny_config(discriminator_steps=2, data__load_size=11, data__crop="random", data__flip=True)
-    reader = made_up_loader(kind, config, side=11)
+    reader = made_up_loader(kind, config, margin=3)
     inputs = reader.inputs_at(5, 1)
     reader.close()
 

@@ -58,7 +58,7 @@ OBJECTS = np.array([{}] * 9)
 WRONG = {
     "no folder": (lambda: None, "folder:nowhere", {}, "config.data.source=folder:nowhere: there is no such folder"),
     "no name": (lambda: None, "folder:", {}, "config.data.source=folder:: there is no such folder"),
-    "a file as a folder": (lambda: Path("x").touch(), "folder:x", {}, ".*folder:x: there is no such folder"),
+    "a file as a folder": (lambda: Path("x").touch(), "folder:x", {}, ".*folder:x must be a folder, or an archive .*"),
     "an empty folder": (
         lambda: Path("x").mkdir(),
         "folder:x",
@@ -370,6 +370,21 @@ def test_bad_images_are_left_out_and_counted_if_asked_so(capsys, settings):
     assert line.count("is a bad image (its format is unknown)") == 3
     assert f"\n{COUNT - 3} images (8x8x1); resident\n" in out
     assert saved_steps(Path("run"))[-1] == 12
+
+
+@pytest.mark.parametrize("settings", [{}, {"data__cache": False, "data__placement": "resident"}])
+def test_a_class_of_bad_images_alone_is_told(capsys, settings):
+    draw("x/cat")
+    draw("x/cow")
+    (draw("x/dog", 1) / "0.png").write_text("no picture")
+    assert train("folder:x", data__on_bad_image="skip", **settings) == 2
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.startswith("warning: 1 of 41 images are left out: ")
+    assert error == (
+        "error: folder:x: none of the images of dog can be used: repair one, or name the other classes in "
+        "config.data.classes"
+    )
+    assert train("folder:x", data__on_bad_image="skip", data__classes="cat,cow", **settings) == 0
 
 
 def test_only_bad_images_are_too_few(capsys):

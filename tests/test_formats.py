@@ -77,13 +77,15 @@ def test_the_suffixes_are_those_of_pillow_without_what_is_no_picture():
 
 def test_a_build_of_pillow_that_lacks_a_format_leaves_such_files_out(monkeypatch):
     monkeypatch.setattr(features, "check", lambda feature: feature not in formats.OPTIONAL.values())
-    formats.suffixes.cache_clear()
+    for function in (formats.names, formats.suffixes):
+        function.cache_clear()
     try:
         for name in ("x.avif", "x.webp", "x.jp2"):
             assert (formats.is_picture(name), formats.is_foreign(name)) == (False, True)
         assert formats.is_picture("x.jpg")
     finally:
-        formats.suffixes.cache_clear()
+        for function in (formats.names, formats.suffixes):
+            function.cache_clear()
 
 
 def touch(root: Path, *names: str) -> None:

@@ -142,12 +142,28 @@ def test_folders_that_are_not_understood(names, message, tmp_path):
         folder.read(str(tmp_path / "root"))
 
 
-@pytest.mark.parametrize("place", ["", "missing", "a.png", "a.png/b"])
-def test_missing_folders(place, tmp_path, monkeypatch):
-    fill(tmp_path, "a.png")
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("", ": there is no such folder"),
+        ("missing", ": there is no such folder"),
+        ("missing.zip", ": there is no such folder"),
+        ("a.png/b", ": there is no such folder"),
+        ("a.png", " must be a folder, or an archive that ends in .zip, .tar, "),
+        ("x.npz", " must be array:x.npz"),
+    ],
+)
+def test_missing_folders(place, message, tmp_path, monkeypatch):
+    fill(tmp_path, "a.png", "x.npz")
     monkeypatch.chdir(tmp_path)
-    with raises_user_error(UserError, match=f"config.data.source=folder:{place}: there is no such folder"):
+    with raises_user_error(UserError, match=f"config.data.source=folder:{place}{message}"):
         select(f"folder:{place}")
+
+
+def test_an_archive_in_a_folder_without_images_is_named(tmp_path):
+    fill(tmp_path, "photos.zip", "readme.txt")
+    with raises_user_error(UserError, match="holds no images, but photos.zip: write folder:/.*/photos.zip"):
+        select(f"folder:{tmp_path}")
 
 
 NAMES = [f"{name}/{i}.png" for name in ("a", "b", "c", "d") for i in range(12)]

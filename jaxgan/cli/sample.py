@@ -35,6 +35,7 @@ from jaxgan.core.experiment import Experiment
 from jaxgan.core.settings import MAX_SEED
 from jaxgan.core.types import Task
 from jaxgan.data import cache, sources
+from jaxgan.data.archives import is_archive
 from jaxgan.data.cache import LazyDataset
 from jaxgan.errors import Parser, UserError, check_path, choose, exit_code
 from jaxgan.io import run_folder
@@ -160,7 +161,7 @@ def given_examples(options: argparse.Namespace, exp: Experiment, task: Task, mos
     else:
         config = exp.config.copy_and_resolve_references()
         if path is not None:
-            if "size" not in config.data or not path.is_dir():
+            if "size" not in config.data or not (path.is_dir() or is_archive(path)):
                 raise UserError(f"--input={path} must be an .npz file with {', '.join(fields)}, or a folder of images")
             if "labels" in fields:
                 raise UserError(f"--input={path} has no labels of this run: give an .npz file with {', '.join(fields)}")

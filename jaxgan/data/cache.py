@@ -179,6 +179,7 @@ def cached(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:
     if bad and not skip_bad:
         raise refusal(bad[0])
     report(bad, len(examples) + len(bad))
+    undecoded.selection.check_classes(examples.labels)
     return examples
 
 
@@ -231,6 +232,7 @@ def in_memory(undecoded: LazyDataset, skip_bad: bool) -> ArrayDataset:
         labels += targets
         bad += reasons
     report(bad, len(undecoded))
+    undecoded.selection.check_classes(np.int32(labels))
     return from_arrays(images[: len(labels)], np.int32(labels), undecoded.classes)
 
 

@@ -11,8 +11,9 @@ from PIL import Image
 from jaxgan.data.image_files import MAX_PIXELS, open_picture
 from jaxgan.errors import UserError
 
-# A path, an encoded image, pixels as uint8 [H, W] or [H, W, C], or several of these, one for each channel.
-Stored = str | bytes | np.ndarray | tuple["Stored", ...]
+# A path, an encoded image, a function that reads one, pixels as uint8 [H, W] or [H, W, C], or several of these, one for
+# each channel.
+Stored = str | bytes | Callable[[], bytes] | np.ndarray | tuple["Stored", ...]
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of pictures, by their number of channels
 GREY = ("1", "L", "LA", "La")
 PERMANENT_ERRNOS = (
@@ -97,6 +98,8 @@ class Transform:
             return self._transformed(stored)
 
     def _transformed(self, stored: Stored) -> np.ndarray:
+        if callable(stored):
+            stored = stored()
         if isinstance(stored, tuple):
             grey = dataclasses.replace(self, channels=1)
             return np.concatenate([grey._transformed(channel) for channel in stored], axis=-1)

@@ -37,12 +37,17 @@ KIND_OF = {suffix: kind for kind, suffixes in KINDS.items() for suffix in suffix
 
 
 @functools.cache
+def names() -> frozenset[str]:
+    """Pillow's names of the formats that this build of it decodes; of a moving picture the first frame counts."""
+    Image.init()  # which loads all of its formats
+    return frozenset(Image.OPEN) - OTHERS - {kind for kind, feature in OPTIONAL.items() if not features.check(feature)}
+
+
+@functools.cache
 def suffixes() -> frozenset[str]:
-    """Those of pictures that this build of Pillow decodes; of a moving picture the first frame counts."""
-    known = Image.registered_extensions()  # which loads all of Pillow's formats
-    left_out = OTHERS | {kind for kind, feature in OPTIONAL.items() if not features.check(feature)}
-    readable = Image.OPEN.keys() - left_out | {"MPO"}  # an MPO file is a JPEG file with more pictures behind it
-    return frozenset(suffix for suffix, kind in known.items() if kind in readable)
+    """The suffixes of these formats."""
+    readable = names() | {"MPO"}  # an MPO file is a JPEG file with more pictures behind it
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in readable)
 
 
 def is_picture(path: str) -> bool:

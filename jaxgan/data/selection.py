@@ -30,6 +30,7 @@ class Selection:
         classes: the names of the labels.
         relabel: the new label of each old one, -1 if its examples are left out: int32; None where all stay.
         content: a text that is another one whenever the stored images or the choice are.
+        from_labels: whether the classes are those of the labels that occur, each of which has examples.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Selection:
     classes: tuple[str, ...]
     relabel: np.ndarray | None
     content: str
+    from_labels: bool = False
 
     @functools.cached_property
     def chosen(self) -> list[np.ndarray]:
@@ -63,6 +65,16 @@ class Selection:
 
     def __len__(self) -> int:
         return sum(map(len, self.chosen))
+
+    def check_classes(self, labels: np.ndarray) -> None:
+        """Raises a `UserError` if a class that had examples has none left among the images that can be used."""
+        found = np.unique(labels)
+        missing = [name for label, name in enumerate(self.classes) if label not in found]
+        if missing and self.from_labels:
+            raise UserError(
+                f"{self.name}: none of the images of {format_names(missing)} can be used: repair one, or name the "
+                "other classes in config.data.classes"
+            )
 
     def read(self, indices: np.ndarray) -> list[Item]:
         """Some examples, in the order of their indices."""
@@ -93,7 +105,14 @@ def select(data: ConfigDict, source: StoredImages) -> Selection:
     if kept:
         classes = tuple(name for name in source.classes if name in kept)
         relabel = np.int32([classes.index(name) if name in kept else -1 for name in source.classes])
-    return Selection(data.source, parts, classes, relabel, json.dumps([source.content, wanted, classes, sorted(kept)]))
+    return Selection(
+        data.source,
+        parts,
+        classes,
+        relabel,
+        json.dumps([source.content, wanted, classes, sorted(kept)]),
+        source.from_labels,
+    )
 
 
 def with_occurring_classes(

@@ -76,7 +76,7 @@ def _is_channels_first(images: StoredArray) -> bool:
 
 
 def _conversion(images: StoredArray) -> str:
-    """How images of another type or order become what they must be, as far as that can be told."""
+    """How images of another type or order become what they must be, as far as their values show."""
     if len(images.shape) not in (3, 4) or 0 in images.shape or images.dtype.kind not in "buif":
         return ""
     text = "images.transpose(0, 2, 3, 1)" if _is_channels_first(images) else "images"
