@@ -90,12 +90,19 @@ def find_image_set(option: str, place: str, settings: Mapping[str, object]) -> I
 
 @contextlib.contextmanager
 def errors_of_options(text: str, source: str | None = None) -> Iterator[None]:
-    """Names an option with its value, instead of the configuration, in a `UserError` about a source of images."""
+    """Names options instead of the configuration in a `UserError` about images.
+
+    Args:
+        text: the option that names the images, with its value.
+        source: `config.data.source`, if the option has taken its place; None for those of a run.
+    """
     try:
         yield
     except UserError as error:
-        reason = str(error) if source is None else str(error).replace(f"config.data.source={source}", text)
-        reason = re.sub(r"config\.data\.(on_bad_image|white|max_pixels|size)", r"--\1", reason)
+        reason = str(error).replace("config.data.on_bad_image", "--on_bad_image")
+        if source is not None:
+            reason = reason.replace(f"config.data.source={source}", text)
+            reason = re.sub(r"config\.data\.(white|max_pixels|size)", r"--\1", reason)
         raise UserError(reason if reason.startswith(text) else f"{text}: {reason}") from error
 
 
