@@ -42,13 +42,24 @@ def exit_code(program: Callable[[], int | None]) -> int:
         message = str(error)
     except OSError as error:
         message = f"{error.filename or 'the file system'}: {error.strerror or error}"
-    except MemoryError as error:
-        message = f"memory is too small for that{f' ({error})' if str(error) else ''}"
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        message = (
+            f"memory is too small for that ({str(error)[:200] or 'MemoryError'}): choose a smaller batch or number"
+        )
     except KeyboardInterrupt:
         print("interrupted: the same command starts again", file=sys.stderr)
         return INTERRUPTED
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return 2
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, or JAX's allocator of a device, refused memory."""
+    of_jax = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+    refused = any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory"))
+    return isinstance(error, MemoryError) or (of_jax and refused)
 
 
 def warn(message: str) -> None:

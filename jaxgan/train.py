@@ -102,8 +102,6 @@ class Trainer:
         with contextlib.ExitStack() as stack:
             checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir / "checkpoints", **config.checkpoint))
             step, state = checkpoints.restore(program.shapes) or (0, program.initial_state())
-            if step > config.steps:
-                raise UserError(f"{workdir} is at step {step}, beyond config.steps={config.steps}: ask for more")
             if multihost.is_main():
                 run_folder.begin(workdir, config, step, self.changes, self.loader.dataset)
                 if not step:
