@@ -315,7 +315,7 @@ def selected(names: list[str], available: Mapping[str, System]) -> dict[str, Sys
 
 def benchmark(argv: list[str]) -> None:
     """The program."""
-    parser = Parser("python -m benchmarks.train_step", usage=__doc__, add_help=False, allow_abbrev=False)
+    parser = Parser("python -m benchmarks.train_step", usage=__doc__, add_help=False)
     parser.add_argument("--workloads", type=listed, default=[*workloads.WORKLOADS])
     parser.add_argument("--systems", type=listed, default=[])
     parser.add_argument("--rounds", type=int, default=10)

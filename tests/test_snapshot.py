@@ -86,6 +86,15 @@ def test_given_images_have_their_outputs_below_them():
     np.testing.assert_array_equal(picture, grid.image_grid(np.concatenate([given, out]), 3))
 
 
+def test_networks_are_given_the_middle_of_stored_images_and_the_grid_shows_that():
+    exp, state = made(data__size="8x12")
+    stored = np.random.default_rng(0).integers(0, 256, (3, 13, 16, 1), np.uint8)
+    middle = stored[:, 2:10, 2:14]
+    np.testing.assert_allclose(snapshot.as_inputs(exp, {"images": stored})["images"], middle / 127.5 - 1, atol=1e-6)
+    picture = snapshot.draw_images(exp, [state], {"images": stored}, [{"images": middle}], 0)
+    np.testing.assert_array_equal(picture, grid.image_grid(np.concatenate([middle, middle]), 3))
+
+
 def test_real_images_make_a_grid_with_a_row_for_each_field():
     exp, _ = made()
     a, b = np.random.default_rng(0).integers(0, 256, (2, 5, 8, 8, 1), np.uint8)
