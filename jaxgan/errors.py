@@ -77,8 +77,12 @@ def exit_code(program: Callable[[], int | None]) -> int:
         message = str(error)
     except OSError as error:
         message = f"{error.filename or 'the file system'}: {error.strerror or error}"
-    except MemoryError as error:
-        message = f"memory is too small for that{f' ({error})' if str(error) else ''}"
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        message = (
+            f"memory is too small for that ({str(error)[:200] or 'MemoryError'}): choose a smaller batch or number"
+        )
     except KeyboardInterrupt:
         print(MESSAGE, file=sys.stderr)
         return INTERRUPTED
@@ -90,6 +94,13 @@ def exit_code(program: Callable[[], int | None]) -> int:
 def warn_once(message: str) -> None:
     """`warn`, but the same words only once: a program may open the same data several times."""
     warn(message)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, or JAX's allocator of a device, refused memory."""
+    of_jax = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+    refused = any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "Out of memory", "out of memory"))
+    return isinstance(error, MemoryError) or (of_jax and refused)
 
 
 def warn(message: str) -> None:

@@ -105,8 +105,6 @@ class Trainer:
         with contextlib.ExitStack() as stack:
             checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir / "checkpoints", **config.checkpoint))
             step, state = checkpoints.restore(program.shapes) or (0, pretrained.init_from(self.pretrained, program))
-            if step > config.steps:
-                raise UserError(f"{workdir} is at step {step}, beyond config.steps={config.steps}: ask for more")
             if multihost.is_main():
                 run_folder.begin(workdir, config, step, self.changes, self.loader.dataset, self.pretrained)
                 if not step:

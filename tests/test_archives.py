@@ -256,14 +256,13 @@ def test_names_are_read_as_a_program_meant_them(tmp_path):
     assert folder.read(str(path)).classes == ("hund", "katze")
 
 
-EVIL = ["../x.png", "/x.png", "a/../../x.png", "..", "C:\\x.png", "..\\x.png"]
+EVIL = [(suffix, name) for suffix in (".zip", ".tar") for name in ("../x.png", "/x.png", "a/../../x.png", "..")]
 
 
-@pytest.mark.parametrize("name", EVIL)
-@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+@pytest.mark.parametrize(
+    ("suffix", "name"), [*EVIL, (".zip", "C:\\x.png"), (".zip", "..\\x.png"), (".tar", "C:/x.png")]
+)
 def test_a_name_that_leads_out_of_an_archive_is_refused(name, suffix, tmp_path):
-    if suffix == ".tar" and "\\" in name:
-        pytest.skip("a letter like others")
     path = WRITERS[suffix](tmp_path / f"x{suffix}", {"0.png": picture(0), name: picture(1)})
     before = contents(tmp_path)
     with raises_user_error(UserError, match=rf"x{suffix} holds '.*', which leads out of the archive: make the archive"):

@@ -22,6 +22,7 @@ from jaxgan.cli import train as train_program
 from jaxgan.config import build, default
 from jaxgan.core import population, rng
 from jaxgan.data.dataset import from_arrays
+from jaxgan.data.image_sets import decoded
 from jaxgan.errors import UserError
 from jaxgan.io import run_folder
 from jaxgan.metrics import examples, held_out
@@ -182,7 +183,7 @@ def test_the_estimate_is_the_bound_of_all_chunks(run, tmp_path):
     exp, variables, *_ = run_folder.restore(run)
     other = exp.config.copy_and_resolve_references()
     other.data.split = "train[80%:]"
-    data = evaluate.decoded(other)
+    data = decoded(other)
 
     def keys(stream: str, chunk: int = 0):
         return jax.vmap(lambda i: jax.random.fold_in(rng.stream_key(5, 0, stream, chunk), i))(jnp.arange(len(data)))
@@ -267,8 +268,8 @@ def test_a_gan_has_no_scores_of_examples_and_its_reference_is_the_split(workdir,
 MISTAKES = {
     "--workdir={run} --k=0": "--k=0 must be from 1 to 1000000000",
     "--workdir={run} --k=2000000000": "--k=2000000000 must be from 1",
-    "--workdir={run} --num_held_out=0": "--num_held_out=0 must be at least 1",
-    "--workdir={run} --num_held_out=1 --k=1 --features=none --split=train[80%:]": "nll: 1 examples, and an interval",
+    "--workdir={run} --num_held_out=0": "--num_held_out=0 must be at least 2",
+    "--workdir={run} --features=none --split=train[1796:]": "there are no scores of held-out examples: they need 2",
     "--workdir={run} --split=tset": "unknown split 'tset': choose from train",
     "--workdir={run} --split=train[5:5]": r"--split='train\[5:5\]': nothing lies in 'train\[5:5\]' of 1797 examples",
     "--workdir={run} --split=train[80%": "--split='train.80%' must be like 'train', 'train.test'",

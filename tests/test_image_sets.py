@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ REASONS = {
     "empty.png": "its format is unknown",
     "text.png": "its format is unknown",
     "cut.png": "it cannot be decoded: .*truncated.*",
-    "bomb.png": "it claims to have 20,000 x 20,000 pixels, more than --max_pixels=89478485",
+    "bomb.png": "it claims to have more pixels than --max_pixels=89478485",
 }
 
 
@@ -102,7 +103,7 @@ def test_how_files_are_read_may_be_chosen(tmp_path):
     Image.fromarray(np.full((4, 4), 4095, np.uint16)).save(tmp_path / "set" / "a.png")
     assert (one(tmp_path / "set", white=4095.0).images == 255).all()
     assert (one(tmp_path / "set").images == 16).all()  # 4095 / 257 = 15.9
-    with raises_user_error(UserError, match="more than --max_pixels=15"):
+    with raises_user_error(UserError, match="more pixels than --max_pixels=15"):
         one(tmp_path / "set", max_pixels=15)
 
 
@@ -238,7 +239,11 @@ def test_labels_are_those_of_classes_of_the_same_name(tmp_path, capsys):
 
 
 WRONG = {
-    "nowhere": "--fakes=.*nowhere must be a folder of images, an .npz file, or tfds:NAME: there is no such file",
+    "nowhere": "--fakes=nowhere must be a folder or archive of images, an .npz file, or tfds:NAME: nothing is there",
+    "": "--fakes=",
+    "~nobody-here/x": "--fakes=~nobody-here/x: ",
+    "note.txt": "--fakes=note.txt must be a folder, or an archive",
+    "damaged.zip": "--fakes=damaged.zip: .*damaged.zip is a damaged archive",
     "empty": "--fakes=.*empty: .*empty holds no images",
     "digits:x": "--fakes=digits:x must be digits alone",
     "tfds:nope": "--fakes=tfds:nope: unknown data set",
@@ -250,8 +255,17 @@ WRONG = {
 def test_a_place_without_images_is_named_with_its_option(tmp_path, monkeypatch, place):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    for name in ("note.txt", "damaged.zip"):
+        (tmp_path / name).write_text("no archive")
     with raises_user_error(UserError, match=WRONG[place]):
         one(place)
+
+
+def test_an_archive_is_read_as_the_folder_in_it(tmp_path):
+    pictures(tmp_path / "set", IMAGES[:20])
+    place = shutil.make_archive(str(tmp_path / "photos"), "zip", tmp_path / "set")
+    found, expected = one(place), one(tmp_path / "set")
+    assert sorted(map(bytes, found.images)) == sorted(map(bytes, expected.images))
 
 
 def test_a_picture_of_neighbours_is_not_put_among_the_images(tmp_path, capsys, monkeypatch):

@@ -10,9 +10,9 @@ on. Scores are called by the features that they are made of: FID, KID and IS nee
 A run with an encoder also encodes held-out examples: the table then has their likelihood, if the run has one, their
 reconstruction error, and the number of active latent units. --features=none computes these scores alone.
 
-A set of images is a folder, an .npz file with an array `images` uint8 [N, H, W, C] and `labels` if it has any, a data
-set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote. A run on a mixture of Gaussians has
-exact scores.
+A set of images is a folder or an archive, an .npz file with an array `images` uint8 [N, H, W, C] and `labels` if it
+has any, a data set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote. With --size its images
+may have any sizes. A run on a mixture of Gaussians has exact scores.
 """
 
 import sys
@@ -65,7 +65,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """The options, checked."""
     parser = Parser("evaluate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, help="the run folder that train.py made")
-    parser.add_argument("--fakes", help="or any set of images, with --reals: FOLDER, FILE.npz, or tfds:NAME")
+    parser.add_argument("--fakes", help="or any set of images, with --reals: FOLDER, FILE.zip, FILE.npz, or tfds:NAME")
     parser.add_argument("--reals", help="what they are compared with")
     parser.add_argument("--size", help="bring all images of both sets to N or HEIGHTxWIDTH pixels, as training does")
     parser.add_argument("--white", type=float, help="the number that is white in files of more than 8 bits")

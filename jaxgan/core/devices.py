@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import jax
 import numpy as np
@@ -79,6 +79,19 @@ def shard_batch(inputs: PyTree, axis: int) -> PyTree:
     return jax.tree.map(lambda array: jax.make_array_from_process_local_data(shares, array), inputs)
 
 
+def batch_spec(inputs: PyTree, axis: int) -> PyTree:
+    """The shapes of what `shard_batch` makes of a process's inputs, given theirs."""
+    if axis_name() is None:
+        return inputs
+    count = jax.process_count()
+
+    def spec(local: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        whole = tuple(size * count if place == axis else size for place, size in enumerate(local.shape))
+        return jax.ShapeDtypeStruct(whole, local.dtype, sharding=batch_sharding(axis))
+
+    return jax.tree.map(spec, inputs)
+
+
 def batch_sharding(axis: int | None = None) -> NamedSharding:
     """An array's division among all devices along one of its axes; None for the whole of it on each."""
     # Process by process, since a process reads the examples of a batch that follow each other.
@@ -135,11 +148,34 @@ def resident_data_limit() -> int:
 def device_memory() -> int:
     """Bytes of each device's memory; of the CPU's devices each has its share."""
     statistics = jax.local_devices()[0].memory_stats() or {}
-    host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    container = Path("/sys/fs/cgroup/memory.max")
-    if container.exists() and (limit := container.read_text().strip()).isdigit():
-        host = min(host, int(limit))
-    return statistics.get("bytes_limit", host // jax.local_device_count())
+    return statistics.get("bytes_limit", host_memory() // jax.local_device_count())
+
+
+def host_memory() -> int:
+    """Bytes of memory that this machine has, or its container may use."""
+    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *cgroup_limits()])
+
+
+def cgroup_limits(mounted: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """The limits on memory, in bytes, of this process's control groups and of those around them.
+
+    Args:
+        mounted: where the kernel shows control groups: those of version 2, and in `memory` those of version 1.
+        own: where it names this process's: lines "ID:CONTROLLERS:/PATH", version 2 without controllers. A container
+            may show its own group as the outermost, whatever the name.
+    """
+    found = []
+    for line in own.read_text().splitlines() if own.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, name = (mounted / "memory", "memory.limit_in_bytes") if controllers else (mounted, "memory.max")
+        group = PurePosixPath(path).relative_to("/")
+        for folder in (group, *group.parents):
+            limit = root / folder / name
+            if limit.is_file() and (text := limit.read_text().strip()).isdigit():  # and not "max"
+                found.append(int(text))
+    return found
 
 
 def compile_and_run(function: Callable[..., PyTree], *arguments: object) -> PyTree:
@@ -156,7 +192,8 @@ def compile_steps(
     Args:
         function: for one device, with collectives over `axis_name()` where there are several.
         state: what is to be replicated, or its shapes.
-        data, inputs: as `replicate` and `put` make them.
+        data: as `replicate` makes them.
+        inputs: as `shard_batch` makes them, or their shapes.
         axis: of the inputs, along which they are sharded.
         profile: whether traces are to show each operation, which a CPU's program does not by default.
 

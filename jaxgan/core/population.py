@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
-from jaxgan.core import devices
 from jaxgan.core.experiment import Experiment, initial_state
 from jaxgan.core.settings import ANY, MAX_SEED, POSITIVE, Range, Setting, Settings
 from jaxgan.core.state import TrainState
@@ -82,17 +81,6 @@ def members(exp: Experiment, state: TrainState) -> list[TrainState]:
         return jax.tree.map(lambda array: array[index], state.replace(step=None)).replace(step=state.step)
 
     return [member(index) for index in range(exp.config.population)]
-
-
-def check_memory(config: ConfigDict, needed: int) -> None:
-    """Raises a `UserError` that says how many members fit on a device, if the bytes needed for all are too many."""
-    available = devices.device_memory()
-    if config.population > 1 and needed > available:
-        fit = available * config.population // needed
-        raise UserError(
-            f"config.population={config.population} needs {needed / 2**30:,.3g} GiB, and the device has "
-            f"{available / 2**30:.3g} GiB of memory: at most {fit} would fit"
-        )
 
 
 def seeds(config: ConfigDict) -> Sequence[int]:

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
-from jaxgan.core import devices, multihost, population
+from jaxgan.core import devices, memory, multihost, population
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.settings import NOT_NEGATIVE, POSITIVE, Setting, Settings
 from jaxgan.core.state import TrainState
@@ -103,12 +103,13 @@ class Program:
     def __init__(self, exp: Experiment, loader: Any, batch_fn: Any, size: int, profile: bool = False):
         self.exp, self.loader, self.size, self.profile = exp, loader, size, profile
         self.shapes = jax.eval_shape(lambda: population.init_state(exp))
-        size_of_state = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.shapes))
-        population.check_memory(exp.config, size_of_state)
-        self.data = devices.replicate((dict(loader.data), exp.algorithm.constants(exp)))
+        data = dict(loader.data), exp.algorithm.constants(exp)
+        needs = memory.Needs(exp, memory.size_of(self.shapes), memory.size_of(data))
+        needs.check_before_compiling(loader.input_spec(size))
+        self.data = devices.replicate(data)
         self.steps = functools.partial(train_steps, exp, batch_fn)
         self.programs: dict[int, jax.stages.Compiled] = {}
-        population.check_memory(exp.config, memory_of(self.compiled(size)))
+        needs.check(self.compiled(size))
 
     def initial_state(self) -> TrainState:
         """The state at step 0, on one device."""
@@ -118,7 +119,7 @@ class Program:
         """The program that makes `count` steps: (state, data, inputs) -> (state, metrics)."""
         if count not in self.programs:
             run, axis = self.steps, self.loader.order.batch_axis
-            like = devices.shard_batch(self._attach_stop_flag(self.loader.input_spec(count), False), axis)
+            like = devices.batch_spec(self._attach_stop_flag(self.loader.input_spec(count), None), axis)
             if multihost.is_multihost():
 
                 def run(state: TrainState, data: PyTree, inputs: tuple) -> tuple[TrainState, dict]:
@@ -177,12 +178,17 @@ class Program:
         count = min(self.size - step % self.size, self.exp.config.steps - step)
         return count, self.inputs_at(step, count, stop) if count else None
 
-    def _attach_stop_flag(self, batches: PyTree, stop: bool) -> PyTree:
-        """The inputs of a dispatch. Where there are several processes, whether this one is to stop goes with them."""
+    def _attach_stop_flag(self, batches: PyTree, stop: bool | None) -> PyTree:
+        """The inputs of a dispatch. Where there are several processes, whether this one is to stop goes with them.
+
+        Args:
+            batches: the inputs without that, or their shapes.
+            stop: whether to stop; None for its shape.
+        """
         if not multihost.is_multihost():
             return batches
-        shape = [1] * self.loader.order.batch_axis + [jax.local_device_count()]
-        return batches, np.full(shape, stop, np.int32)
+        shape = (1,) * self.loader.order.batch_axis + (jax.local_device_count(),)
+        return batches, jax.ShapeDtypeStruct(shape, np.int32) if stop is None else np.full(shape, stop, np.int32)
 
     def metric_names(self) -> list[str]:
         """The metrics of a step."""
@@ -192,12 +198,5 @@ class Program:
         """What one training step takes by XLA's account, as text."""
         program = self.compiled(self.size)
         flops = program.cost_analysis().get("flops", 0)  # XLA counts the body of a loop once, however often it runs
-        size = f"{memory_of(program) / 2**20:.0f} MiB of its memory"
+        size = f"{memory.program_memory(program) / 2**20:.0f} MiB of its memory"
         return f"a training step: {flops / 1e9:.3g} GFLOP on each device, {size}; {self.size} per dispatch"
-
-
-def memory_of(program: jax.stages.Compiled) -> int:
-    """Bytes of each device's memory that compiled steps take by XLA's account."""
-    use = program.memory_analysis()
-    size = use.argument_size_in_bytes + use.output_size_in_bytes - use.alias_size_in_bytes
-    return size + use.temp_size_in_bytes

@@ -3,7 +3,6 @@
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from jaxgan.data.dataset import ArrayDataset, with_digest
 from jaxgan.data.decode import MODES, BadImageError, shape_of
 from jaxgan.data.selection import Selection, select
 from jaxgan.data.sizes import Size, format_size
+from jaxgan.data.stored import place_of
 from jaxgan.errors import UserError
 
 Shape = tuple[int, int, int]
@@ -71,10 +71,12 @@ def open_image_sets(
 
 def find_image_set(option: str, place: str, settings: Mapping[str, object]) -> ImageSet:
     """The set that an option names; arguments and errors as of `open_image_sets`."""
-    path, text = Path(place), f"{option}={place}"
+    text = f"{option}={place}"
+    with errors_of_options(text, place):
+        path = place_of(place, place)
     known = place.partition(":")[0] in sources.SOURCES and not path.exists()
     if not known and not path.exists():
-        raise UserError(f"{text} must be a folder of images, an .npz file, or tfds:NAME: there is no such file")
+        raise UserError(f"{text} must be a folder or archive of images, an .npz file, or tfds:NAME: nothing is there")
     source = place if known else f"{'array' if path.suffix in ('.npz', '.npy') else 'folder'}:{place}"
     config = configuration.default({"data.source": source})
     if "size" not in config.data:
@@ -87,13 +89,20 @@ def find_image_set(option: str, place: str, settings: Mapping[str, object]) -> I
 
 
 @contextlib.contextmanager
-def errors_of_options(text: str, source: str = "") -> Iterator[None]:
-    """Names an option with its value, instead of the configuration, in a `UserError` about a source of images."""
+def errors_of_options(text: str, source: str | None = None) -> Iterator[None]:
+    """Names options instead of the configuration in a `UserError` about images.
+
+    Args:
+        text: the option that names the images, with its value.
+        source: `config.data.source`, if the option has taken its place; None for those of a run.
+    """
     try:
         yield
     except UserError as error:
-        reason = str(error).replace(f"config.data.source={source}", text) if source else str(error)
-        reason = re.sub(r"config\.data\.(on_bad_image|white|max_pixels|size)", r"--\1", reason)
+        reason = str(error).replace("config.data.on_bad_image", "--on_bad_image")
+        if source is not None:
+            reason = reason.replace(f"config.data.source={source}", text)
+            reason = re.sub(r"config\.data\.(white|max_pixels|size)", r"--\1", reason)
         raise UserError(reason if reason.startswith(text) else f"{text}: {reason}") from error
 
 
@@ -106,7 +115,7 @@ def shapes_of(images: Selection, data: ConfigDict) -> dict[Shape, str]:
     if images.in_arrays:
         (item,) = images.read(np.arange(1))
         return {shape_of(item.image, item.name): item.name}
-    described = [images.content, float(data.white), data.max_pixels]
+    described = [cache.REVISION, images.content, float(data.white), data.max_pixels]
     found = cache.cached_arrays("shapes", described, lambda: scan(images, data))
     shapes, names, bad = (found[name].tolist() for name in ("shapes", "names", "bad"))
     if bad and data.on_bad_image != "skip":

@@ -133,10 +133,11 @@ class DeviceLoader:
     def _rows(self, number: int) -> dict[str, np.ndarray]:
         return dict(self.order.batch(number) if self._by_group else self.order.rows(self.dataset, number))
 
-    def input_spec(self, count: int) -> dict[str, np.ndarray]:
-        """Arrays of the same shapes as `inputs_at` gives."""
+    def input_spec(self, count: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shapes and types of what `inputs_at` gives."""
         shape = (count, *self.order.per_step, self.order.batch_size // self.order.processes)
-        return {name: np.zeros(shape, np.int32) for name in self._rows(0)}
+        names = self.order.groups if self._by_group else [field.name for field in self.dataset.fields]
+        return {name: jax.ShapeDtypeStruct(shape, np.int32) for name in names}
 
     def gather(self, data: Mapping[str, Array], rows: Mapping[str, Array]) -> dict[str, Array]:
         """One step's batches."""
@@ -185,10 +186,12 @@ class PrefetchLoader:
 
         return jax.tree.map(joined, *batches)
 
-    def input_spec(self, count: int) -> dict[str, np.ndarray]:
-        """Arrays of the same shapes as `inputs_at` gives."""
+    def input_spec(self, count: int) -> dict[str, jax.ShapeDtypeStruct]:
+        """The shapes and types of what `inputs_at` gives."""
         shape = (count, *self.order.per_step, self.order.batch_size // self.order.processes)
-        return {field.name: np.zeros((*shape, *field.shape), dtype_of(field)) for field in self.dataset.fields}
+        return {
+            field.name: jax.ShapeDtypeStruct((*shape, *field.shape), dtype_of(field)) for field in self.dataset.fields
+        }
 
     @staticmethod
     def gather(data: Mapping[str, Array], batches: Mapping[str, Array]) -> dict[str, Array]:

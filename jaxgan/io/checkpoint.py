@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from jaxgan.core import multihost
 from jaxgan.core.settings import POSITIVE, Setting, Settings, one_of
-from jaxgan.errors import UserError, choose, warn
+from jaxgan.errors import UserError, choose, is_out_of_memory, warn
 from jaxgan.io.files import plain_path
 from jaxgan.io.record import check_files, read_record, write_record
 
@@ -177,9 +177,9 @@ class Checkpoints:
     def _read_back(self, step: int, state: PyTree) -> None:
         try:
             self._read(step, self.folder / str(step), state)
-        except MemoryError:
-            raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             self._move_aside([self.folder / str(step)])
             reason = f"the checkpoint of step {step} cannot be read back from {self.folder} ({self._reason(error)})"
             raise UserError(f"{reason}: choose another --workdir") from error
@@ -231,10 +231,12 @@ class Checkpoints:
         for candidate, path in asked:
             try:
                 tree = self._read(candidate, path, template)
-            except (UserError, MemoryError):
+            except UserError:
                 raise
             # Whatever the damage, readers answer with errors of many types.
             except Exception as error:
+                if is_out_of_memory(error):
+                    raise
                 warn(f"the checkpoint of step {path.name} is damaged, and is passed over ({self._reason(error)})")
                 damaged.append(path)
                 continue

@@ -26,7 +26,7 @@ from jaxgan.data.cache import LazyDataset
 from jaxgan.data.dataset import ArrayDataset
 from jaxgan.errors import UserError, choose
 from jaxgan.inference import variables_of
-from jaxgan.io.checkpoint import Checkpoints
+from jaxgan.io.checkpoint import Checkpoints, newest_step, step_folders
 from jaxgan.io.files import atomic_write, file_lock
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -41,10 +41,10 @@ def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = (
         allowed: names of settings that may change although steps depend on them.
 
     Raises:
-        UserError: the folder holds something else, or another experiment.
+        UserError: the folder holds something else, or another experiment, or one that has more steps behind it.
     """
-    changes = {}
-    if (workdir / "config.json").exists():
+    changes, begun = {}, (workdir / "config.json").exists()
+    if begun and has_checkpoint(workdir):  # a start that saved nothing binds nobody
         before = configuration.load(workdir / "config.json")
         changes, declared = differences(before, config), configuration.validate(before) | configuration.validate(config)
         if sources.canonical(before.data.source) == sources.canonical(config.data.source):
@@ -56,9 +56,11 @@ def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = (
                 f"{workdir} was started with a different config ({'; '.join(listed)}): choose a new --workdir, or "
                 f"resume with --allow_config_change={','.join(refused)}"
             )
+        if (step := newest_checkpoint(workdir)) > config.steps:
+            raise UserError(f"{workdir} is at step {step}, beyond config.steps={config.steps}: ask for more")
     elif workdir.exists() and not workdir.is_dir():
         raise UserError(f"{workdir} is a file: --workdir must be a folder")
-    elif workdir.exists() and any(path.name != LOCK for path in workdir.iterdir()):
+    elif workdir.exists() and not begun and any(path.name != LOCK for path in workdir.iterdir()):
         raise UserError(f"{workdir} is not empty and holds no run (no config.json): choose a new --workdir")
     there = next(folder for folder in (workdir, *workdir.absolute().parents) if folder.exists())
     if not os.access(there, os.W_OK):
@@ -119,7 +121,7 @@ def save_data(workdir: Path, examples: ArrayDataset | LazyDataset) -> None:
 def check_data(workdir: Path, examples: ArrayDataset | LazyDataset) -> None:
     """Raises a `UserError` if the run in `workdir` began with other examples, so far as that is known."""
     path = workdir / "data.json"
-    if not path.exists() or not any((workdir / "checkpoints").glob("*")):  # or nothing was trained yet
+    if not path.exists() or not has_checkpoint(workdir):
         return
     now = describe_data(examples)
     try:
@@ -153,13 +155,20 @@ def begin(
     save_config(workdir, config)
     (workdir / "samples").mkdir(exist_ok=True)
     if not step:
+        for picture in (workdir / "samples").glob("*step_*.png"):  # of a start that saved nothing
+            picture.unlink()
         save_data(workdir, dataset)
     record_launch(workdir, step, changes, None if step or origin is None else str(origin))
 
 
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether something was trained: there is a checkpoint, even if it is damaged by now."""
+    return bool(step_folders(workdir / "checkpoints"))
+
+
 def newest_checkpoint(workdir: Path) -> int:
-    """The step of the newest checkpoint; 0 where there is none, and a run begins anew."""
-    return max((int(path.name) for path in (workdir / "checkpoints").glob("*") if path.name.isdigit()), default=0)
+    """The step of the newest checkpoint that shows no damage at a glance; 0 where there is none."""
+    return newest_step(workdir / "checkpoints")
 
 
 def record_launch(workdir: Path, step: int, changes: dict[str, tuple], init_from: str | None = None) -> None:
