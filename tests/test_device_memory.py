@@ -39,27 +39,27 @@ def refusal(capsys) -> dict[str, float]:
 @pytest.mark.parametrize(
     "more",
     [
-        (),
-        ("--config.data.placement=streaming",),
-        ("--config.algorithm=vae",),
-        ("--config.packing=2",),
         ("--config.data.source=world:ring", "--config.model.family=toy_mlp"),
+        ("--config.model.family=mlp", "--config.packing=3", "--config.data.placement=streaming"),
+        pytest.param((), marks=pytest.mark.slow),
+        pytest.param(("--config.algorithm=vae",), marks=pytest.mark.slow),
     ],
-    ids=lambda more: more[0] if more else "gan",
+    ids=lambda more: more[0] if more else "dcgan",
 )
 def test_a_batch_that_is_too_large_is_refused_and_the_advised_one_fits(tmp_path, capsys, small, more):
     def dry_run(batch: int) -> int:
         return train_tiny(tmp_path / "run", "--dry_run", f"--config.batch_size={batch}", *more)
 
-    assert train_tiny(tmp_path / "run", "--config.batch_size=100000", *more) == 2
+    assert train_tiny(tmp_path / "run", "--config.batch_size=99999", *more) == 2
     assert not (tmp_path / "run").exists()
     said = refusal(capsys)
     fit = int(said["fit"])
-    assert said["batch"] == 100_000
+    assert said["batch"] == 99_999
     assert said["available"] == pytest.approx(64 / 1024, rel=0.01)
-    assert 100_000 * said["available"] / said["needed"] / 2 < fit < 100_000 * said["available"] / said["needed"]
+    assert 0.7 < fit / (99_999 * said["available"] / said["needed"]) <= 1
     assert dry_run(fit) == 0
     assert dry_run(2 * fit) == 2
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_population_that_is_too_large_is_refused_and_the_advised_one_fits(tmp_path, capsys, small):
@@ -78,8 +78,8 @@ def test_a_population_that_is_too_large_is_refused_and_the_advised_one_fits(tmp_
     [
         "population=100000000",
         "batch_size=1000000000",
-        "batch_size=1000000000000000000",
-        "model.generator.base_channels=1000000",
+        "batch_size=2000000000",
+        "model.generator.base_channels=100000000",
     ],
 )
 def test_what_can_never_fit_is_refused_before_anything_is_compiled(tmp_path, capsys, monkeypatch, setting):
