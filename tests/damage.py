@@ -141,6 +141,9 @@ WAYS: dict[str, Callable[[Path], object]] = {
 }
 
 
+UNNEEDED = ("_CHECKPOINT_METADATA", "commit_success.txt")  # files of a checkpoint that hold nothing of the state
+
+
 def places(folder: Path) -> list[Path]:
     """Every file and folder in a folder, as seen from there."""
     return sorted(path.relative_to(folder) for path in folder.rglob("*"))

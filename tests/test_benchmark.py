@@ -217,7 +217,7 @@ def test_a_child_reports_its_errors_and_its_death():
         (["--workloads", "dcgan46"], "error: unknown workload 'dcgan46': did you mean dcgan64?"),
         (["--systems", "jaxgna"], "error: unknown system 'jaxgna': did you mean jaxgan?"),
         (["--rounds", "1"], "error: --rounds=1 must be at least 2"),
-        (["--fast"], "error: unrecognized arguments: --fast"),
+        (["--fast"], "error: unknown option '--fast': choose from --devices"),
     ],
 )
 def test_a_mistake_is_one_line(arguments, message, capsys):

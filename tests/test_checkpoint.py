@@ -246,9 +246,6 @@ def test_the_best_stays_as_well(tmp_path, mode, best):
 # Damage
 
 
-UNNEEDED = ("_CHECKPOINT_METADATA", "commit_success.txt")  # files of Orbax that hold nothing of the state
-
-
 @pytest.mark.parametrize("way", damage.WAYS)
 def test_no_damage_is_ever_loaded(two_checkpoints, tmp_path, capfd, way):
     """Whichever file or folder suffers, the newest state comes back, or with one warning the one before."""
@@ -258,7 +255,7 @@ def test_no_damage_is_ever_loaded(two_checkpoints, tmp_path, capfd, way):
         before = contents(newest)
         damage.WAYS[way](newest / place)
         harmed = contents(newest)
-        harmless = harmed == before or str(place) in UNNEEDED
+        harmless = harmed == before or str(place) in damage.UNNEEDED
         for options in ({}, {"keep": 3}):
             step, state = restore(workdir, **options)
             assert (step, bits(state)) == ((20, bits(example_state(20))) if harmless else (10, bits(example_state(10))))
@@ -306,7 +303,7 @@ def test_what_cannot_be_read_is_passed_over(two_checkpoints, capfd):
                 step, state = restore(workdir)
             finally:
                 os.seteuid(0)
-            harmless = str(place) in UNNEEDED
+            harmless = str(place) in damage.UNNEEDED
             assert bits(state) == bits(example_state(step))
             assert step == (20 if harmless else 10)
             warnings_about(capfd, *() if harmless else (20,))

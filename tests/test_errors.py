@@ -1,8 +1,5 @@
 """A user's mistake is one line on stderr and exit code 2; anything else is a traceback."""
 
-import io
-import sys
-
 import pytest
 
 from jaxgan.errors import UserError, choose, exit_code, warn
@@ -77,11 +74,3 @@ def test_ctrl_c_is_no_traceback(capsys):
 def test_a_warning_is_one_line_on_stderr(capsys):
     warn("passed\nover")
     assert capsys.readouterr() == ("", "warning: passed over\n")
-
-
-@pytest.mark.parametrize(("encoding", "printed"), [("utf-8", "é \\udce9\n"), ("ascii", "\\xe9 \\udce9\n")])
-def test_names_that_cannot_be_printed_end_no_program(encoding, printed, monkeypatch):
-    """Such as that of a class whose folder is named by a byte that is no UTF-8."""
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
-    assert exit_code(lambda: print("é \udce9", flush=True)) == 0
-    assert sys.stdout.buffer.getvalue().decode(encoding) == printed

@@ -450,7 +450,7 @@ MISTAKES = {
     "--fakes={0}/one.npz --reals={0}/other.npz --step=4": "--step is about samples of a run",
     "--fakes={0}/one.npz --reals={0}/other.npz --member=1": "--member is about samples of a run",
     "--fakes={0}/one.npz --reals={0}/other.npz --seed=1": "--seed is about samples of a run",
-    "--fakes={0}/nowhere --reals={0}/one.npz": "--fakes=.*nowhere must be a folder of images, an .npz file, or",
+    "--fakes={0}/nowhere --reals={0}/one.npz": "--fakes=.*nowhere must be a folder or archive of images",
     "--fakes={0}/one.npz --reals=world:ring": "--reals=world:ring holds no images: runs on it are scored by --workdir",
     "--fakes={0}/large.npz --reals={0}/one.npz": "has image 0 of 16x16 and --reals=.* of 8x8 pixels.*: --size=8",
     "--fakes={0}/wide.npz --reals={0}/one.npz": "has image 0 of 8x9 and --reals=.* of 8x8 pixels.*: --size=8",

@@ -101,13 +101,15 @@ def test_labels_in_a_table(case, tmp_path, capsys):
         (["a, b", "c,d", "e"], ("a, b", "c,d", "e")),
         (["9" * 5000, "1", "2"], ("1", "2", "9" * 5000)),
         (["é", "z", "a"], ("a", "z", "é")),
+        (["a\x07", "b", "c"], ("a\\x07", "b", "c")),
     ],
 )
 def test_labels_are_ordered_as_numbers_if_they_are_numbers(labels, classes, tmp_path):
     rows = "".join(f'{name}.png,"{label}"\n' for name, label in zip("abc", labels, strict=True))
     root = write(tmp_path, "a.png b.png c.png", labels_csv=rows)
     assert folder.read(str(root)).classes == classes
-    assert labelled(root) == {f"{name}.png": label for name, label in zip("abc", labels, strict=True)}
+    shown = [label.replace("\x07", "\\x07") for label in labels]
+    assert labelled(root) == {f"{name}.png": label for name, label in zip("abc", shown, strict=True)}
 
 
 def test_splits_have_labels_in_one_file_or_in_their_own(tmp_path):

@@ -1,29 +1,26 @@
 """Populations: each member is the run that it would be alone, in arrays and in what the programs write and sample."""
 
 import functools
-import re
 import shutil
-import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments import POINTS, assert_close, assert_same_bits, leaves, quick_jit, raises_user_error, tiny_config
+from experiments import POINTS, assert_close, assert_same_bits, leaves, quick_jit, tiny_config
 from PIL import Image
 from programs import grids, options, records, saved, saved_steps, train_tiny
 
 from jaxgan import config as configuration
 from jaxgan.cli import sample, train
 from jaxgan.config import build, default
-from jaxgan.core import devices, population
+from jaxgan.core import population
 from jaxgan.core.experiment import initial_state
 from jaxgan.core.program import train_steps
 from jaxgan.core.settings import flatten
 from jaxgan.data import loader
 from jaxgan.data.dataset import ArrayDataset, image_dataset
-from jaxgan.errors import UserError
 
 STEPS = 3
 CLASSES = ("a", "b", "c")
@@ -182,35 +179,6 @@ def test_the_mean_and_its_standard_error():
         np.testing.assert_allclose(found[name], own.mean(), rtol=1e-5)
         np.testing.assert_allclose(found[f"{name}_stderr"], np.sqrt(((own - own.mean()) ** 2).sum() / 4 / 5), rtol=1e-5)
     assert float(population.mean_stderr({"a": jnp.full(4, 2.0)})["a_stderr"]) == 0
-
-
-# Memory
-
-
-@pytest.mark.parametrize(("times", "fit"), [(2, 500), (4, 250), (1000, 1)])
-def test_the_error_for_too_many_members_says_how_many_fit(times, fit):
-    config, room = tiny_config(population=1000), devices.device_memory()
-    population.check_memory(config, room)
-    with raises_user_error(UserError, match=rf"config\.population=1000 needs [\d,.e+]+ GiB.*: at most {fit} would fit"):
-        population.check_memory(config, times * room)
-    population.check_memory(tiny_config(population=fit), fit * times * room // 1000)
-    population.check_memory(tiny_config(), times * room)  # a single run has no advice to follow, and is tried
-
-
-def test_a_population_that_cannot_fit_is_refused_before_anything_is_made(tmp_path, capsys):
-    began = time.process_time()
-    assert train_tiny(tmp_path / "run", "--config.population=100000000") == 2
-    assert time.process_time() - began < 20  # it takes a second
-    (error,) = capsys.readouterr().err.splitlines()
-    found = re.fullmatch(
-        r"error: config\.population=100000000 needs (\S+) GiB, and the device has (\S+) GiB of memory: "
-        r"at most (\d+) would fit",
-        error,
-    )
-    assert found, error
-    needed, available = (float(found[place].replace(",", "")) for place in (1, 2))
-    assert int(found[3]) == pytest.approx(1e8 * available / needed, rel=0.01)
-    assert not (tmp_path / "run").exists()
 
 
 # The programs

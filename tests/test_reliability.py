@@ -1,5 +1,6 @@
 """Faults that are really injected: kills, a full disk, two runs in a folder, bad numbers, changed settings."""
 
+import itertools
 import json
 import os
 import re
@@ -8,14 +9,16 @@ import shutil
 import signal
 import subprocess
 
+import damage
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from programs import ROOT, grids, options, records, saved, saved_steps, started, train_tiny, wait_until
+import tiny
+from programs import ROOT, contents, grids, options, records, saved, saved_steps, started, train_tiny, wait_until
 
 from jaxgan.algorithms import ALGORITHMS
 from jaxgan.algorithms.gan import GAN
-from jaxgan.core import population
+from jaxgan.core import devices, population
 from jaxgan.core.state import TrainState
 from jaxgan.io import files, run_folder
 from jaxgan.io.logging import read_records
@@ -63,6 +66,42 @@ def test_killed_at_any_moment_a_population_ends_as_if_nothing_had_been(tmp_path)
     assert saved(killed, **settings) == saved(whole, **settings)
     assert records(killed) == records(whole)
     assert grids(killed) == grids(whole)
+
+
+# Runs a program on one run folder after the other, and tells on stderr where each begins.
+IN_TURN = """
+import importlib, sys
+program = importlib.import_module(f"jaxgan.cli.{sys.argv[1]}")
+for command in sys.argv[2:]:
+    print("@", file=sys.stderr, flush=True)
+    assert program.main(command.split()) == 0
+"""
+COMMANDS = {
+    "train": f"--config={tiny.__file__} --workdir={{}} --config.steps=13",
+    "sample": "--workdir={} --out={}.npz --num=4",
+    "evaluate": "--workdir={} --num=20 --features=pixels",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", COMMANDS)
+def test_of_a_damaged_checkpoint_each_program_says_one_line_and_uses_the_one_before(unbroken, tmp_path, program):
+    """Threads in the background, of which some end last, say nothing."""
+    places, commands, harmless = damage.places(unbroken / "checkpoints" / "12"), [], []
+    for number, (place, way) in enumerate(zip(places * 2, itertools.cycle(damage.WAYS), strict=False)):
+        workdir = shutil.copytree(unbroken, tmp_path / str(number))
+        newest = workdir / "checkpoints" / "12"
+        before = contents(newest)
+        damage.WAYS[way](newest / place)
+        harmless.append(contents(newest) == before or str(place) in damage.UNNEEDED)
+        commands.append(COMMANDS[program].replace("{}", str(workdir)))
+    with started("-c", IN_TURN, program, *commands) as process:
+        _, text = process.communicate()
+    assert process.returncode == 0, text
+    said = [part.splitlines()[1:] for part in text.split("@")[1:]]
+    assert [len(lines) for lines in said] == [0 if whole else 1 for whole in harmless], text
+    assert all(line.startswith("warning: the checkpoint of step 12 is damaged") for lines in said for line in lines)
+    assert harmless.count(False) > 20
 
 
 def test_of_two_runs_in_a_folder_the_second_is_refused_until_the_first_is_dead(tmp_path, capsys):
@@ -199,6 +238,38 @@ def test_an_allowed_change_that_the_networks_do_not_survive_is_an_error_and_move
     assert "[4, 64], and float32[8, 64] now" in error
     assert saved_steps(workdir) == before
     assert not (workdir / "damaged").exists()
+
+
+def test_a_start_that_saved_nothing_binds_nobody(tmp_path, monkeypatch):
+    """Another experiment in its folder leaves what that leaves in a new folder."""
+    folder, new, other = tmp_path / "run", tmp_path / "new", ("--config.latent_dim=6", "--config.sample_every=6")
+    with monkeypatch.context() as patch:
+        patch.setitem(ALGORITHMS, "gan", GAN._replace(step=bad_at_six))
+        assert train_tiny(folder, "--config.checkpoint_every=12", "--config.sample_every=2") == 2
+    assert [line["step"] for line in records(folder)] == [2, 4]
+    assert "step_000002.png" in grids(folder)
+    for workdir in (folder, new):
+        assert train_tiny(workdir, *other) == 0
+    assert saved(folder, latent_dim=6) == saved(new, latent_dim=6)
+    assert records(folder) == records(new)
+    assert grids(folder) == grids(new)
+    for name in ("config.json", "data.json"):
+        assert (folder / name).read_bytes() == (new / name).read_bytes()
+    assert {path.name for path in folder.iterdir()} == {path.name for path in new.iterdir()}
+
+
+def test_a_damaged_checkpoint_binds_all_the_same(workdir, capsys):
+    for step in saved_steps(workdir):
+        (workdir / "checkpoints" / str(step) / "record.json").write_text("")
+    assert train_tiny(workdir, "--config.latent_dim=6") == 2
+    assert "was started with a different config (latent_dim 4 -> 6)" in capsys.readouterr().err
+
+
+def test_fewer_steps_than_are_done_are_refused_before_anything_is_compiled(workdir, capsys, monkeypatch):
+    monkeypatch.setattr(devices, "compile_steps", None)
+    assert train_tiny(workdir, "--config.steps=10") == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error == f"error: {workdir} is at step 12, beyond config.steps=10: ask for more"
 
 
 def test_the_commit_is_that_of_the_source():

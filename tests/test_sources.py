@@ -240,6 +240,7 @@ def test_arrays_with_and_without_labels(tmp_path):
         (np.uint64([2**64 - 1, 3] * 6), ("3", "18446744073709551615")),
         (np.array(["dog", "cat", "a, b"] * 4), ("a, b", "cat", "dog")),
         (np.array(["é".encode(), b"a"] * 6), ("a", "é")),
+        (np.array(["a\nb", "c"] * 6), ("a\\nb", "c")),
     ],
 )
 def test_classes_are_the_labels_that_occur(labels, classes, tmp_path):
@@ -247,6 +248,7 @@ def test_classes_are_the_labels_that_occur(labels, classes, tmp_path):
     chosen = select(save(tmp_path / "x.npz", images=IMAGES, labels=labels))
     assert chosen.classes == classes
     names = [name.decode() if isinstance(name, bytes) else name for name in labels.ravel().tolist()]
+    names = [name.replace("\n", "\\n") if isinstance(name, str) else name for name in names]
     assert [chosen.classes[item.label] for item in read_all(chosen)] == [
         str(int(name)) if isinstance(name, float) else str(name) for name in names
     ]

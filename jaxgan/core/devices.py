@@ -2,6 +2,7 @@
 
 import functools
 import os
+import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -152,8 +153,12 @@ def device_memory() -> int:
 
 
 def host_memory() -> int:
-    """Bytes of memory that this machine has, or its container may use."""
-    return min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *cgroup_limits()])
+    """Bytes of memory that this machine has, or its container or this process may use."""
+    physical, (own, _) = (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        resource.getrlimit(resource.RLIMIT_AS),
+    )
+    return min([physical, *([] if own == resource.RLIM_INFINITY else [own]), *cgroup_limits()])
 
 
 def cgroup_limits(mounted: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:

@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
-from jaxgan.core import devices, memory, multihost, population
+from jaxgan.core import device_memory, devices, multihost, population
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.settings import NOT_NEGATIVE, POSITIVE, Setting, Settings
 from jaxgan.core.state import TrainState
@@ -104,7 +104,7 @@ class Program:
         self.exp, self.loader, self.size, self.profile = exp, loader, size, profile
         self.shapes = jax.eval_shape(lambda: population.init_state(exp))
         data = dict(loader.data), exp.algorithm.constants(exp)
-        needs = memory.Needs(exp, memory.size_of(self.shapes), memory.size_of(data))
+        needs = device_memory.Needs(exp, device_memory.size_of(self.shapes), device_memory.size_of(data))
         needs.check_before_compiling(loader.input_spec(size))
         self.data = devices.replicate(data)
         self.steps = functools.partial(train_steps, exp, batch_fn)
@@ -198,5 +198,5 @@ class Program:
         """What one training step takes by XLA's account, as text."""
         program = self.compiled(self.size)
         flops = program.cost_analysis().get("flops", 0)  # XLA counts the body of a loop once, however often it runs
-        size = f"{memory.program_memory(program) / 2**20:.0f} MiB of its memory"
+        size = f"{device_memory.program_memory(program) / 2**20:.0f} MiB of its memory"
         return f"a training step: {flops / 1e9:.3g} GFLOP on each device, {size}; {self.size} per dispatch"

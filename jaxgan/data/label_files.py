@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from jaxgan.data import formats
 from jaxgan.data.listing import LABEL_FILES, Listing
 from jaxgan.errors import UserError, warn_once
+from jaxgan.io.files import name_as_text
 
 Rows = list[tuple[str, str]]  # paths from the file's folder, and labels
 
@@ -53,7 +54,8 @@ def read(listing: Listing, file: str, images: Collection[str]) -> dict[str, str]
         warn_once(
             f"{place} names {len(unknown)} files that are no images here, such as {unknown[0]}: they are left out"
         )
-    return {path: labels[path] for path in images}
+    names = {label: name_as_text(label) for label in set(labels.values())}
+    return {path: names[labels[path]] for path in images}
 
 
 def is_image(path: str) -> bool:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from jaxgan.io.files import name_as_text
+
 MOST_CLASSES = 100_000  # more values than these are no labels
 MOST_WHOLE = 2**53  # beyond that a float64 does not hold every whole number
 
@@ -32,7 +34,8 @@ def classes_of(labels: np.ndarray, count: int) -> tuple[tuple[str, ...], np.ndar
     values, targets = np.unique(labels, return_inverse=True)
     if len(values) > MOST_CLASSES:
         raise ValueError(f"labels hold {len(values):,} different values: {MOST_CLASSES:,} classes are the most")
-    return tuple(map(str, values)), targets.astype(np.int32)
+    names = map(name_as_text if labels.dtype.kind == "U" else str, values.tolist())
+    return tuple(names), targets.astype(np.int32)
 
 
 def _text(labels: np.ndarray) -> np.ndarray:

@@ -44,8 +44,8 @@ def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = (
         UserError: the folder holds something else, or another experiment, or one that has more steps behind it.
     """
     changes, begun = {}, (workdir / "config.json").exists()
+    before = configuration.load(workdir / "config.json") if begun else config  # which may be that of another program
     if begun and has_checkpoint(workdir):  # a start that saved nothing binds nobody
-        before = configuration.load(workdir / "config.json")
         changes, declared = differences(before, config), configuration.validate(before) | configuration.validate(config)
         if sources.canonical(before.data.source) == sources.canonical(config.data.source):
             changes.pop("data.source", None)  # the same path, written in another way

@@ -43,8 +43,8 @@ def available_memory(data: int) -> int:
 class Needs:
     """What training needs of each device's memory, and whether there is as much.
 
-    The batch is taken to cause all but the state and the data, and the members of a population all but the data. Some
-    of it stays the same, such as the gradients of one member, so a little more may fit than an error says.
+    An error says what would fit: all but the data is taken to grow with the members of a population, and with the batch
+    all but the data, the state and as much again, which gradients and updates may take.
 
     Args:
         exp: the experiment.
@@ -66,17 +66,17 @@ class Needs:
         each = 4 * sum(math.prod(field.shape) for field in self.exp.fields if field.kind != "labels")
         batch = each * self.config.batch_size * self.config.population // jax.device_count()
         least = self.state + self.data + size_of(inputs) // jax.local_device_count() + batch
-        self._check(least, "at least", "at most")
+        self._check(least, self.data + self.state, "at least", "at most")
 
     def check(self, program: jax.stages.Compiled) -> None:
         """Raises a `UserError` if the compiled program does not fit."""
-        self._check(program_memory(program), "about", "about")
+        self._check(program_memory(program), self.data + 2 * self.state, "about", "about")
 
-    def _check(self, needed: int, needs: str, fits: str) -> None:
+    def _check(self, needed: int, fixed: int, needs: str, fits: str) -> None:
         if needed <= self.available:
             return
         config, unit = self.config, jax.device_count() * self.exp.algorithm.examples_together(self.config)
-        fit, members, fixed = [], "", self.state + self.data
+        fit, members = [], ""
         if config.population > 1:
             members = f"config.population={config.population} with "
             count = (self.available - self.data) * config.population // (needed - self.data)
