@@ -206,7 +206,9 @@ def test_every_family_fits_or_says_why(name, family, wider):
     shape = entry.shape
     if len(shape) == 3:
         shape = (shape[0], shape[1] + wider, shape[2])
-        source = {"data.source": "digits", "data.size": f"{shape[0]}x{shape[1]}"}
+        own = ALGORITHMS[name].smallest["data.source"]
+        images = "digits" if own.startswith("world:") else own
+        source = {"data.source": images, "data.size": f"{shape[0]}x{shape[1]}"}
     elif wider:
         pytest.skip("points have no width")
     roles = [group for group in exp.config.model if group not in ("family", "initializer", "init_stddev")]

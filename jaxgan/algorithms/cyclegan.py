@@ -247,7 +247,8 @@ CYCLEGAN = Algorithm(
         ),
     },
     smallest={
-        "data.source": "unpaired",
+        "data.source": "unpaired:digits|edited:inverted:digits",
+        "data.size": 8,
         "batch_size": 4,
         "model.generator.base_channels": 2,
         "model.generator.blocks": 1,

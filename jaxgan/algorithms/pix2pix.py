@@ -190,7 +190,8 @@ PIX2PIX = Algorithm(
         ),
     },
     smallest={
-        "data.source": "paired",
+        "data.source": "paired:edited:left_half:digits|digits",
+        "data.size": 8,
         "batch_size": 4,
         "model.generator.base_channels": 2,
         "model.discriminator.base_channels": 2,
