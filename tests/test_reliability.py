@@ -79,7 +79,7 @@ for command in sys.argv[2:]:
 COMMANDS = {
     "train": f"--config={tiny.__file__} --workdir={{}} --config.steps=13",
     "sample": "--workdir={} --out={}.npz --num=4",
-    "evaluate": "--workdir={} --num=20 --features=pixels",
+    "evaluate": "--workdir={} --num=200 --features=pixels",
 }
 
 
