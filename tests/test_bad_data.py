@@ -205,13 +205,15 @@ WRONG = {
         lambda: draw("x"),
         "folder:x",
         {"data__crop": "random"},
-        "config.data.load_size=0 must be at least 9, since the random crop cuts config.data.size=8 pixels out of it",
+        "config.data.load_size=0 must be at least 9, since the random crop cuts config.data.size=8 pixels out of it: "
+        "make it 9, or set config.data.crop=centre",
     ),
     "less to crop": (
         lambda: draw("x"),
         "folder:x",
         {"data__load_size": 7},
-        "config.data.load_size=7 must be at least 8, since the centre crop cuts config.data.size=8 pixels out of it",
+        "config.data.load_size=7 must be at least 8, since the centre crop cuts config.data.size=8 pixels out of it: "
+        "make it 9",
     ),
     "no such crop": (
         lambda: None,

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -269,10 +268,14 @@ def test_a_damaged_record_of_the_names_is_named(flowers, capsys, text):
     assert not Path("out.npz").exists()
 
 
-def test_a_class_whose_name_is_a_number_goes_by_its_name(flowers):
+def test_a_class_whose_name_is_a_number_goes_by_its_name(flowers, capsys):
     """As after training on the digits 3 and 7 alone."""
     workdir = renamed(flowers, json.dumps({"classes": ["7", "3", "1", "9"]}))
-    assert samples(workdir, "--labels=3,1,7,0", "--num=4")[1] == [1, 2, 0, 0]
+    assert samples(workdir, "--labels=3,1,7,9", "--num=4")[1] == [1, 2, 0, 3]
+    capsys.readouterr()
+    for wrong in ("0", "4"):  # which are places, and not names
+        assert sampled(workdir, f"--labels={wrong}") == 2
+        assert the_error(capsys).endswith(f"unknown class '{wrong}': choose from 1, 3, 7, 9")
 
 
 # Files that go on
@@ -294,15 +297,3 @@ def test_labels_that_count_no_names_are_refused(tmp_path):
         np.savez(tmp_path / "x.npz", images=np.zeros((2, 8, 8), np.uint8), labels=labels, classes=classes)
         with pytest.raises(UserError, match="classes"):
             array.read(str(tmp_path / "x.npz"))
-
-
-def test_where_names_are_numbers_a_number_is_a_name():
-    """And no index: of classes 1, 2 and 3 there is no 0."""
-    exp = SimpleNamespace(algorithm=SimpleNamespace(choices=lambda exp: 3))
-    names = ["1", "2", "3"]
-    assert sample.asked_labels("3,1", exp, names) == [2, 0]
-    assert sample.asked_labels("all", exp, names) == [0, 1, 2]
-    assert sample.asked_labels("0,2", exp, ["a", "b", "c"]) == [0, 2]
-    for wrong in ("0", "4"):
-        with pytest.raises(UserError, match=f"unknown class '{wrong}': .*choose from 1, 2, 3"):
-            sample.asked_labels(wrong, exp, names)
