@@ -258,6 +258,15 @@ def test_a_start_that_saved_nothing_binds_nobody(tmp_path, monkeypatch):
     assert {path.name for path in folder.iterdir()} == {path.name for path in new.iterdir()}
 
 
+def test_the_address_of_a_bucket_is_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert train_tiny("gs://bucket/run") == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: --workdir=gs://bucket/run is an address: it must be a folder")
+    assert not any(tmp_path.iterdir())
+    assert train_tiny("gs:", "--dry_run") == 0
+
+
 def test_a_damaged_checkpoint_binds_all_the_same(workdir, capsys):
     for step in saved_steps(workdir):
         (workdir / "checkpoints" / str(step) / "record.json").write_text("")
