@@ -375,7 +375,7 @@ def test_bad_images_are_left_out_and_counted_if_asked_so(capsys, settings):
 
 
 @pytest.mark.parametrize("settings", [{}, {"data__cache": False, "data__placement": "resident"}])
-def test_a_class_of_bad_images_alone_is_told(capsys, settings):
+def test_a_class_of_bad_images_alone_is_named(capsys, settings):
     draw("x/cat")
     draw("x/cow")
     (draw("x/dog", 1) / "0.png").write_text("no picture")

@@ -76,7 +76,7 @@ class Evaluator:
         self.score_names = self.given_names(reference)
 
     def given_names(self, reference: Scored) -> list[str]:
-        """The scores that so many samples allow for, with a warning about the others.
+        """The scores that can be given with `eval.num` samples, with a warning about the others.
 
         Raises:
             UserError: the best checkpoint is to be known by one of the others.
