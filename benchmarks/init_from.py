@@ -44,7 +44,7 @@ def train_all(options: argparse.Namespace, workdir: Path) -> None:
 
 
 def settings_for(steps: int) -> dict[str, object]:
-    """The settings of a run of so many steps, with which its schedules end."""
+    """The settings of a run of `steps` training steps, whose schedules end with it."""
     decays = {f"optimizer.{player}.decay_steps": steps for player in ("generator", "discriminator")}
     return {"steps": steps, "sample_every": 1000, "checkpoint_every": 1000} | decays
 

@@ -164,7 +164,7 @@ class Maxout(NamedTuple):
 
 
 class Reshape(NamedTuple):
-    """[batch, rows * columns * channels] -> images of so many rows, columns and channels."""
+    """[batch, rows * columns * channels] -> images [batch, rows, columns, channels]."""
 
     rows: int
     columns: int

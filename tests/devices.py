@@ -28,7 +28,7 @@ STEPS = 3
 
 
 def made_up_loader(kind: type, config, margin: int = 0):
-    """A loader of made-up images that are so many pixels higher and wider than a batch's; image i has the label i."""
+    """A loader of made-up images, higher and wider than a batch's by some pixels; image i has the label i."""
     height, width, channels = example_shape(config.data)
     rng, labels = np.random.default_rng(0), np.arange(30, dtype=np.int32)
     images = rng.integers(0, 256, (30, height + margin, width + margin, channels), np.uint8)

@@ -205,13 +205,15 @@ WRONG = {
         lambda: draw("x"),
         "folder:x",
         {"data__crop": "random"},
-        "config.data.load_size=0 must be at least 9, since the random crop cuts config.data.size=8 pixels out of it",
+        "config.data.load_size=0 must be at least 9, since the random crop cuts config.data.size=8 pixels out of it: "
+        "make it 9, or set config.data.crop=centre",
     ),
     "less to crop": (
         lambda: draw("x"),
         "folder:x",
         {"data__load_size": 7},
-        "config.data.load_size=7 must be at least 8, since the centre crop cuts config.data.size=8 pixels out of it",
+        "config.data.load_size=7 must be at least 8, since the centre crop cuts config.data.size=8 pixels out of it: "
+        "make it 9",
     ),
     "no such crop": (
         lambda: None,
@@ -373,7 +375,7 @@ def test_bad_images_are_left_out_and_counted_if_asked_so(capsys, settings):
 
 
 @pytest.mark.parametrize("settings", [{}, {"data__cache": False, "data__placement": "resident"}])
-def test_a_class_of_bad_images_alone_is_told(capsys, settings):
+def test_a_class_of_bad_images_alone_is_named(capsys, settings):
     draw("x/cat")
     draw("x/cow")
     (draw("x/dog", 1) / "0.png").write_text("no picture")

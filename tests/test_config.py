@@ -177,7 +177,7 @@ def test_a_resumed_run_may_change_exactly_the_resumable_settings(tmp_path):
         config, changed = in_another_way(name, entry, choices)
         workdir = tmp_path / ("run " + " ".join(f"{choice}={key}" for choice, key in choices.items()))
         if not workdir.exists():
-            workdir.mkdir()
+            (workdir / "checkpoints" / "0").mkdir(parents=True)
             save(config, workdir / "config.json")
         found = differences(config, changed)
         assert name in found or len(entry.table()) == 1

@@ -520,7 +520,7 @@ def test_the_most_pixels_are_known_where_warnings_are_no_errors(name, tmp_path):
         assert line.endswith("it is a bad image (it claims to have more pixels than config.data.max_pixels=89478485)")
 
 
-def test_files_of_a_known_format_that_cannot_be_read_are_told_from_unknown_ones():
+def test_files_of_a_known_format_that_cannot_be_read_differ_from_unknown_ones():
     stored = grey_tiff(1, 2, kind="u4").replace(
         struct.pack("<HHIHH", 258, 3, 1, 32, 0), struct.pack("<HHIHH", 258, 3, 1, 9, 0)
     )

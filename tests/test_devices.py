@@ -178,8 +178,10 @@ def machine(monkeypatch, tmp_path):
         monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 2**12, "SC_PHYS_PAGES": 2**20}.__getitem__)
         if container is not None:
             (tmp_path / "memory.max").write_text(container + "\n")
-        monkeypatch.setattr(devices, "Path", lambda place: tmp_path / Path(place).name)
+        (tmp_path / "cgroup").write_text("0::/\n")
+        monkeypatch.setattr(devices, "cgroup_limits", lambda: limits(tmp_path, tmp_path / "cgroup"))
 
+    limits = devices.cgroup_limits
     return make_up
 
 

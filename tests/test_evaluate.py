@@ -205,6 +205,31 @@ def test_scores_do_not_depend_on_how_images_are_kept(arrays, tmp_path):
             np.testing.assert_allclose(from_folder[name]["raw"], score["raw"], rtol=1e-5)
 
 
+def test_where_crops_are_random_samples_are_compared_with_the_middles_of_images(tmp_path):
+    """A run's scores are those of its samples beside the cropped images; so are its neighbours."""
+    images = np.random.default_rng(0).integers(0, 256, (200, 10, 12, 1), np.uint8)
+    np.savez(tmp_path / "data.npz", images=images)
+    np.savez(tmp_path / "middles.npz", images=images[:, 1:9, 2:10])
+    crops = ("--config.data.load_size=10x12", "--config.data.crop=random", "--config.eval.every=12")
+    scores_while_training = ("--config.eval.num=100", "--config.eval.features=pixels")
+    source = f"--config.data.source=array:{tmp_path / 'data.npz'}"
+    run = tmp_path / "run"
+    assert train_tiny(run, source, *crops, *scores_while_training) == 0
+    assert "KD-pixels" in records(run)[-1]
+    of_run = scored(tmp_path, f"--workdir={run}", "--features=pixels", "--num=100")["scores"]
+    assert sample.main([f"--workdir={run}", f"--out={tmp_path / 'drawn.npz'}", "--num=100"]) == 0
+    of_sets = scored(
+        tmp_path,
+        f"--fakes={tmp_path / 'drawn.npz'}",
+        f"--reals={tmp_path / 'middles.npz'}",
+        "--features=pixels",
+        "--num=100",
+    )["scores"]
+    assert of_run.keys() == of_sets.keys()
+    for name, score in of_run.items():
+        assert score["value"] == pytest.approx(of_sets[name]["value"], rel=1e-6, abs=1e-9), name
+
+
 def test_every_class_has_its_scores(arrays, tmp_path, capsys):
     """Of a set and itself the distances are 0, and each class has as many samples as labels say."""
     argv = (f"--fakes={arrays}/one.npz", f"--reals={arrays}/other.npz", "--features=pixels", "--per_class")

@@ -95,7 +95,7 @@ def touch(root: Path, *names: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "advice"),
     [
         (("b.heic",), "1 HEIC file, such as {root}/b.heic: .* magick mogrify -format png '\\*.heic'"),
         (("b.HEIC", "c.heif"), "2 HEIC files, such as {root}/b.HEIC: .* magick mogrify -format png '\\*.HEIC'"),
@@ -106,18 +106,18 @@ def touch(root: Path, *names: str) -> None:
         (("x/b.jxl", "c.exr"), "1 OpenEXR file, 1 JPEG XL file, such as {root}/c.exr: .*"),
     ],
 )
-def test_pictures_that_cannot_be_read_are_told_with_advice(names, told, tmp_path, capsys):
+def test_pictures_that_cannot_be_read_are_named_with_advice(names, advice, tmp_path, capsys):
     """In one warning, however often the folder is opened; in an error where nothing else is there."""
-    told = told.format(root=re.escape(str(tmp_path)))
+    advice = advice.format(root=re.escape(str(tmp_path)))
     touch(tmp_path, *names, "notes.txt", "__MACOSX/b.heic", ".b.heic")
     with raises_user_error(
-        UserError, match=f"{re.escape(str(tmp_path))} holds no images that can be read, but {told}$"
+        UserError, match=f"{re.escape(str(tmp_path))} holds no images that can be read, but {advice}$"
     ):
         folder.read(str(tmp_path))
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     for _ in range(2):
         assert len(folder.read(str(tmp_path)).splits["train"]) == 1
-    assert re.fullmatch(f"warning: left out of {re.escape(str(tmp_path))}: {told}\n", capsys.readouterr().err)
+    assert re.fullmatch(f"warning: left out of {re.escape(str(tmp_path))}: {advice}\n", capsys.readouterr().err)
 
 
 def test_other_files_are_left_out_silently(tmp_path, capsys):
@@ -147,7 +147,7 @@ def test_a_link_that_leads_nowhere_is_a_bad_image(target, tmp_path, monkeypatch,
     assert warning.startswith(f"warning: 1 of 9 images are left out: {root}/x.png is a bad image")
 
 
-def test_a_folder_behind_a_link_that_leads_nowhere_is_told(tmp_path, capsys):
+def test_a_folder_behind_a_link_that_leads_nowhere_is_named(tmp_path, capsys):
     (tmp_path / "a").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "a/0.png")
     (tmp_path / "b").symlink_to(tmp_path / "moved")

@@ -16,8 +16,10 @@ from programs import contents, train_tiny
 from jaxgan import config as configuration
 from jaxgan.cli import sample
 from jaxgan.core import experiment
+from jaxgan.data.sources import array
+from jaxgan.errors import UserError
 from jaxgan.io.checkpoint import Checkpoints
-from jaxgan.viz import grid
+from jaxgan.viz import grid, output
 
 NAMES = ["daisy", "red rose", "sweet, pea", "tulip"]
 CONDITIONAL = ["--config.conditioning.generator=cbn", "--config.conditioning.discriminator=projection"]
@@ -77,7 +79,7 @@ def samples(workdir: Path, *more: str) -> tuple[np.ndarray, list[int]]:
     """The images of sample.py and their labels."""
     assert sampled(workdir, *more) == 0
     with np.load("out.npz") as file:
-        assert file.files == ["images", "labels"]
+        assert file.files[:2] == ["images", "labels"]
         assert file["labels"].dtype == np.int32
         return file["images"], file["labels"].tolist()
 
@@ -226,7 +228,7 @@ def test_categories_of_a_code_are_asked_for_by_number(codes, capsys):
     assert samples(codes, "--labels=4,1", "--num=4")[1] == [4, 4, 1, 1]
     assert samples(codes, "--labels=all", "--num=5")[1] == [0, 1, 2, 3, 4]
     assert sampled(codes, "--labels=5") == 2
-    assert the_error(capsys).endswith("--labels=5: 5 must be from 0 to 4")
+    assert the_error(capsys).endswith("unknown class '5': choose from 0, 1, 2, 3, 4")
 
 
 WRONG = {
@@ -266,7 +268,32 @@ def test_a_damaged_record_of_the_names_is_named(flowers, capsys, text):
     assert not Path("out.npz").exists()
 
 
-def test_a_class_whose_name_is_a_number_goes_by_its_name(flowers):
+def test_a_class_whose_name_is_a_number_goes_by_its_name(flowers, capsys):
     """As after training on the digits 3 and 7 alone."""
     workdir = renamed(flowers, json.dumps({"classes": ["7", "3", "1", "9"]}))
-    assert samples(workdir, "--labels=3,1,7,0", "--num=4")[1] == [1, 2, 0, 0]
+    assert samples(workdir, "--labels=3,1,7,9", "--num=4")[1] == [1, 2, 0, 3]
+    capsys.readouterr()
+    for wrong in ("0", "4"):  # which are places, and not names
+        assert sampled(workdir, f"--labels={wrong}") == 2
+        assert the_error(capsys).endswith(f"unknown class '{wrong}': choose from 1, 3, 7, 9")
+
+
+# Files that go on
+
+
+@pytest.mark.parametrize("names", [("1", "2", "3"), ("daisy", "red rose", "é"), ("0", "1", "2")])
+def test_a_file_of_samples_has_the_classes_that_its_run_has(names, tmp_path):
+    """Labels count the names; who reads the file gets the names back, whatever they are."""
+    labels = np.int32([2, 0, 2, 1])
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    output.write_images(str(tmp_path / "drawn.npz"), images, None, labels, [], classes=names)
+    stored = array.read(str(tmp_path / "drawn.npz"))
+    found = stored.splits["train"].labels()
+    assert [stored.classes[label] for label in found] == [names[label] for label in labels]
+
+
+def test_labels_that_count_no_names_are_refused(tmp_path):
+    for labels, classes in (([0, 3], ["a", "b"]), ([-1, 0], ["a", "b"]), ([0.0, 1.0], ["a", "b"]), ([0, 1], [5, 6])):
+        np.savez(tmp_path / "x.npz", images=np.zeros((2, 8, 8), np.uint8), labels=labels, classes=classes)
+        with pytest.raises(UserError, match="classes"):
+            array.read(str(tmp_path / "x.npz"))

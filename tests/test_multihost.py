@@ -54,7 +54,7 @@ def logged(workdir) -> int:
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     """The folder of a run of two processes, of which SIGTERM reached the second alone; codes, output, seconds."""
-    workdir = tmp_path_factory.mktemp("stopped") / "run"
+    workdir = tmp_path_factory.mktemp("stopped") / "b[1]"  # a name that Orbax would take for a pattern
     one, two = pair(workdir, *ENDLESS)
     with one as first, two as second:
         assert wait_until(lambda: logged(workdir) >= 50, seconds=200), first.communicate(timeout=5)

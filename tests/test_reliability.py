@@ -79,7 +79,7 @@ for command in sys.argv[2:]:
 COMMANDS = {
     "train": f"--config={tiny.__file__} --workdir={{}} --config.steps=13",
     "sample": "--workdir={} --out={}.npz --num=4",
-    "evaluate": "--workdir={} --num=20 --features=pixels",
+    "evaluate": "--workdir={} --num=200 --features=pixels",
 }
 
 
@@ -256,6 +256,15 @@ def test_a_start_that_saved_nothing_binds_nobody(tmp_path, monkeypatch):
     for name in ("config.json", "data.json"):
         assert (folder / name).read_bytes() == (new / name).read_bytes()
     assert {path.name for path in folder.iterdir()} == {path.name for path in new.iterdir()}
+
+
+def test_the_address_of_a_bucket_is_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert train_tiny("gs://bucket/run") == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: --workdir=gs://bucket/run is an address: it must be a folder")
+    assert not any(tmp_path.iterdir())
+    assert train_tiny("gs:", "--dry_run") == 0
 
 
 def test_a_damaged_checkpoint_binds_all_the_same(workdir, capsys):

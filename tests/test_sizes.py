@@ -57,6 +57,6 @@ def test_a_size_of_another_type_is_refused(value, like):
         configuration.validate(config)
 
 
-def test_a_text_where_a_number_belongs_is_told_without_pythons_words():
+def test_a_text_where_a_number_belongs_is_refused_without_pythons_words():
     with pytest.raises(UserError, match=r"^config\.steps=ten must be a whole number$"):
         override(configuration.default(), ["--config.steps=ten"])

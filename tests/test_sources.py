@@ -618,7 +618,7 @@ SPLITS = ("train/a/0.png", "train/b/0.png", "test/b/1.png", "test/c/1.png", "val
     ],
 )
 def test_a_class_without_examples_is_no_class_of_a_run(split, classes, found, warning, tmp_path, capsys):
-    """Which is told; images of unknown label stay unless classes are chosen."""
+    """A warning names it; images of unknown label stay unless classes are chosen."""
     fill(tmp_path, *SPLITS)
     chosen = select(f"folder:{tmp_path}", split, classes)
     names = {Path(item.name).relative_to(tmp_path).as_posix(): item.label for item in read_all(chosen)}

@@ -9,7 +9,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxgan import inference
-from jaxgan.data.dataset import ArrayDataset, with_classes
+from jaxgan.core.types import example_fields
+from jaxgan.data.dataset import ArrayDataset, as_networks_see, with_classes
 from jaxgan.data.image_sets import decoded, errors_of_options, format_shape, open_image_sets
 from jaxgan.errors import UserError, format_names, warn
 from jaxgan.io import run_folder
@@ -103,12 +104,14 @@ def of_run(options: argparse.Namespace, restored: RestoredRun) -> EvalTask:
     split = held_out.split_of(config, options.split)
     reals = decoded_by(options, config)
     run_folder.check_data(options.workdir, reals)
+    (field,) = example_fields(restored.exp.fields)
     about |= {"source": config.data.source, "split": config.data.get("split"), "digest": reals.digest}
     others = None
     if split is not None:
         other = config.copy_and_resolve_references()
         other.data.split = split
-        others = with_classes(decoded_by(options, other), reals.classes)
+        others = as_networks_see(with_classes(decoded_by(options, other), reals.classes), field.shape)
+    reals = as_networks_see(reals, field.shape)
     task = EvalTask(fakes, reals, others, split, about, names or usual_features(reals), weights)
     if fakes:
         check_task(task, options)

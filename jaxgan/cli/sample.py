@@ -3,10 +3,10 @@
     python sample.py --workdir=runs/digits --out=digits.png --num=64 --seed=0
 
 The output is one grid (FILE.png), an array by name, such as `images` uint8 [N, H, W, C], with its `labels` if there are
-any (FILE.npz), or a folder of single pictures (FOLDER/), with a folder for each label if labels are asked for. A folder
-that holds other pictures is refused. Image i depends on the seed, on its label and on i alone. With
---interpolate=OTHER_SEED row i instead walks from image i of --seed to image i of OTHER_SEED, which have the same label.
-With several --labels there is a row for each.
+any, which count the names in `classes` from 0 (FILE.npz), or a folder of single pictures (FOLDER/), with a folder for
+each label if labels are asked for. A folder that holds other pictures is refused. Image i depends on the seed, on its
+label and on i alone. With --interpolate=OTHER_SEED row i instead walks from image i of --seed to image i of OTHER_SEED,
+which have the same label. With several --labels there is a row for each.
 
 --task asks for something else than the algorithm's first task. A task that needs examples takes them from --input, an
 .npz file with arrays by field or a folder of images, or from the run's own data. A task that walks through latents,
@@ -56,7 +56,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--input", help="FILE.npz or a folder of images, for a task that needs examples (the run's data)"
     )
     parser.add_argument("--num", type=int, help="how many (64; 8 for each of several labels)")
-    parser.add_argument("--labels", help="what to draw: a class or several (3, rose, 0,1,2), by number or name, or all")
+    parser.add_argument(
+        "--labels", help="what to draw: a class or several (3, rose, 0,1,2), by name or by number from 0 on, or all"
+    )
     parser.add_argument("--member", type=int, default=0, help="which one of a population draws")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--truncation", type=float, help="latents only from within +-this; smaller is more typical")
@@ -108,9 +110,9 @@ def asked_labels(text: str, exp: Experiment, names: list[str]) -> list[int]:
     text = name_as_text(text)
     if text == "all":
         return list(range(count))
-    labels = []
+    labels, numbered = [], bool(names) and all(name.isdecimal() for name in names)  # a number is then a name
     for part in [text] if text in names else map(str.strip, text.split(",")):
-        if part in names or not re.fullmatch("-?[0-9]{1,18}", part):
+        if part in names or numbered or not re.fullmatch("-?[0-9]{1,18}", part):
             labels.append(names.index(choose("class", part, names)))
         elif 0 <= int(part) < count:
             labels.append(int(part))
@@ -268,7 +270,8 @@ def run_on_seeds(options: argparse.Namespace, restored: RestoredRun, name: str) 
     if exp.algorithm.tasks[name].outputs(exp)[made] == "points":
         output.write_points(options.out, exp, drawn, f"{exp.config.data.source}, {options.num} samples")
         return f"{len(drawn)} points"
-    output.write_images(options.out, drawn, options.columns, labels, names)
+    known = classes if exp.algorithm.draws_classes(exp) else ()
+    output.write_images(options.out, drawn, options.columns, labels, names, classes=known)
     return f"{len(drawn)} images"
 
 

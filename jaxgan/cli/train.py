@@ -55,6 +55,9 @@ def load_config(path: str) -> ConfigDict:
         path: of a file, or the name of one that jaxgan brings: "digits", "ring".
     """
     file = Path(path)
+    if file.suffix == ".py" and not file.exists():
+        brought = ", ".join(sorted(each.stem for each in CONFIGS.glob("*.py")))
+        raise UserError(f"--config={path}: there is no such file; jaxgan brings {brought}")
     if file.suffix != ".py" and not file.is_file():
         names = [str(each.relative_to(CONFIGS).with_suffix("")) for each in CONFIGS.rglob("*.py")]
         file = CONFIGS / f"{choose('configuration', path, names)}.py"

@@ -29,8 +29,8 @@ def program_memory(program: jax.stages.Compiled) -> int:
 def available_memory(data: int) -> int:
     """Bytes of each device's memory that training may take.
 
-    On CPUs, what this process took up to now is not among them, but for the data of so many bytes, which need not be
-    copied to the device.
+    On CPUs, what this process took up to now is not among them. Only the resident data, whose bytes are given, are:
+    they need not be copied to the device.
     """
     if jax.local_devices()[0].memory_stats():
         return devices.device_memory()

@@ -154,10 +154,8 @@ def device_memory() -> int:
 
 def host_memory() -> int:
     """Bytes of memory that this machine has, or its container or this process may use."""
-    physical, (own, _) = (
-        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        resource.getrlimit(resource.RLIMIT_AS),
-    )
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    own, _ = resource.getrlimit(resource.RLIMIT_AS)
     return min([physical, *([] if own == resource.RLIM_INFINITY else [own]), *cgroup_limits()])
 
 

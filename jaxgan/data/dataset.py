@@ -129,6 +129,22 @@ def from_arrays(images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]
     return image_dataset(images, labels, classes, digest_of(images, labels))
 
 
+def central_crop(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """The middle of images [N, H, W, C], of that height and width."""
+    height, width = size
+    top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
+    return images[:, top : top + height, left : left + width]
+
+
+def as_networks_see(dataset: ArrayDataset, shape: tuple[int, ...]) -> ArrayDataset:
+    """Images cropped to the middle, where a run crops at random: scores compare them with samples of that shape."""
+    if dataset.shape == shape:
+        return dataset
+    images = central_crop(dataset.images, shape[:2])
+    digest = hashlib.blake2b(f"{dataset.digest} {shape}".encode(), digest_size=16).hexdigest()
+    return image_dataset(images, dataset.labels, dataset.classes, digest)
+
+
 def with_digest(dataset: ArrayDataset) -> ArrayDataset:
     """The same data set with a digest; if it has none, all of it is read."""
     if dataset.digest:

@@ -148,9 +148,10 @@ class Transform:
             high = min(high, max(1, (2 * image.width * height + width) // (2 * width)))
             wide = min(wide, max(1, (2 * image.height * width + height) // (2 * height)))
         if (high < height or wide < width) and not self.upscale:
+            name = "config.data.size" if self.load_size == self.size else "config.data.load_size"
             raise UserError(
                 f"{image.height}x{image.width} pixels, height and width, are too few for "
-                f"{height}x{width}: choose a smaller config.data.size, or set config.data.upscale=True"
+                f"{height}x{width}: choose a smaller {name}, or set config.data.upscale=True"
             )
         left, top = (image.width - wide) // 2, (image.height - high) // 2
         return left, top, left + wide, top + high

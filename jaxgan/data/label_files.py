@@ -83,7 +83,9 @@ def _csv_rows(text: str) -> Rows:
         if not any(cells):
             continue
         if len(cells) != 2 or not all(cells):
-            raise ValueError(f"line {reader.line_num} must be file,label and is {','.join(cells)!r}")
+            raise ValueError(
+                f"line {reader.line_num} must be file,label, with a comma between, and is {','.join(cells)!r}"
+            )
         rows.append((cells[0], cells[1]))
     return rows[1:] if rows and not is_image(rows[0][0]) else rows
 

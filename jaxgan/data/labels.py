@@ -38,6 +38,22 @@ def classes_of(labels: np.ndarray, count: int) -> tuple[tuple[str, ...], np.ndar
     return tuple(names), targets.astype(np.int32)
 
 
+def named(labels: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """The names of labels that count them from 0; whole numbers where all names are such.
+
+    Raises:
+        ValueError: there is no name for a label, or the names are no text.
+    """
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise ValueError(f"classes of type {names.dtype} and shape {names.shape} must be a list of names")
+    if labels.dtype.kind not in "iu" or not ((labels >= 0) & (labels < len(names))).all():
+        raise ValueError(
+            f"labels must be whole numbers from 0 to {len(names) - 1}, which count the {len(names)} classes"
+        )
+    texts = _text(names)
+    return (texts.astype(np.int64) if np.char.isdecimal(texts).all() else texts)[labels]
+
+
 def _text(labels: np.ndarray) -> np.ndarray:
     """Names as text."""
     try:

@@ -197,6 +197,8 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # Orbax and TensorStore have many types of them
+            if multihost.is_multihost() and isinstance(error, jax.errors.JaxRuntimeError):
+                raise  # another process is gone, and whoever watches them says which
             self.unsaved, self.saving = self.saving, None
             for partial in self.folder.glob("*.orbax-checkpoint-tmp*") if multihost.is_main() else ():
                 shutil.rmtree(partial, ignore_errors=True)  # the room that it took is wanted

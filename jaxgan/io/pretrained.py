@@ -57,7 +57,8 @@ def load(text: str, workdir: Path) -> Pretrained | None:
     try:
         found = run_folder.restore_state(place, step)
     except UserError as error:
-        raise UserError(f"--init_from={text}: {error}") from error
+        reason = str(error).replace("--workdir must be", "it must be")
+        raise UserError(f"--init_from={text}: {reason}") from error
     return Pretrained(place, found.step, dict(found.state.networks), dict(found.state.ema))
 
 

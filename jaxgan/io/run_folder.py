@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Collection, Iterator
@@ -43,6 +44,7 @@ def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = (
     Raises:
         UserError: the folder holds something else, or another experiment, or one that has more steps behind it.
     """
+    check_address(workdir)
     changes, begun = {}, (workdir / "config.json").exists()
     before = configuration.load(workdir / "config.json") if begun else config  # which may be that of another program
     if begun and has_checkpoint(workdir):  # a start that saved nothing binds nobody
@@ -66,6 +68,14 @@ def check_folder(workdir: Path, config: ConfigDict, allowed: Collection[str] = (
     if not os.access(there, os.W_OK):
         raise UserError(f"{there} cannot be written: choose another --workdir")
     return changes
+
+
+def check_address(workdir: Path) -> None:
+    """Raises a `UserError` for gs://bucket/run: it would become a folder of that name beside the program."""
+    scheme, *rest = workdir.parts or (".",)
+    if rest and re.fullmatch(r"[a-z][a-z0-9+.-]+:", scheme) and not Path(scheme).exists():
+        address = f"{scheme}//{'/'.join(rest)}"
+        raise UserError(f"--workdir={address} is an address: it must be a folder, of a mounted bucket say")
 
 
 def allowed_changes(names: str) -> tuple[str, ...]:

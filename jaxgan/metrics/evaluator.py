@@ -10,6 +10,7 @@ from jaxgan.core import population
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.settings import NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings, names_of
 from jaxgan.core.state import TrainState
+from jaxgan.core.types import example_fields
 from jaxgan.data import dataset
 from jaxgan.data.cache import LazyDataset
 from jaxgan.data.dataset import ArrayDataset
@@ -59,7 +60,8 @@ class Evaluator:
         if "sample" not in exp.algorithm.tasks:
             raise UserError(f"config.eval.every must be 0: algorithm={exp.config.algorithm} draws no samples to score")
         weights = Path(settings.weights) if settings.get("weights") else None
-        examples = dataset.with_digest(examples)
+        (field,) = example_fields(exp.fields)
+        examples = dataset.as_networks_see(dataset.with_digest(examples), field.shape)
         if min(settings.num, len(examples)) < scores.LEAST:
             raise UserError(
                 f"config.eval.num={settings.num} samples beside {len(examples)} real images are too few: scores need "
@@ -74,7 +76,7 @@ class Evaluator:
         self.score_names = self.given_names(reference)
 
     def given_names(self, reference: Scored) -> list[str]:
-        """The scores that so many samples allow for, with a warning about the others.
+        """The scores that can be given with `eval.num` samples, with a warning about the others.
 
         Raises:
             UserError: the best checkpoint is to be known by one of the others.

@@ -16,7 +16,7 @@ from jaxgan.metrics.intervals import CONFIDENCE, Estimate, delta_interval
 from jaxgan.metrics.moments import checked
 
 SPLITS = 10  # of the samples, as papers have it
-LEAST = 2 * SPLITS  # samples that a score of so many splits needs
+LEAST = 2 * SPLITS  # samples: two in each split
 
 
 class InceptionScore(NamedTuple):

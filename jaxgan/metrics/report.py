@@ -73,7 +73,7 @@ def missing_text(sides: Iterable[Scored]) -> str:
 
 
 def missing_line(start: str, sides: Iterable[Scored]) -> str:
-    """A line that tells which scores are not given with so many samples and real images; empty if all are."""
+    """A line with the scores that are not given, for lack of samples or real images; empty if all are given."""
     sides = [side for side in sides if side.missing]
     if not sides:
         return ""

@@ -174,7 +174,7 @@ def metrics_of(name: str, width: int, decides: bool, exact: bool) -> list[Metric
 def allowed(
     name: str, features: Features, counts: tuple[int, int], exact: bool
 ) -> tuple[list[Metric], dict[str, dict[str, int]]]:
-    """The metrics that so many samples and real images allow for, and what each score of the others needs.
+    """The metrics that can be given with these numbers of samples and real images, and what each other score needs.
 
     Args:
         name: of the extractor.

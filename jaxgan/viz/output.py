@@ -22,6 +22,7 @@ def write_images(
     labels: np.ndarray | None,
     names: list[str],
     rows: Sequence[str] = (),
+    classes: Sequence[str] = (),
 ) -> None:
     """Writes the images in the form that the name asks for.
 
@@ -32,6 +33,7 @@ def write_images(
         labels: of the images, if they have any.
         names: of all labels; empty if none were asked for.
         rows: what is written before the rows of the grid, where that is something else than labels.
+        classes: the names of all labels of the data set, which an array holds beside the labels.
     """
     path = Path(out)
     if out.endswith(".png"):
@@ -40,7 +42,8 @@ def write_images(
             rows = [names[x] for x in labels[::columns]]
         grid.save_png(path, grid.image_grid(pictures, columns, rows))
     elif out.endswith(".npz"):
-        save_arrays(path, {"images": pictures} if labels is None else {"images": pictures, "labels": labels})
+        more = {} if labels is None else {"labels": labels}
+        save_arrays(path, {"images": pictures} | more | ({"classes": np.array(classes)} if classes and more else {}))
     else:
         write_pictures(picture_paths(path, len(pictures), labels, names), pictures)
 

@@ -10,7 +10,7 @@ from jaxgan import inference
 from jaxgan.core import population
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.state import TrainState
-from jaxgan.core.types import Field
+from jaxgan.data.dataset import central_crop
 from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.metrics.exact import mixture_scores
 from jaxgan.viz import grid, mixture
@@ -64,16 +64,9 @@ def as_inputs(exp: Experiment, given: Mapping[str, np.ndarray]) -> dict[str, np.
         if field.name in given:
             array = np.asarray(given[field.name])
             if field.kind == "pixels":
-                array = central_crop(array, field).astype(np.float32) / 127.5 - 1
+                array = central_crop(array, field.shape[:2]).astype(np.float32) / 127.5 - 1
             found[field.name] = array
     return found
-
-
-def central_crop(images: UInt8[np.ndarray, "n _ _ _"], field: Field) -> UInt8[np.ndarray, "n _ _ _"]:
-    """The middle of images as they lie in a data set, as high and as wide as those of a batch."""
-    height, width = field.shape[:2]
-    top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
-    return images[:, top : top + height, left : left + width]
 
 
 def score_names(exp: Experiment) -> list[str]:
@@ -106,7 +99,9 @@ def draw_images(exp: Experiment, states: list, given: Mapping, drawn: list[dict]
     del step
     if given:
         fields = {field.name: field for field in exp.fields if field.kind == "pixels"}
-        rows = [central_crop(np.asarray(array), fields[name]) for name, array in given.items() if name in fields]
+        rows = [
+            central_crop(np.asarray(array), fields[name].shape[:2]) for name, array in given.items() if name in fields
+        ]
         rows += [array for own in drawn for array in own.values()]
         return grid.image_grid(np.concatenate(rows), len(rows[0]))
     (name,) = drawn[0]

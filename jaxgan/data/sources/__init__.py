@@ -12,7 +12,7 @@ from jaxgan.core.types import Field, example_fields
 from jaxgan.data.selection import SELECTION_SETTINGS
 from jaxgan.data.sources import array, digits, domains, edited, folder, images, mixture, stacked, tfds
 from jaxgan.data.sources.images import Reader
-from jaxgan.errors import choose
+from jaxgan.errors import UserError, choose
 
 
 class Source(NamedTuple):
@@ -86,6 +86,9 @@ SETTINGS: Settings = {
 
 def source_of(data: ConfigDict) -> Source:
     """The entry that `config.data.source` names."""
+    if not data.source.partition(":")[1] and os.path.exists(data.source):
+        kind = "array" if data.source.endswith((".npz", ".npy")) else "folder"
+        raise UserError(f"config.data.source={data.source} must be {kind}:{data.source}")
     return SOURCES[choose("config.data.source", data.source.partition(":")[0], SOURCES)]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgan.data.labels import classes_of
+from jaxgan.data.labels import classes_of, named
 from jaxgan.data.stored import Arrays, StoredArray, StoredImages, fingerprint, place_of, unreadable
 from jaxgan.errors import UserError
 
@@ -17,7 +17,10 @@ MOST_DEFLATED = 1032  # bytes that one byte of an .npz file can become
 
 
 def read(place: str) -> StoredImages:
-    """An .npz file with `images` and, if there are any, `labels`; or an .npy file of images."""
+    """An .npz file with `images` and, if there are any, `labels`; or an .npy file of images.
+
+    With an array `classes`, as sample.py writes it, the labels count the names in it from 0.
+    """
     path = place_of(f"array:{place}", place)
     if path.suffix not in (".npz", ".npy"):
         raise UserError(f"config.data.source=array:{place} must end in .npz or .npy")
@@ -37,7 +40,10 @@ def read(place: str) -> StoredImages:
     if "labels" not in arrays:
         return StoredImages({"train": Arrays(images, np.broadcast_to(np.int32(0), len(images)))}, (), content)
     try:
-        classes, targets = classes_of(arrays["labels"].array, len(images))
+        labels = arrays["labels"].array
+        if "classes" in arrays:
+            labels = named(labels, arrays["classes"].array)
+        classes, targets = classes_of(labels, len(images))
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
     return StoredImages({"train": Arrays(images, targets)}, classes, content, from_labels=True)
@@ -50,7 +56,9 @@ def _stored_arrays(path: Path) -> dict[str, StoredArray | None]:
             return {"images": _described(path, "images", file, most=path.stat().st_size)}
     with zipfile.ZipFile(path) as members:
         arrays = {name.removesuffix(".npy"): None for name in members.namelist()}
-        return arrays | {name: _member(path, members, name) for name in ("images", "labels") if name in arrays}
+        return arrays | {
+            name: _member(path, members, name) for name in ("images", "labels", "classes") if name in arrays
+        }
 
 
 def _member(path: Path, members: zipfile.ZipFile, name: str) -> StoredArray:

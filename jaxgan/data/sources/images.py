@@ -73,9 +73,11 @@ def transform_of(data: ConfigDict, kind: type[Transform] = Transform, images: in
     margin = min(load_size[0] - size[0], load_size[1] - size[1])
     if margin < 0 or (data.crop == "random" and load_size == size):
         least = format_size(*(side + (data.crop == "random") for side in size))
+        larger = format_size(*(-(-side * 9 // 8) for side in size))
+        advice = f"make it {larger}" + (", or set config.data.crop=centre" if data.crop == "random" else "")
         raise UserError(
             f"config.data.load_size={data.load_size} must be at least {least}, since the {data.crop} crop cuts "
-            f"config.data.size={data.size} pixels out of it"
+            f"config.data.size={data.size} pixels out of it: {advice}"
         )
     kept, options = load_size if data.crop == "random" else size, (data.upscale, float(data.white), data.max_pixels)
     return kind(load_size, kept, images * data.channels, *options, data.fit == "stretch")
