@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
         }
     )
     config.data.size = 64
+    config.data.channels = 3
     config.data.load_size = 72
     config.data.fit = "stretch"
     config.data.crop = "random"
