@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxgan.core.settings import NOT_NEGATIVE, Choice, Setting, Settings, one_of
 from jaxgan.data.sizes import format_size
 from jaxgan.errors import UserError
-from jaxgan.models import cyclegan, dcgan, iwae_mlp, mlp, patchgan, pix2pix, tf_dcgan, toy_mlp, vaegan
+from jaxgan.models import cyclegan, dcgan, iwae_mlp, mlp, patchgan, pix2pix, spade, tf_dcgan, toy_mlp, vaegan
 from jaxgan.models.ops import layers
 
 
@@ -123,6 +123,12 @@ MODELS |= {
     "pix2pix": Family(
         {"translator": Role(pix2pix.Translator, pix2pix.SETTINGS), "patch_discriminator": PATCH_DISCRIMINATOR},
         pix2pix.check_shape,
+        {"base_channels": 2},
+        (24, 24, 1),
+    ),
+    "spade": Family(
+        {"translator": Role(spade.Translator, spade.SETTINGS), "patch_discriminator": PATCH_DISCRIMINATOR},
+        spade.check_shape,
         {"base_channels": 2},
         (24, 24, 1),
     ),
