@@ -66,7 +66,8 @@ def parameters():
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_the_network_equals_that_of_its_authors(norm, batch_last):
     """Of width 2 and without spectral norm, at 64x64, in training: every 16th pixel."""
-    labels = np.cos(np.arange(2 * 3 * 32 * 32) * 0.37).reshape(2, 3, 32, 32).transpose(0, 2, 3, 1).astype(np.float32)
+    numbers = np.cos(np.arange(2 * 3 * 64 * 64) * 0.37).reshape(2, 3, 64, 64)
+    labels = jnp.asarray(numbers.transpose(0, 2, 3, 1), jnp.float32)
     network = spade.Translator((64, 64, 3), base_channels=2, norm=norm, spectral_norm=False, batch_last=batch_last)
     own, expected = parameters(), np.asarray(GOLDEN[norm])
     shapes_of = jax.eval_shape(lambda: network.init(jax.random.key(0), labels, train=True))["params"]
