@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, Int, Key
 from jaxgan.models.ops import layers
 from jaxgan.models.ops.convolutions import Features
 
-Vectors = Float[Array, "batch places features"]
+Vectors = Float[Array, "batch _ _"]  # [batch, places, features]
+Places = Int[Array, " _"]  # indices into a layer's rows and columns
 
 
 class Heads(nn.Module):
@@ -54,16 +55,14 @@ def unit(vectors: Float[Array, "rows features"]) -> Float[Array, "rows features"
     return jnp.where(squares > 0, vectors / (length + 1e-7), 0.0)
 
 
-def draw_places(key: Key[Array, ""], features: tuple[Features, ...], count: int) -> tuple[Int[Array, " places"], ...]:
+def draw_places(key: Key[Array, ""], features: tuple[Features, ...], count: int) -> tuple[Places, ...]:
     """For each layer so many of its places, or all if there are fewer, none twice; images and devices share them."""
     keys = jax.random.split(key, len(features))
     sizes = [own.shape[1] * own.shape[2] for own in features]
     return tuple(jax.random.permutation(own, size)[:count] for own, size in zip(keys, sizes, strict=True))
 
 
-def at_places(
-    features: tuple[Features, ...], places: tuple[Int[Array, " places"], ...], batch_last: bool
-) -> tuple[Vectors, ...]:
+def at_places(features: tuple[Features, ...], places: tuple[Places, ...], batch_last: bool) -> tuple[Vectors, ...]:
     """The features of each layer at its places."""
     found = []
     for own, indices in zip(features, places, strict=True):

@@ -98,16 +98,16 @@ class Translator(nn.Module):
             seen.append(apply_layer(layer, hidden))
             hidden = nn.relu(normalised(seen[-1]))
             hidden = antialias.blur_pool(hidden) if self.antialias else hidden
-        last = min(LAST_ENCODED, self.blocks)
-        for number in range(1, 1 + (last if self.encode_only else self.blocks)):
+        last_encoded = min(LAST_ENCODED, self.blocks)
+        for number in range(1, 1 + (last_encoded if self.encode_only else self.blocks)):
             hidden = block(hidden)
-            seen += [hidden] if number in (1, last) else []
+            seen += [hidden] if number in (1, last_encoded) else []
         if self.encode_only:
             return tuple(seen)
         for features in (2 * width, width):
             hidden = nn.relu(normalised(doubled(hidden, features)))
-        last = layers.Conv(self.shape[-1], 7, stride=1, padding=(0, 0), **options)
-        images = apply_layer(last, layers.reflect_pad(hidden, 3))
+        layer = layers.Conv(self.shape[-1], 7, stride=1, padding=(0, 0), **options)
+        images = apply_layer(layer, layers.reflect_pad(hidden, 3))
         return nn.tanh(layers.to_layout(images, self.batch_last).astype(jnp.float32))
 
 
