@@ -38,7 +38,8 @@ ELSEWHERE = {
     "data.white": ("test_decode.py", "test_white_is_a_number_of_files_that_are_deeper_than_8_bits_alone"),
 }
 # Settings whose other values are all refused.
-REFUSALS = {("data.upscale", "digits"), ("data.upscale", "stacked"), ("data.channels", "stacked")}
+REFUSALS = {("data.upscale", source) for source in ("digits", "stacked", "edited", "unpaired", "paired")}
+REFUSALS |= {("data.channels", "stacked"), ("data.classes", "unpaired"), ("data.classes", "paired")}
 
 # What has to be enabled for a setting to matter.
 CONDITIONAL = {"conditioning.generator": "concat", "conditioning.discriminator": "projection"}
@@ -53,6 +54,7 @@ CONTEXT: dict[str, dict[str, Any]] = {
     "conditioning.discriminator": CONDITIONAL,
     "sweep": {"population": 2},
     "data.crop": {"data.load_size": 20},
+    "data.fit": {"data.size": "16x32"},
 }
 # Conditioning is chosen on both sides.
 COMPANIONS = {
