@@ -39,7 +39,7 @@ def of_images(read: Reader, smallest: Mapping[str, Any] | None = None) -> Source
 
 
 STORED = {"digits": digits.read, "tfds": tfds.read, "folder": folder.read, "array": array.read}
-DOMAINS = STORED | {"edited": functools.partial(edited.read, readers=STORED)}
+DOMAIN_READERS = STORED | {"edited": functools.partial(edited.read, readers=STORED)}
 
 
 def of_domains(open_domains: Callable[..., Any], paired: bool, smallest: Mapping[str, Any] | None = None) -> Source:
@@ -54,14 +54,14 @@ SOURCES: dict[str, Source] = {
         functools.partial(stacked.read, readers=STORED),
         {"data.source": "stacked:digits", "data.size": 8, "data.channels": 3, "data.split": "train[:100]"},
     ),
-    "edited": of_images(DOMAINS["edited"], {"data.source": "edited:inverted:digits", "data.size": 8}),
+    "edited": of_images(DOMAIN_READERS["edited"], {"data.source": "edited:inverted:digits", "data.size": 8}),
     "unpaired": of_domains(
-        functools.partial(domains.open_unpaired, readers=DOMAINS),
+        functools.partial(domains.open_unpaired, readers=DOMAIN_READERS),
         paired=False,
         smallest={"data.source": "unpaired:digits|edited:inverted:digits", "data.size": 8, "algorithm": "cyclegan"},
     ),
     "paired": of_domains(
-        functools.partial(domains.open_pairs, readers=DOMAINS),
+        functools.partial(domains.open_paired, readers=DOMAIN_READERS),
         paired=True,
         smallest={"data.source": "paired:edited:left_half:digits|digits", "data.size": 8, "algorithm": "pix2pix"},
     ),
@@ -89,7 +89,10 @@ def source_of(data: ConfigDict) -> Source:
     if not data.source.partition(":")[1] and os.path.exists(data.source):
         kind = "array" if data.source.endswith((".npz", ".npy")) else "folder"
         raise UserError(f"config.data.source={data.source} must be {kind}:{data.source}")
-    return SOURCES[choose("config.data.source", data.source.partition(":")[0], SOURCES)]
+    kind, _, place = data.source.partition(":")
+    if "|" in data.source and kind not in ("unpaired", "paired") and not os.path.exists(os.path.expanduser(place)):
+        raise UserError(f"config.data.source={data.source} names two domains: make it unpaired:A|B or paired:A|B")
+    return SOURCES[choose("config.data.source", kind, SOURCES)]
 
 
 def canonical(source: str) -> str:
@@ -97,7 +100,15 @@ def canonical(source: str) -> str:
     kind, _, place = source.partition(":")
     if kind == "stacked":
         return f"stacked:{canonical(place)}"
-    return f"{kind}:{os.path.abspath(os.path.expanduser(place))}" if kind in ("folder", "array") and place else source
+    if kind == "edited":
+        name, _, inner = place.partition(":")
+        return f"edited:{name}:{canonical(inner)}"
+    if kind in ("unpaired", "paired"):
+        sides = [side if side.partition(":")[0] in DOMAIN_READERS else f"folder:{side}" for side in place.split("|")]
+        return f"{kind}:{'|'.join(map(canonical, sides))}"
+    if kind in ("folder", "array", "side_by_side") and place:
+        return f"{kind}:{os.path.abspath(os.path.expanduser(place))}"
+    return source
 
 
 def fields_of(data: ConfigDict) -> tuple[Field, ...]:
