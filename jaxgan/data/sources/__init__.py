@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -24,6 +24,7 @@ class Source(NamedTuple):
         open: the configuration -> its data set.
         smallest: settings of the smallest experiment, for the tests of its contracts; None where it needs files.
         read: what follows the colon -> stored images, for sources that are made of such.
+    splits: `config.data` -> the names of the splits, for sources of two domains.
     """
 
     settings: Settings
@@ -31,6 +32,7 @@ class Source(NamedTuple):
     open: Callable[[ConfigDict], Any]
     smallest: Mapping[str, Any] | None = None
     read: Reader | None = None
+    splits: Callable[[ConfigDict], Collection[str]] = lambda data: ()
 
 
 def of_images(read: Reader, smallest: Mapping[str, Any] | None = None) -> Source:
@@ -44,7 +46,9 @@ DOMAINS = STORED | {"edited": functools.partial(edited.read, readers=STORED)}
 
 def of_domains(open_domains: Callable[..., Any], paired: bool, smallest: Mapping[str, Any] | None = None) -> Source:
     """A source of images of two domains."""
-    return Source(images.SETTINGS, functools.partial(domains.fields, paired=paired), open_domains, smallest)
+    own = functools.partial(domains.fields, paired=paired)
+    names = functools.partial(domains.split_names, readers=DOMAINS)
+    return Source(images.SETTINGS, own, open_domains, smallest, splits=names)
 
 
 SOURCES: dict[str, Source] = {
@@ -109,6 +113,12 @@ def example_shape(data: ConfigDict) -> tuple[int, ...]:
     """The shape of the only field that is no label."""
     (shape,) = (field.shape for field in example_fields(fields_of(data)))
     return shape
+
+
+def split_names(data: ConfigDict) -> Collection[str]:
+    """The splits of `config.data`; none where a source has no such names."""
+    source = source_of(data)
+    return source.splits(data) if source.read is None else source.read(data.source.partition(":")[2]).splits
 
 
 def open_dataset(config: ConfigDict) -> Any:

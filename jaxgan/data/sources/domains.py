@@ -70,6 +70,15 @@ def domains(source: str, place: str, readers: Readers) -> tuple[Domain, Domain]:
     return both
 
 
+def split_names(data: ConfigDict, readers: Readers) -> set[str]:
+    """The splits that both domains of `config.data` have."""
+    kind, _, place = data.source.partition(":")
+    if kind == "side_by_side":
+        return set(folder.read(place).splits)
+    one, two = domains(data.source, place, readers)
+    return one.splits.keys() & two.splits.keys()
+
+
 def of_source(text: str, readers: Readers) -> Domain:
     """A domain by a path, or by a source: digits, array:PATH, edited:inverted:digits."""
     kind, _, inner = text.partition(":")
