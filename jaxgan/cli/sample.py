@@ -71,9 +71,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--direction", choices=("ab", "ba"), help="which way to translate, in the place of --task")
     image_options.add(parser, "bring pictures to N or HEIGHTxWIDTH pixels first, as training does (their own size)")
     parser.add_argument("--tile", type=int, metavar="N", help="translate overlapping tiles of NxN pixels")
-    parser.add_argument(
-        "--batch_size", type=int, help="pictures of one size, or tiles, translated at once (1)"
-    )
+    parser.add_argument("--batch_size", type=int, help="pictures of one size, or tiles, translated at once (1)")
     parser.add_argument("--num", type=int, help="how many (64; 8 for each of several labels)")
     parser.add_argument(
         "--labels", help="what to draw: a class or several (3, rose, 0,1,2), by name or by number from 0 on, or all"
