@@ -192,14 +192,15 @@ def flax_arrays(layers: Sequence[Layer], transposed: Sequence[Layer]) -> dict[tu
 def config_of(generators: Sequence[Generator], direction: str) -> ConfigDict:
     """The configuration of a run of one generator, or of two that translate both ways."""
     family, settings, (channels, _), _ = generators[0]
+    both, unpaired = len(generators) == 2, family == "cyclegan" or len(generators) == 2
     values = {
-        "algorithm": "cyclegan" if len(generators) == 2 else "pix2pix",
-        "model.family": family,
-        "data.source": "unpaired:A|B" if len(generators) == 2 else "paired:A|B",
+        "algorithm": "cyclegan" if both else "cut" if unpaired else "pix2pix",
+        "model.family": "cut" if unpaired and not both else family,
+        "data.source": "unpaired:A|B" if unpaired else "paired:A|B",
         "data.size": 2 ** settings["depth"] if "depth" in settings else SIZE,
         "data.channels": channels,
         **{f"model.generator.{name}": value for name, value in settings.items()},
-        **({"pool_size": 0} if len(generators) == 2 else {"direction": direction}),
+        **({"pool_size": 0} if both else {"direction": direction}),
     }
     for player in ("generator", "discriminator"):  # without moments, which nobody has
         values |= {f"optimizer.{player}.name": "sgd", f"optimizer.{player}.b1": 0.0}

@@ -211,7 +211,7 @@ def test_every_family_fits_or_says_why(name, family, wider):
         source = {"data.source": images, "data.size": f"{shape[0]}x{shape[1]}"}
     elif wider:
         pytest.skip("points have no width")
-    roles = [group for group in exp.config.model if group not in ("family", "initializer", "init_stddev")]
+    roles = [group for group in exp.config.model if group not in ("family", "initializer", "init_stddev", "init_gain")]
     widths = {f"model.{role}.{key}": value for role in roles for key, value in entry.smallest.items()}
     smallest = {key: value for key, value in ALGORITHMS[name].smallest.items() if not key.startswith(("model", "data"))}
     settings = {"algorithm": name, **smallest, "model.family": family, **source, **widths}

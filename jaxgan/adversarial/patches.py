@@ -18,6 +18,7 @@ from jaxgan.core.settings import NOT_NEGATIVE, Setting, Settings, split_names
 from jaxgan.core.state import TrainState, Variables, apply
 from jaxgan.core.types import Metrics
 from jaxgan.models.patchgan import PatchOutput, least_size
+from jaxgan.models.pix2pix import halvings
 
 Images = Float[Array, "batch height width channel"]
 Maps = Float[Array, "batch rows columns"]
@@ -51,6 +52,12 @@ def check(exp: Experiment, size: tuple[int, int]) -> Iterator[str]:
     yield from penalties.check(exp)
     if exp.is_enabled("penalties.zcr"):
         yield f"config.penalties.zcr must be 0: algorithm={config.algorithm} has no latents to move"
+    depth, most = config.model.generator.get("depth", 0), halvings(*size)
+    if depth > most:
+        yield (
+            f"config.model.generator.depth={depth} must be at most {most}, as often as config.data.size="
+            f"{config.data.size} can be halved"
+        )
     own = config.model.discriminator
     if min(size) < (least := least_size(own.depth, own.scales)):
         yield (

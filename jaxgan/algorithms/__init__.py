@@ -1,5 +1,6 @@
 """Ways of learning: one file and one entry each."""
 
+from jaxgan.algorithms.cut import CUT
 from jaxgan.algorithms.cyclegan import CYCLEGAN
 from jaxgan.algorithms.gan import GAN
 from jaxgan.algorithms.pix2pix import PIX2PIX
@@ -7,4 +8,11 @@ from jaxgan.algorithms.vae import VAE
 from jaxgan.algorithms.vaegan import VAEGAN
 from jaxgan.core.types import Algorithm
 
-ALGORITHMS: dict[str, Algorithm] = {"gan": GAN, "vae": VAE, "vaegan": VAEGAN, "cyclegan": CYCLEGAN, "pix2pix": PIX2PIX}
+ALGORITHMS: dict[str, Algorithm] = {
+    "gan": GAN,
+    "vae": VAE,
+    "vaegan": VAEGAN,
+    "cyclegan": CYCLEGAN,
+    "cut": CUT,
+    "pix2pix": PIX2PIX,
+}

@@ -31,6 +31,7 @@ ROLES = {"generator": "translator", "discriminator": "patch_discriminator"}
 PLAYERS = {"generator": Player(("generator",), ("generator",)), "discriminator": Player(("discriminator",))}
 
 Images = Float[Array, "batch height width channel"]
+AnyImages = Float[Array, "batch height width _"]
 
 
 def domains(exp: Experiment) -> tuple[str, str]:
@@ -46,11 +47,17 @@ def channels(exp: Experiment) -> tuple[int, int]:
     return found[source], found[target]
 
 
+def generate(exp: Experiment, state: TrainState, params: PyTree, source: Images) -> tuple[Images, PyTree]:
+    """Translations and the generator's new model state; dropout is all that is random."""
+    variables = state.networks["generator"].replace(params=params)
+    key = rng.stream_key(state.seed, state.step, "generator dropout")
+    return apply(exp.networks["generator"], variables, source, train=True, key=key)
+
+
 def generator_objective(
-    exp: Experiment, state: TrainState, params: PyTree, source: Images, target: Images
-) -> tuple[Float[Array, ""], tuple[PyTree, Metrics]]:
-    """What the generator minimises; with it its new model state and metrics."""
-    fake, model_state = generate(exp, state, params, source)
+    exp: Experiment, state: TrainState, source: Images, target: Images, fake: Images
+) -> tuple[Float[Array, ""], Metrics]:
+    """What the generator minimises by its translations; with it metrics."""
     pair = joined(source, target), joined(source, fake)
     variables = state.networks["discriminator"]
     loss, outputs = patches.generator_loss(exp, state, "discriminator", variables, pair, channels(exp))
@@ -59,17 +66,10 @@ def generator_objective(
     if exp.is_enabled("feature_matching"):
         metrics["loss/feature_matching"] = feature_distance(*outputs)
         total += hparam(exp, state, "feature_matching") * metrics["loss/feature_matching"]
-    return total, (model_state, metrics)
+    return total, metrics
 
 
-def generate(exp: Experiment, state: TrainState, params: PyTree, source: Images) -> tuple[Images, PyTree]:
-    """Translations and the generator's new model state; dropout is all that is random."""
-    variables = state.networks["generator"].replace(params=params)
-    key = rng.stream_key(state.seed, state.step, "generator dropout")
-    return apply(exp.networks["generator"], variables, source, train=True, key=key)
-
-
-def joined(source: Images, target: Images) -> Images:
+def joined(source: Images, target: AnyImages) -> AnyImages:
     """Both images as one of all their channels."""
     return jnp.concatenate([source, target], axis=-1)
 
@@ -91,8 +91,10 @@ def feature_distance(real: PatchOutput, fake: PatchOutput) -> Float[Array, ""]:
 def step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """One update of the discriminator, then one of the generator, of the same translations."""
     source, target = (batch[name][0] for name in domains(exp))
-    fake = lax.stop_gradient(generate(exp, state, state.networks["generator"].params, source)[0])
-    pair = joined(source, target), joined(source, fake)
+    fake, vjp, generator_state = jax.vjp(
+        lambda params: generate(exp, state, params, source), state.networks["generator"].params, has_aux=True
+    )
+    pair = joined(source, target), joined(source, lax.stop_gradient(fake))
 
     def discriminator_objective(params: Mapping[str, PyTree]) -> tuple[Array, tuple]:
         variables = state.networks["discriminator"].replace(params=params["discriminator"])
@@ -101,13 +103,9 @@ def step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, 
     grads, _, (model_state, metrics, carried) = gradients(exp, state, "discriminator", discriminator_objective)
     extra = {"discriminator": carried} if carried else {}
     after, metrics = apply_gradients(exp, state, "discriminator", grads, {"discriminator": model_state}, metrics, extra)
-    grads, _, (model_state, own) = gradients(
-        exp,
-        after,
-        "generator",
-        lambda params: generator_objective(exp, after, params["generator"], source, target),
-    )
-    after, own = apply_gradients(exp, after, "generator", grads, {"generator": model_state}, own)
+    to_fake, own = jax.grad(lambda fake: generator_objective(exp, after, source, target, fake), has_aux=True)(fake)
+    grads = {"generator": vjp(to_fake)[0]}
+    after, own = apply_gradients(exp, after, "generator", grads, {"generator": generator_state}, own)
     return finish_step(exp, state, after, metrics | own)
 
 

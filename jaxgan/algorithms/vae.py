@@ -382,9 +382,7 @@ def networks(
     }
     if two:
         sizes = zip(UPPER, (config.latent_dim, config.lower_latent_dim), strict=True)
-        body = iwae_mlp.Encoder(
-            config.upper_hidden_dims, config.model.initializer, config.model.get("init_stddev", 0.0)
-        )
+        body = iwae_mlp.Encoder(config.upper_hidden_dims, config.model.initializer, models.init_argument(config))
         found |= {name: Encoder(body.clone(), size, kernel_init) for name, size in sizes}
     return found
 

@@ -32,15 +32,15 @@ def ema_conflict(exp: Experiment) -> str | None:
     return None
 
 
-def params_of(exp: Experiment, state: TrainState, player: str) -> dict[str, PyTree]:
-    """A player's parameters by network."""
-    return {name: state.networks[name].params for name in exp.players[player].networks}
+def params_of(exp: Experiment, state: TrainState, *players: str) -> dict[str, PyTree]:
+    """The parameters of players by network."""
+    return {name: state.networks[name].params for player in players for name in exp.players[player].networks}
 
 
 def gradients(
-    exp: Experiment, state: TrainState, player: str, objective: Objective, inputs: tuple = ()
+    exp: Experiment, state: TrainState, player: str | tuple[str, ...], objective: Objective, inputs: tuple = ()
 ) -> tuple[dict[str, PyTree], tuple, Any]:
-    """The gradients of what a player minimises, on this device's examples.
+    """The gradients of what a player minimises, or several players minimise together, on this device's examples.
 
     Args:
         exp, state: the experiment and its state.
@@ -52,7 +52,8 @@ def gradients(
         Gradients by the parameters, gradients by the inputs, and aux.
     """
     arguments = tuple(range(1 + len(inputs)))
-    (by_params, *by_inputs), aux = jax.grad(objective, arguments, has_aux=True)(params_of(exp, state, player), *inputs)
+    params = params_of(exp, state, *([player] if isinstance(player, str) else player))
+    (by_params, *by_inputs), aux = jax.grad(objective, arguments, has_aux=True)(params, *inputs)
     return by_params, tuple(by_inputs), aux
 
 
@@ -75,17 +76,17 @@ def apply_gradients(
     Args:
         exp, state: the experiment and its state.
         player: that is updated.
-        grads: by network, from any source.
+        grads: by network, from any source; those of other players' networks have no effect.
         model_state: new ones, by network.
         metrics: of this update.
         extra: new values of arrays that are carried from step to step.
         when: whether there is an update at all.
         constrain: what is done to each network's new parameters.
     """
-    grads, metrics = exp.pmean((dict(grads), dict(metrics)))
+    names = exp.players[player].networks
+    grads, metrics = exp.pmean(({name: grads[name] for name in names}, dict(metrics)))
     metrics[f"grad_norm/{player}"] = global_norm(grads)
     finite = is_finite(metrics) | ~jnp.asarray(when)  # an update that is not wanted may have any numbers
-    names = exp.players[player].networks
     before = (
         {name: state.networks[name] for name in names},
         state.opt_states[player],

@@ -92,7 +92,8 @@ SCHEDULES: dict[str, Callable[[int, float], Schedule]] = {
     "cosine": lambda steps, fraction: optax.cosine_decay_schedule(1.0, steps, fraction),
 }
 DECAY = {
-    "decay_steps": Setting(10_000, "training steps until the schedule ends", POSITIVE),
+    "constant_steps": Setting(0, "training steps at the peak before the schedule begins", NOT_NEGATIVE),
+    "decay_steps": Setting(10_000, "training steps from then until the schedule ends", POSITIVE),
     "final_fraction": Setting(0.0, "of the learning rate, at the end of the schedule", FRACTION),
 }
 SETTINGS: Settings = {
@@ -117,10 +118,15 @@ def settings(*players: str) -> Settings:
 def schedule(settings: ConfigDict) -> Schedule:
     """The share of the peak learning rate at a training step, for one player's `config.optimizer`.
 
-    The schedule counts from step 0 and is multiplied by min(1, (step + 1) / warmup_steps): a warm-up does not put off
-    the steps at which the schedule proper falls.
+    The schedule begins after `constant_steps` and is multiplied by min(1, (step + 1) / warmup_steps): a warm-up does
+    not put off the steps at which the schedule proper falls.
     """
-    share = SCHEDULES[settings.schedule](settings.get("decay_steps", 1), settings.get("final_fraction", 1.0))
+    decay = SCHEDULES[settings.schedule](settings.get("decay_steps", 1), settings.get("final_fraction", 1.0))
+    begin = settings.get("constant_steps", 0)
+
+    def share(step: Int[Array, ""] | int) -> Float[Array, ""] | float:
+        return decay(jnp.maximum(step - begin, 0)) if begin else decay(step)
+
     if not settings.warmup_steps:
         return share
     return lambda step: share(step) * jnp.minimum(1.0, (step + 1) / settings.warmup_steps)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxgan.core.settings import NOT_NEGATIVE, Choice, Setting, Settings, one_of
 from jaxgan.data.sizes import format_size
 from jaxgan.errors import UserError
-from jaxgan.models import cyclegan, dcgan, iwae_mlp, mlp, patchgan, pix2pix, tf_dcgan, toy_mlp, vaegan
+from jaxgan.models import cyclegan, dcgan, iwae_mlp, mlp, patchgan, pix2pix, spade, tf_dcgan, toy_mlp, vaegan
 from jaxgan.models.ops import layers
 
 
@@ -113,10 +113,26 @@ MODELS: dict[str, Family] = {
     ),
 }
 
+
+def antialiased(own: Settings) -> Settings:
+    """The settings of a network that is antialiased by default."""
+    return own | {"antialias": own["antialias"]._replace(default=True)}
+
+
 PATCH_DISCRIMINATOR = Role(patchgan.Discriminator, patchgan.SETTINGS)
 MODELS |= {
     "cyclegan": Family(
         {"translator": Role(cyclegan.Translator, cyclegan.SETTINGS), "patch_discriminator": PATCH_DISCRIMINATOR},
+        cyclegan.check_shape,
+        {"base_channels": 2},
+        (24, 24, 1),
+    ),
+    "cut": Family(  # CycleGAN's networks, antialiased, of which the translator gives features
+        {
+            "translator": Role(cyclegan.Translator, antialiased(cyclegan.SETTINGS)),
+            "feature_translator": Role(cyclegan.Translator, antialiased(cyclegan.SETTINGS)),
+            "patch_discriminator": Role(patchgan.Discriminator, antialiased(patchgan.SETTINGS)),
+        },
         cyclegan.check_shape,
         {"base_channels": 2},
         (24, 24, 1),
@@ -127,21 +143,28 @@ MODELS |= {
         {"base_channels": 2},
         (24, 24, 1),
     ),
+    "spade": Family(
+        {"translator": Role(spade.Translator, spade.SETTINGS), "patch_discriminator": PATCH_DISCRIMINATOR},
+        spade.check_shape,
+        {"base_channels": 2},
+        (24, 24, 1),
+    ),
 }
 
 MOST_CHANGE = 128  # pixels by which the images may differ that an error proposes
 
 INITIALIZERS: dict[str, Settings] = {name: {} for name in layers.INITIALIZERS} | {
-    "gaussian": {"init_stddev": Setting(0.02, "standard deviation of the initial kernels", NOT_NEGATIVE)}
+    "gaussian": {"init_stddev": Setting(0.02, "standard deviation of the initial kernels", NOT_NEGATIVE)},
+    "xavier_normal": {"init_gain": Setting(0.02, "of the initial kernels, by Xavier's deviation", NOT_NEGATIVE)},
 }
 
 
-def settings(roles: Mapping[str, str], family: str = "dcgan") -> Settings:
+def settings(roles: Mapping[str, str], family: str = "dcgan", initializer: str = "gaussian") -> Settings:
     """The settings of an algorithm's networks.
 
     Args:
         roles: network -> the role that a family has to have for it.
-        family: the default.
+        family, initializer: the defaults.
     """
 
     def table() -> dict[str, Settings | str]:
@@ -161,7 +184,7 @@ def settings(roles: Mapping[str, str], family: str = "dcgan") -> Settings:
         ),
         "model": {
             "family": Choice(family, "of the networks", table),
-            "initializer": Choice("gaussian", "of the kernels", lambda: INITIALIZERS),
+            "initializer": Choice(initializer, "of the kernels", lambda: INITIALIZERS),
         },
     }
 
@@ -196,7 +219,7 @@ def make(
     known = set(module.__dataclass_fields__)
     places = {"shape": shape, "dim": shape[0]}
     attributes = places | {"axis_name": axis_name, "dtype": jnp.dtype(config.precision)}
-    attributes |= {"initializer": config.model.initializer, "init_stddev": config.model.get("init_stddev", 0.0)}
+    attributes |= {"initializer": config.model.initializer, "init_stddev": init_argument(config)}
     attributes |= {"batch_last": jax.default_backend() == "cpu"}
     attributes = {name: value for name, value in attributes.items() if name in known}
     return module(**attributes, **{name: config.model[network][name] for name in declared}, **fixed)
@@ -221,4 +244,9 @@ def near_sizes(family: Family, shape: tuple[int, ...]) -> list[str]:
 
 def kernel_init(config: ConfigDict) -> Callable:
     """The initialiser of kernels outside a family's networks."""
-    return layers.INITIALIZERS[config.model.initializer](config.model.get("init_stddev", 0.0))
+    return layers.INITIALIZERS[config.model.initializer](init_argument(config))
+
+
+def init_argument(config: ConfigDict) -> float:
+    """The initialiser's only number; 0 for one that takes none."""
+    return sum(config.model[name] for name in INITIALIZERS[config.model.initializer])

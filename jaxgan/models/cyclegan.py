@@ -5,6 +5,8 @@ References:
     https://arxiv.org/abs/1703.10593
     Johnson et al., Perceptual Losses for Real-Time Style Transfer and Super-Resolution, 2016.
     https://arxiv.org/abs/1603.08155
+    Park et al., Contrastive Learning for Unpaired Image-to-Image Translation, 2020 (antialiased, and its features).
+    https://arxiv.org/abs/2007.15651
 """
 
 import flax.linen as nn
@@ -14,9 +16,11 @@ from jaxtyping import Array
 
 from jaxgan.core.settings import NOT_NEGATIVE, Setting, Settings
 from jaxgan.core.types import Sides
-from jaxgan.models.ops import layers
+from jaxgan.models.ops import antialias, layers
+from jaxgan.models.ops.convolutions import Features
 from jaxgan.models.patchgan import NORM_SETTINGS, NORMS
 
+LAST_ENCODED = 5  # the residual block whose features are CUT's last ones; the last block where there are fewer
 LEAST = 8  # pixels: reflections of a quarter of the size need two pixels, and PatchGAN of three halvings needs more
 
 
@@ -37,7 +41,10 @@ class Translator(nn.Module):
         blocks: residual blocks at a quarter of the size; the paper has 6 for 128x128 and 9 for 256x256 pixels.
         norm: a name of `patchgan.NORMS`, after each convolution but the last.
         spectral_norm: whether the kernels are divided by their largest singular value.
+        antialias: whether fixed blurs halve and double, beside convolutions of stride 1.
         dropout: share of the features that are dropped within each block while training.
+        encode_only: whether features of the encoder come out in the place of images, laid out as `batch_last` says: the
+            padded image, both halving convolutions before their norm, the first block and the `LAST_ENCODED`-th.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is sharded.
         batch_last: how the features of convolutions are laid out, as in `layers`.
@@ -49,7 +56,9 @@ class Translator(nn.Module):
     blocks: int = 9
     norm: str = "instance"
     spectral_norm: bool = False
+    antialias: bool = False
     dropout: float = 0.0
+    encode_only: bool = False
     initializer: str = "gaussian"
     init_stddev: float = 0.02
     axis_name: str | None = None
@@ -62,7 +71,7 @@ class Translator(nn.Module):
         return Sides(4, LEAST)
 
     @nn.compact
-    def __call__(self, images: layers.Images, train: bool) -> layers.Images:
+    def __call__(self, images: layers.Images, train: bool) -> layers.Images | tuple[Features, ...]:
         layout, width = {"batch_last": self.batch_last}, self.base_channels
         options = {"kernel_init": layers.INITIALIZERS[self.initializer](self.init_stddev), **layout}
         hidden_options = {"use_bias": self.norm != "batch", **options}
@@ -70,26 +79,41 @@ class Translator(nn.Module):
         def apply_layer(layer: nn.Module, hidden: Array) -> Array:
             return layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
 
-        def normalised(layer: nn.Module, hidden: Array) -> Array:
-            return NORMS[self.norm](apply_layer(layer, hidden), None, train, self.axis_name, **layout)
+        def normalised(hidden: Array) -> Array:
+            return NORMS[self.norm](hidden, None, train, self.axis_name, **layout)
 
-        def reflected(hidden: Array, features: int, size: int) -> Array:
+        def valid(padded: Array, features: int, size: int) -> Array:
             layer = layers.Conv(features, size, stride=1, padding=(0, 0), **hidden_options)
-            return normalised(layer, layers.reflect_pad(hidden, size // 2))
+            return normalised(apply_layer(layer, padded))
 
-        hidden = layers.to_layout(images.astype(self.dtype), self.batch_last)
-        hidden = nn.relu(reflected(hidden, width, 7))
-        for features in (2 * width, 4 * width):
-            hidden = nn.relu(normalised(layers.Conv(features, 3, **hidden_options), hidden))
-        for _ in range(self.blocks):
-            inner = nn.relu(reflected(hidden, 4 * width, 3))
+        def block(hidden: Array) -> Array:
+            inner = nn.relu(valid(layers.reflect_pad(hidden, 1), 4 * width, 3))
             if train and self.dropout and not self.is_initializing():
                 inner = layers.dropout(inner, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
-            hidden = hidden + reflected(inner, 4 * width, 3)
+            return hidden + valid(layers.reflect_pad(inner, 1), 4 * width, 3)
+
+        def doubled(hidden: Array, features: int) -> Array:
+            if not self.antialias:
+                return apply_layer(layers.ConvTranspose(features, 3, padding=1, **hidden_options), hidden)
+            return apply_layer(layers.Conv(features, 3, stride=1, **hidden_options), antialias.blur_upsample(hidden))
+
+        seen = [layers.reflect_pad(layers.to_layout(images.astype(self.dtype), self.batch_last), 3)]
+        hidden = nn.relu(valid(seen[0], width, 7))
+        for features in (2 * width, 4 * width):
+            layer = layers.Conv(features, 3, stride=1 if self.antialias else 2, **hidden_options)
+            seen.append(apply_layer(layer, hidden))
+            hidden = nn.relu(normalised(seen[-1]))
+            hidden = antialias.blur_pool(hidden) if self.antialias else hidden
+        last_encoded = min(LAST_ENCODED, self.blocks)
+        for number in range(1, 1 + (last_encoded if self.encode_only else self.blocks)):
+            hidden = block(hidden)
+            seen += [hidden] if number in (1, last_encoded) else []
+        if self.encode_only:
+            return tuple(seen)
         for features in (2 * width, width):
-            hidden = nn.relu(normalised(layers.ConvTranspose(features, 3, padding=1, **hidden_options), hidden))
-        last = layers.Conv(self.shape[-1], 7, stride=1, padding=(0, 0), **options)
-        images = apply_layer(last, layers.reflect_pad(hidden, 3))
+            hidden = nn.relu(normalised(doubled(hidden, features)))
+        layer = layers.Conv(self.shape[-1], 7, stride=1, padding=(0, 0), **options)
+        images = apply_layer(layer, layers.reflect_pad(hidden, 3))
         return nn.tanh(layers.to_layout(images, self.batch_last).astype(jnp.float32))
 
 
@@ -97,5 +121,6 @@ SETTINGS: Settings = {
     "base_channels": layers.width(64, "channels at full size"),
     "blocks": Setting(9, "residual blocks at a quarter of the size", NOT_NEGATIVE),
     **NORM_SETTINGS,
+    **antialias.SETTINGS,
     **layers.DROPOUT_SETTINGS,
 }

@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxgan.core.settings import POSITIVE, Choice, Setting, Settings, names_of
-from jaxgan.models.ops import layers
+from jaxgan.models.ops import antialias, layers
 from jaxgan.models.ops.convolutions import Features
 
 MOST_WIDTHS = 8
@@ -45,6 +45,7 @@ class Patches(nn.Module):
     depth: int
     norm: str
     spectral_norm: bool
+    antialias: bool
     negative_slope: float
     kernel_init: Callable
     axis_name: str | None
@@ -61,8 +62,10 @@ class Patches(nn.Module):
         seen = []
         for layer in range(self.depth + 1):
             features = self.base_channels * min(2**layer, MOST_WIDTHS)
-            stride, norm = 2 if layer < self.depth else 1, self.norm if layer else "none"
+            halves, norm = layer < self.depth, self.norm if layer else "none"
+            stride = 2 if halves and not self.antialias else 1
             hidden = nn.leaky_relu(convolve(hidden, features, stride, norm), self.negative_slope)
+            hidden = antialias.blur_pool(hidden) if halves and self.antialias else hidden
             seen.append(hidden)
         return convolve(hidden, 1, 1, "none"), tuple(seen)
 
@@ -76,6 +79,7 @@ class Discriminator(nn.Module):
         scales: networks, each with parameters of its own.
         norm: a name of `NORMS`, before every activation but the first.
         spectral_norm: whether the kernels are divided by their largest singular value.
+        antialias: whether fixed blurs halve, after convolutions of stride 1.
         negative_slope: the slope of LeakyReLU for negative numbers.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is sharded.
@@ -92,6 +96,7 @@ class Discriminator(nn.Module):
     scales: int = 1
     norm: str = "instance"
     spectral_norm: bool = False
+    antialias: bool = False
     negative_slope: float = 0.2
     initializer: str = "gaussian"
     init_stddev: float = 0.02
@@ -102,7 +107,7 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, images: layers.Images, train: bool) -> PatchOutput:
         shared = {name: getattr(self, name) for name in ("base_channels", "depth", "norm", "spectral_norm")}
-        shared |= {name: getattr(self, name) for name in ("negative_slope", "axis_name", "batch_last")}
+        shared |= {name: getattr(self, name) for name in ("antialias", "negative_slope", "axis_name", "batch_last")}
         kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
         images, logits, features = images.astype(self.dtype), [], []
         for scale in range(self.scales):
@@ -135,5 +140,6 @@ SETTINGS: Settings = {
     "depth": Setting(3, "halvings of the image; 3 make patches of 70x70 pixels", POSITIVE),
     "scales": Setting(1, "discriminators, each of images half as large as the one before", POSITIVE),
     **NORM_SETTINGS,
+    **antialias.SETTINGS,
     **layers.ACTIVATION_SETTINGS,
 }

@@ -26,6 +26,7 @@ INITIALIZERS = {
     "gaussian": nn.initializers.normal,
     "he": lambda stddev: nn.initializers.he_normal(),
     "xavier": lambda stddev: nn.initializers.glorot_uniform(),
+    "xavier_normal": lambda gain: nn.initializers.variance_scaling(gain**2, "fan_avg", "normal"),
     "orthogonal": lambda stddev: nn.initializers.orthogonal(),
 }
 
