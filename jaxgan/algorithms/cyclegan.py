@@ -156,17 +156,25 @@ def translate(direction: str, domain: str, to: str) -> Task:
     def run(exp: Experiment, variables: Networks, inputs: Arrays) -> dict[str, Array]:
         return {to: apply(exp.networks[name], variables[name], inputs[domain], train=False)[0]}
 
-    return Task((name,), run, lambda exp: {to: "pixels"}, needs=lambda exp: (domain,))
+    return Task(
+        (name,),
+        run,
+        lambda exp: {to: "pixels"},
+        needs=lambda exp: (domain,),
+        sides=lambda exp: exp.networks[name].sides,
+    )
 
 
-def reconstruct(exp: Experiment, variables: Networks, inputs: Arrays) -> dict[str, Array]:
-    """Both translations of images, and both translations back."""
-    out = {}
-    for way, (start, to) in DIRECTIONS.items():
-        other = f"generator_{way[::-1]}"
-        out[to] = apply(exp.networks[f"generator_{way}"], variables[f"generator_{way}"], inputs[start], train=False)[0]
-        out[f"cycle_{start}"] = apply(exp.networks[other], variables[other], out[to], train=False)[0]
-    return out
+def cycle(direction: str, domain: str, to: str) -> Task:
+    """The task that translates images into the other domain and back."""
+    there, back = f"generator_{direction}", f"generator_{direction[::-1]}"
+
+    def run(exp: Experiment, variables: Networks, inputs: Arrays) -> dict[str, Array]:
+        fake = apply(exp.networks[there], variables[there], inputs[domain], train=False)[0]
+        return {to: fake, f"cycle_{domain}": apply(exp.networks[back], variables[back], fake, train=False)[0]}
+
+    outputs = dict.fromkeys((to, f"cycle_{domain}"), "pixels")
+    return Task((there, back), run, lambda exp: outputs, needs=lambda exp: (domain,))
 
 
 def networks(
@@ -237,14 +245,9 @@ CYCLEGAN = Algorithm(
     inputs=inputs,
     step=step,
     tasks={
-        "translate_ab": translate("ab", "a", "b"),
-        "translate_ba": translate("ba", "b", "a"),
-        "reconstruct": Task(
-            PLAYERS["generator"].networks,
-            reconstruct,
-            lambda exp: dict.fromkeys(("b", "cycle_a", "a", "cycle_b"), "pixels"),
-            needs=lambda exp: ("a", "b"),
-        ),
+        f"{name}_{way}": make(way, *domains)
+        for name, make in {"translate": translate, "cycle": cycle}.items()
+        for way, domains in DIRECTIONS.items()
     },
     smallest={
         "data.source": "unpaired:digits|edited:inverted:digits",
@@ -257,7 +260,7 @@ CYCLEGAN = Algorithm(
     },
     check=check,
     extra=extra,
-    drawn=("translate_ab", "translate_ba"),
+    drawn=("cycle_ab", "cycle_ba"),
     headlines=("loss/generator_ab", "loss/generator_ba", "loss/cycle_a", "loss/cycle_b"),
     curves=("loss", "logits", "learning_rate"),
 )

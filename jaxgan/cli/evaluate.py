@@ -30,13 +30,11 @@ import jax
 import numpy as np
 
 from jaxgan import inference
-from jaxgan.cli import eval_task
+from jaxgan.cli import eval_task, image_options
 from jaxgan.cli.eval_task import NO_FEATURES, Encoded, EvalTask
 from jaxgan.core import devices
-from jaxgan.core.settings import MAX_SEED, NOT_NEGATIVE
+from jaxgan.core.settings import MAX_SEED
 from jaxgan.data.dataset import from_arrays
-from jaxgan.data.image_files import MAX_PIXELS
-from jaxgan.data.sizes import SIZE
 from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.errors import Parser, UserError, check_path, choose, exit_code, warn
 from jaxgan.io import run_folder
@@ -67,10 +65,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--workdir", type=Path, help="the run folder that train.py made")
     parser.add_argument("--fakes", help="or any set of images, with --reals: FOLDER, FILE.zip, FILE.npz, or tfds:NAME")
     parser.add_argument("--reals", help="what they are compared with")
-    parser.add_argument("--size", help="bring all images of both sets to N or HEIGHTxWIDTH pixels, as training does")
-    parser.add_argument("--white", type=float, help="the number that is white in files of more than 8 bits")
-    parser.add_argument("--max_pixels", type=int, help=f"more of them make a file a bad image ({MAX_PIXELS:,})")
-    parser.add_argument("--on_bad_image", choices=("error", "skip"), help="skip: leave bad images out, and report them")
+    image_options.add(parser, "bring all images of both sets to N or HEIGHTxWIDTH pixels, as training does")
     parser.add_argument(
         "--num", type=int, default=10_000, help="how many samples, and at most how many real images in scores of pairs"
     )
@@ -112,15 +107,7 @@ def check_numbers(options: argparse.Namespace) -> None:
             raise UserError(f"--{name}={value} must be at least {LEAST}")
     if options.k is not None and not 1 <= options.k <= MAX_K:
         raise UserError(f"--k={options.k} must be from 1 to {MAX_K}")
-    if options.max_pixels is not None and options.max_pixels < 1:
-        raise UserError(f"--max_pixels={options.max_pixels} must be at least 1")
-    if options.white is not None and not NOT_NEGATIVE.valid(options.white):
-        raise UserError(f"--white={options.white} must be {NOT_NEGATIVE.expected}")
-    if options.size is not None:
-        given = options.size
-        options.size = int(given) if given.isdecimal() else given
-        if not SIZE.valid(options.size):
-            raise UserError(f"--size={given} must be {SIZE.expected}")
+    image_options.check(options)
     if not 0 <= options.seed <= MAX_SEED:
         raise UserError(f"--seed={options.seed} must be from 0 to {MAX_SEED}")
 

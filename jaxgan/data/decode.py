@@ -64,6 +64,12 @@ def shape_of(stored: Stored, name: str, white: float = 0.0, max_pixels: int = MA
         return picture.height, picture.width, 1 if picture.mode in GREY else 3
 
 
+def pixels_of(stored: Stored, channels: int, white: float = 0.0, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The pixels of an image file at its own size, uint8 [height, width, channels]; arguments as of `Transform`."""
+    picture = open_picture(stored() if callable(stored) else stored, white, max_pixels, keep_alpha=channels == 4)
+    return np.asarray(flatten(picture, MODES[channels])).reshape(picture.height, picture.width, channels)
+
+
 @dataclasses.dataclass(frozen=True)
 class Transform:
     """What happens to each image before training, once.

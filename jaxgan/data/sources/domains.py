@@ -80,8 +80,7 @@ def open_paired(config: ConfigDict, readers: Readers) -> ArrayDataset:
 
 def open_side_by_side(config: ConfigDict) -> ArrayDataset:
     """Pairs of images in one picture each: a on the left, b on the right, as pix2pix's data sets have them."""
-    source = config.data.source
-    domain = read_domain(folder.listing_of(source.partition(":")[2], f"config.data.source={source}"))
+    domain = side_by_side_of(config.data.source)
     stored = StoredImages(domain.splits, (), domain.content)
     transform = dataclasses.replace(images.transform_of(config.data), side_by_side=True)
     return open_pairs(config, stored, transform)
@@ -124,13 +123,7 @@ def read_domains(data: ConfigDict, readers: Readers) -> tuple[Domain, Domain]:
     Raises:
         UserError: one of them is missing or lacks a split, or both are the same.
     """
-    source, place = data.source, data.source.partition(":")[2]
-    texts = place.split("|")
-    if len(texts) > 2 or not all(texts):
-        raise UserError(f"config.data.source={source} must be A|B, or a folder that holds both domains")
-    both = read_both(source, place) if len(texts) == 1 else tuple(read_side(source, text, readers) for text in texts)
-    if both[0].content == both[1].content:
-        raise UserError(f"config.data.source={source} names the same images twice: A and B must differ")
+    source, both = data.source, find_domains(data.source, readers)
     sizes = {name: len(split) for domain in both for name, split in domain.splits.items()}
     wanted = {name for name, _, _ in splits.parse(data.split, sizes)}
     for letter, domain in zip("AB", both, strict=True):
@@ -140,6 +133,18 @@ def read_domains(data: ConfigDict, readers: Readers) -> tuple[Domain, Domain]:
                 f"{format_names(sorted(domain.splits))}"
             )
     return both[0].with_splits(sorted(wanted)), both[1].with_splits(sorted(wanted))
+
+
+def find_domains(source: str, readers: Readers) -> tuple[Domain, Domain]:
+    """Both domains with all of their splits; for errors see `read_domains`."""
+    place = source.partition(":")[2]
+    texts = place.split("|")
+    if len(texts) > 2 or not all(texts):
+        raise UserError(f"config.data.source={source} must be A|B, or a folder that holds both domains")
+    both = read_both(source, place) if len(texts) == 1 else tuple(read_side(source, text, readers) for text in texts)
+    if both[0].content == both[1].content:
+        raise UserError(f"config.data.source={source} names the same images twice: A and B must differ")
+    return both
 
 
 def read_side(source: str, text: str, readers: Readers) -> Domain:
@@ -152,6 +157,11 @@ def read_side(source: str, text: str, readers: Readers) -> Domain:
     if place.endswith((".npz", ".npy")):
         raise UserError(f"{said} must be array:{place}")
     return read_domain(folder.listing_of(place, said))
+
+
+def side_by_side_of(source: str) -> Domain:
+    """The pictures of side_by_side:PATH."""
+    return read_domain(folder.listing_of(source.partition(":")[2], f"config.data.source={source}"))
 
 
 def read_domain(found: Listing) -> Domain:
@@ -204,6 +214,31 @@ def read_folders(found: Listing, folders: Folders) -> Domain:
     taken = [path for path in pictures if path.startswith(tuple(folders.values()))]
     # An archive's fingerprint does not depend on which of its files are taken.
     return Domain(parts, names, json.dumps([found.fingerprint(taken), sorted(folders.items())]))
+
+
+# Counting
+
+
+def count_unpaired(data: ConfigDict, readers: Readers) -> list[dict[str, int]]:
+    """Images of each split, for both domains."""
+    return [lengths(domain.splits) for domain in find_domains(data.source, readers)]
+
+
+def count_pairs(data: ConfigDict, readers: Readers) -> list[dict[str, int]]:
+    """Pairs of each split that both domains have."""
+    one, two = find_domains(data.source, readers)
+    common = [split for split in one.splits if split in two.splits]
+    return [{split: len(match(data.source, split, one, two)) for split in common}]
+
+
+def count_side_by_side(data: ConfigDict) -> list[dict[str, int]]:
+    """Pictures of each split."""
+    return [lengths(side_by_side_of(data.source).splits)]
+
+
+def lengths(splits: Mapping[str, Split]) -> dict[str, int]:
+    """How many examples each split has."""
+    return {name: len(split) for name, split in splits.items()}
 
 
 # Pairing
