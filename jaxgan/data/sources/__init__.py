@@ -24,6 +24,8 @@ class Source(NamedTuple):
         open: the configuration -> its data set.
         smallest: settings of the smallest experiment, for the tests of its contracts; None where it needs files.
         read: what follows the colon -> stored images, for sources that are made of such.
+        split_counts: `config.data` -> examples of each split, for each domain that has an order of its own; None where
+            `read` tells it, or there are no splits.
     """
 
     settings: Settings
@@ -31,6 +33,7 @@ class Source(NamedTuple):
     open: Callable[[ConfigDict], Any]
     smallest: Mapping[str, Any] | None = None
     read: Reader | None = None
+    split_counts: Callable[[ConfigDict], list[dict[str, int]]] | None = None
 
 
 def of_images(read: Reader, smallest: Mapping[str, Any] | None = None) -> Source:
@@ -42,9 +45,15 @@ STORED = {"digits": digits.read, "tfds": tfds.read, "folder": folder.read, "arra
 DOMAINS = STORED | {"edited": functools.partial(edited.read, readers=STORED)}
 
 
-def of_domains(open_domains: Callable[..., Any], paired: bool, smallest: Mapping[str, Any] | None = None) -> Source:
+def of_domains(
+    open_domains: Callable[..., Any],
+    split_counts: Callable[[ConfigDict], list[dict[str, int]]],
+    paired: bool,
+    smallest: Mapping[str, Any] | None = None,
+) -> Source:
     """A source of images of two domains."""
-    return Source(images.SETTINGS, functools.partial(domains.fields, paired=paired), open_domains, smallest)
+    fields = functools.partial(domains.fields, paired=paired)
+    return Source(images.SETTINGS, fields, open_domains, smallest, split_counts=split_counts)
 
 
 SOURCES: dict[str, Source] = {
@@ -57,15 +66,17 @@ SOURCES: dict[str, Source] = {
     "edited": of_images(DOMAINS["edited"], {"data.source": "edited:inverted:digits", "data.size": 8}),
     "unpaired": of_domains(
         functools.partial(domains.open_unpaired, readers=DOMAINS),
+        functools.partial(domains.count_unpaired, readers=DOMAINS),
         paired=False,
         smallest={"data.source": "unpaired:digits|edited:inverted:digits", "data.size": 8, "algorithm": "cyclegan"},
     ),
     "paired": of_domains(
         functools.partial(domains.open_pairs, readers=DOMAINS),
+        functools.partial(domains.count_pairs, readers=DOMAINS),
         paired=True,
         smallest={"data.source": "paired:edited:left_half:digits|digits", "data.size": 8, "algorithm": "pix2pix"},
     ),
-    "side_by_side": of_domains(domains.open_side_by_side, paired=True),
+    "side_by_side": of_domains(domains.open_side_by_side, domains.count_side_by_side, paired=True),
     "world": Source(
         SELECTION_SETTINGS, mixture.fields, mixture.open_points, {"data.source": "world:ring"}, mixture.read
     ),
@@ -90,6 +101,16 @@ def source_of(data: ConfigDict) -> Source:
         kind = "array" if data.source.endswith((".npz", ".npy")) else "folder"
         raise UserError(f"config.data.source={data.source} must be {kind}:{data.source}")
     return SOURCES[choose("config.data.source", data.source.partition(":")[0], SOURCES)]
+
+
+def split_counts(data: ConfigDict) -> list[dict[str, int]]:
+    """Examples of each split, for each domain that has an order of its own; empty where there are no splits."""
+    source = source_of(data)
+    if source.split_counts is not None:
+        return source.split_counts(data)
+    if source.read is None:
+        return []
+    return [domains.lengths(source.read(data.source.partition(":")[2]).splits)]
 
 
 def canonical(source: str) -> str:

@@ -199,11 +199,16 @@ def open_pairs(config: ConfigDict, readers: Readers) -> ArrayDataset:
     """Pairs of images with equal names, or of equal places in sources without names."""
     data = config.data
     one, two = domains(data.source, data.source.partition(":")[2], readers)
-    if missing := sorted(one.splits.keys() ^ two.splits.keys()):
-        raise UserError(f"config.data.source={data.source}: only one of both domains has the split {missing[0]}")
-    pairs = {split: matched(data.source, split, one, two) for split in one.splits}
+    pairs = all_pairs(data.source, one, two)
     stored = StoredImages(pairs, (), json.dumps(["pairs", one.content, two.content]))
     return halves(config, LazyDataset(select(data, stored), images.transform_of(data, PairTransform, 2)))
+
+
+def all_pairs(source: str, one: Domain, two: Domain) -> dict[str, Pairs]:
+    """The pairs of all splits, which both domains must have."""
+    if missing := sorted(one.splits.keys() ^ two.splits.keys()):
+        raise UserError(f"config.data.source={source}: only one of both domains has the split {missing[0]}")
+    return {split: matched(source, split, one, two) for split in one.splits}
 
 
 def open_side_by_side(config: ConfigDict) -> ArrayDataset:
@@ -211,6 +216,34 @@ def open_side_by_side(config: ConfigDict) -> ArrayDataset:
     data = config.data
     stored = folder.read(data.source.partition(":")[2])._replace(classes=(), from_labels=False)
     return halves(config, LazyDataset(select(data, stored), images.transform_of(data, HalvesTransform, 2)))
+
+
+def lengths(splits: Mapping[str, Split]) -> dict[str, int]:
+    """How many examples each split has."""
+    return {name: len(split) for name, split in splits.items()}
+
+
+def count_unpaired(data: ConfigDict, readers: Readers) -> list[dict[str, int]]:
+    """Images of each split, for both domains."""
+    return [lengths(domain.splits) for domain in domains(data.source, data.source.partition(":")[2], readers)]
+
+
+def count_pairs(data: ConfigDict, readers: Readers) -> list[dict[str, int]]:
+    """Pairs of each split."""
+    return [lengths(all_pairs(data.source, *domains(data.source, data.source.partition(":")[2], readers)))]
+
+
+def count_side_by_side(data: ConfigDict) -> list[dict[str, int]]:
+    """Pictures of each split."""
+    return [lengths(folder.read(data.source.partition(":")[2]).splits)]
+
+
+def same_originals(source: str) -> bool:
+    """Whether both domains of unpaired:A|B are the same images, edited or not: equal places then are translations of
+    each other, as in unpaired:digits|edited:inverted:digits."""
+    both = source.partition(":")[2].split("|")
+    originals = {text.split(":", 2)[2] if text.startswith("edited:") else text for text in both}
+    return len(both) == 2 and len(originals) == 1
 
 
 def halves(config: ConfigDict, lazy: LazyDataset) -> ArrayDataset:
