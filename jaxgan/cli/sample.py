@@ -52,6 +52,7 @@ from jaxgan.errors import Parser, UserError, check_path, choose, exit_code
 from jaxgan.io import run_folder
 from jaxgan.io.files import name_as_text
 from jaxgan.io.run_folder import RestoredRun
+from jaxgan.metrics import held_out
 from jaxgan.viz import output, snapshot
 
 MOST_GIVEN = 1000  # examples that a task with a layout looks at

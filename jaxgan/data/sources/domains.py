@@ -241,6 +241,16 @@ def lengths(splits: Mapping[str, Split]) -> dict[str, int]:
     return {name: len(split) for name, split in splits.items()}
 
 
+def same_originals(source: str) -> bool:
+    """Whether both domains of unpaired:A|B are the same images, edited or not.
+
+    Equal places then are translations of each other, as in unpaired:digits|edited:inverted:digits.
+    """
+    both = source.partition(":")[2].split("|")
+    originals = {text.split(":", 2)[2] if text.startswith("edited:") else text for text in both}
+    return len(both) == 2 and len(originals) == 1
+
+
 # Pairing
 
 
