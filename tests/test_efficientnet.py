@@ -225,6 +225,7 @@ def test_without_its_weights_it_is_an_error_of_one_line(weights_absent, tmp_path
         assert re.search(ABSENT, line)
 
 
+@pytest.mark.slow
 @installed
 def test_two_sets_in_colour_are_scored_by_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
