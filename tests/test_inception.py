@@ -51,7 +51,7 @@ def test_images_with_an_alpha_lie_on_white():
     images[0, ..., 3] = 255
     white = Image.new("RGBA", (16, 16), "white")
     expected = [np.asarray(Image.alpha_composite(white, Image.fromarray(image)))[..., :3] for image in images]
-    found = np.asarray(features.on_white(images))
+    found = np.asarray(features.opaque(images))
     np.testing.assert_allclose(found.astype(int), np.stack(expected).astype(int), atol=1)
     np.testing.assert_array_equal(found[0], images[0, ..., :3])
 

@@ -15,10 +15,11 @@ from jaxgan.data.image_sets import decoded, errors_of_options, format_shape, ope
 from jaxgan.errors import UserError, format_names, warn
 from jaxgan.io import run_folder
 from jaxgan.io.run_folder import RestoredRun
-from jaxgan.metrics import features, held_out, lenet
+from jaxgan.metrics import efficientnet, features, held_out, lenet
 from jaxgan.metrics.scores import LEAST
 
 USUAL = "lenet"  # features where the examples have labels
+OF_COLOUR = "efficientnet"  # features of images in colour, where the weights are installed
 NO_FEATURES = "none"
 OF_SETS = ("white", "max_pixels")  # settings of `config.data` for images in two sets
 
@@ -98,7 +99,7 @@ def of_run(options: argparse.Namespace, restored: RestoredRun) -> EvalTask:
     names, weights = None, None
     if options.features != NO_FEATURES:
         fakes, about = samples_of(options, restored), about | {"samples": options.num}
-        usual = config.eval.features if config.eval.features != USUAL else None
+        usual = config.eval.features if config.eval.features != USUAL or config.eval.every else None
         names = feature_names(options, usual)
         weights = inception_file(options, names, config.eval.get("weights"))
     split = held_out.split_of(config, options.split)
@@ -132,7 +133,9 @@ def on_bad_image(options: argparse.Namespace) -> dict[str, str]:
 
 
 def usual_features(reals: ArrayDataset) -> list[str]:
-    """Those that need nothing but the examples."""
+    """Those that need nothing but the examples, and what is installed."""
+    if reals.shape[-1] in (3, 4) and efficientnet.find_file():
+        return [OF_COLOUR]
     return [USUAL if lenet.can_learn(reals) else "random"]
 
 

@@ -74,7 +74,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--num", type=int, default=10_000, help="how many samples, and at most how many real images in scores of pairs"
     )
     parser.add_argument(
-        "--features", help=f"of {', '.join(EXTRACTORS)}: one or several (lenet if there are labels); or none"
+        "--features",
+        help=f"of {', '.join(EXTRACTORS)}: one or several (efficientnet for images in colour, if its weights are "
+        "installed; else lenet if there are labels); or none",
     )
     parser.add_argument("--inception_weights", type=Path, metavar="FILE.pth", help="of pytorch-fid or torch-fidelity")
     parser.add_argument("--per_class", action="store_true", help="the scores of each class as well")

@@ -24,7 +24,7 @@ from jaxgan.data.loader import to_float
 from jaxgan.data.sources.stacked import STACK
 from jaxgan.errors import UserError, choose
 from jaxgan.io.files import atomic_write
-from jaxgan.metrics import inception, inception_weights, lenet, moments
+from jaxgan.metrics import efficientnet, inception, inception_weights, lenet, moments
 from jaxgan.metrics.moments import Moments, Statistics
 
 REVISION = 1  # of what is kept of real images; after a change of an extractor's code all is worked out anew
@@ -191,31 +191,57 @@ def stacked(examples: ArrayDataset, weights: Path | None) -> Extractor:
     return Extractor("stacked", digest, "none", apply, params)
 
 
-def on_white(images: Images) -> UInt8[Array, "batch height width 3"]:
-    """Images with an alpha as a viewer shows them."""
+def opaque(images: Images) -> UInt8[Array | np.ndarray, "batch height width _"]:
+    """Images with an alpha as a viewer shows them on white, and others as they are."""
+    if images.shape[3] != 4:
+        return images
     alpha = images[..., 3:] / 255
     return jnp.round(images[..., :3] * alpha + 255 * (1 - alpha)).astype(jnp.uint8)
 
 
 @jax.jit
 def _inception(params: PyTree, images: Images) -> tuple[Array, Array]:
-    taps = inception.taps(params, on_white(images) if images.shape[3] == 4 else images)
+    taps = inception.taps(params, opaque(images))
     return taps["2048"], taps["logits_unbiased"]
 
 
 def inception_extractor(examples: ArrayDataset, weights: Path | None) -> Extractor:
     """The network of FID, from a file of the user's own."""
-    check_channels(examples)
+    check_channels("inception", examples)
     found = load_weights(weights)
     name = "inception" if found.public else "inception-own"
-    batch = 16 * jax.local_device_count() if jax.default_backend() == "cpu" else 128  # larger ones leave its caches
-    return Extractor(name, found.sha256, "TensorFlow 1's bilinear to 299x299", _inception, found.params, batch)
+    return Extractor(name, found.sha256, "TensorFlow 1's bilinear to 299x299", _inception, found.params, large_batch())
 
 
-def check_channels(examples: ArrayDataset) -> None:
-    """Raises a `UserError` for images that Inception cannot take."""
+@jax.jit
+def _efficientnet(params: PyTree, images: Images) -> tuple[Array, Array]:
+    taps = efficientnet.taps(params, opaque(images))
+    return taps["features"], taps["logits"]
+
+
+def efficientnet_extractor(examples: ArrayDataset, weights: Path | None) -> Extractor:
+    """A classifier of ImageNet whose weights are installed with an extra."""
+    del weights
+    check_efficientnet(examples)
+    resizer = f"bicubic, antialiased, to {efficientnet.SIZE}x{efficientnet.SIZE}"
+    return Extractor("efficientnet", efficientnet.SHA256, resizer, _efficientnet, efficientnet.load(), large_batch())
+
+
+def large_batch() -> int:
+    """Images that a network of photographs works on together: on CPUs larger ones leave the caches."""
+    return 16 * jax.local_device_count() if jax.default_backend() == "cpu" else 128
+
+
+def check_efficientnet(examples: ArrayDataset) -> None:
+    """Raises a `UserError` for images that EfficientNet cannot take, or without its weights."""
+    check_channels("efficientnet", examples)
+    efficientnet.check_installed()
+
+
+def check_channels(name: str, examples: ArrayDataset) -> None:
+    """Raises a `UserError` for images that the extractor of that name, a network of photographs, cannot take."""
     if examples.shape[-1] not in MODES:
-        raise UserError(f"features=inception takes images of 1, 3 or 4 channels, and not of {examples.shape[-1]}")
+        raise UserError(f"features={name} takes images of 1, 3 or 4 channels, and not of {examples.shape[-1]}")
 
 
 def load_weights(path: Path | None) -> inception_weights.Weights:
@@ -231,13 +257,15 @@ EXTRACTORS = {
     "lenet": lenet_extractor,
     "stacked": stacked,
     "inception": inception_extractor,
+    "efficientnet": efficientnet_extractor,
     "pixels": pixels,
     "random": random,
 }
 CHECKS = {  # raise a `UserError` for examples that an extractor cannot be made for, before it is
     "lenet": lenet.check,
     "stacked": lambda examples: lenet.check(first_channel(examples)),
-    "inception": check_channels,
+    "inception": functools.partial(check_channels, "inception"),
+    "efficientnet": check_efficientnet,
 }
 
 

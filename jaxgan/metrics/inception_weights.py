@@ -114,13 +114,24 @@ def converted(state: dict[str, np.ndarray], source: str) -> Arrays:
     arrays = {"fc/kernel": state["fc.weight"].T, "bias": state["fc.bias"]}
     with np.errstate(over="ignore", invalid="ignore"):  # of what is refused below
         for name in convolutions():
-            scale, shift, mean, variance = (np.float64(state[f"{name}.bn.{part}"]) for part in BATCH_NORM)
-            scale = scale / np.sqrt(variance + EPSILON)
-            arrays[f"{name}/kernel"] = state[f"{name}.conv.weight"].transpose(2, 3, 1, 0) * scale
-            arrays[f"{name}/bias"] = shift - mean * scale
+            folded = fold_batch_norm(state, f"{name}.conv.weight", f"{name}.bn")
+            arrays[f"{name}/kernel"], arrays[f"{name}/bias"] = folded
         arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
     refuse(source, {"not finite": [name for name, array in arrays.items() if not np.isfinite(array).all()]})
     return arrays
+
+
+def fold_batch_norm(state: dict[str, np.ndarray], weight: str, norm: str) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel [rows, columns, in, out] and bias, float64, that do what a convolution and the BatchNorm behind it do.
+
+    Args:
+        state: PyTorch's tensors by name.
+        weight: the name of the convolution's kernel.
+        norm: what the names of the BatchNorm's tensors begin with.
+    """
+    scale, shift, mean, variance = (np.float64(state[f"{norm}.{part}"]) for part in BATCH_NORM)
+    scale = scale / np.sqrt(variance + EPSILON)
+    return state[weight].transpose(2, 3, 1, 0) * scale, shift - mean * scale
 
 
 def refuse(source: str, faults: dict[str, Collection[str]]) -> None:
