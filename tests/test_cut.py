@@ -203,7 +203,7 @@ def test_what_has_no_part_is_not_computed():
         ({"model.discriminator.depth": 3}, "needs images of 24 pixels at least"),
         ({"nce.temperature": 0.0}, "config.nce.temperature=0.0 must be above 0"),
         ({"nce.patches": 0}, "config.nce.patches=0 must be at least 1"),
-        ({"direction": "aa"}, "config.direction='aa' must be ab or ba"),
+        ({"direction": "aa"}, "config.direction=aa must be ab or ba"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):
