@@ -33,6 +33,11 @@ def prepare() -> int:
     return _start("jaxgan.data.prepare")
 
 
+def convert() -> int:
+    """Starts python -m jaxgan.convert."""
+    return _start("jaxgan.convert")
+
+
 def _start(program: str) -> int:
     set_up_process()
     return importlib.import_module(program).main()

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxgan.algorithms import ALGORITHMS
-from jaxgan.core import devices
+from jaxgan.core import device_memory, devices
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.state import TrainState, Variables
 from jaxgan.core.types import Arrays, Task
@@ -18,6 +18,7 @@ from jaxgan.data.loader import to_pixels
 from jaxgan.errors import UserError
 
 BATCH = 64
+BATCH_PIXELS = BATCH * 64 * 64  # of the examples that are given to a task
 MAX_INDEX = 2**31 - 1
 
 
@@ -64,9 +65,15 @@ def seed_inputs(seed: int, count: int, labels: np.ndarray | None = None, **more:
     return found | ({} if labels is None else {"labels": np.asarray(labels, np.int32)}) | more
 
 
+def batch_of(exp: Experiment) -> int:
+    """How many given examples a device computes together: fewer large images than small ones."""
+    pixels = max(math.prod(field.shape[:2]) if len(field.shape) == 3 else 1 for field in exp.fields)
+    return max(1, min(BATCH, BATCH_PIXELS // pixels))
+
+
 @functools.lru_cache(maxsize=64)
 def _compiled(exp: Experiment, name: str) -> Callable[[Mapping[str, Variables], Arrays], dict[str, Array]]:
-    """A task of variables and inputs, `BATCH` of these on each of this process's devices."""
+    """A task of variables and inputs, as many of these on each of this process's devices."""
     task = exp.algorithm.tasks[name]
     kinds = task.outputs(exp)
 
@@ -78,11 +85,11 @@ def _compiled(exp: Experiment, name: str) -> Callable[[Mapping[str, Variables], 
 
 
 def run_task(
-    exp: Experiment, name: str, variables: Mapping[str, Variables], inputs: Mapping[str, Any]
+    exp: Experiment, name: str, variables: Mapping[str, Variables], inputs: Mapping[str, Any], batch: int = BATCH
 ) -> dict[str, np.ndarray]:
     """The outputs of a task, [n, ...] by name; pixels are uint8.
 
-    They are made by all of this process's devices, `BATCH` at a time on each, the last batch filled up, always the same
+    They are made by all of this process's devices, `batch` at a time on each, the last batch filled up, always the same
     batch: another shape may be computed in another order, and output i would depend on n by a bit.
 
     Args:
@@ -90,10 +97,11 @@ def run_task(
         name: of the task.
         variables: by network.
         inputs: arrays [n, ...] by name, such as `seed_inputs` makes; pixels are floats in [-1, 1].
+        batch: examples that each device computes together.
     """
     networks = [network for network in task_of(exp, name).networks if network in exp.networks]
     own = devices.replicate_locally({network: variables[network] for network in networks})
-    count, size = len(inputs["index"]), BATCH * jax.local_device_count()
+    count, size = len(inputs["index"]), batch * jax.local_device_count()
     run, batches = _compiled(exp, name), []
     for start in range(0, count, size):
         rows = np.minimum(np.arange(start, start + size), count - 1)
@@ -102,6 +110,11 @@ def run_task(
         key: np.concatenate([np.asarray(batch[key]) for batch in batches])[:count]
         for key in (batches[0] if batches else ())
     }
+
+
+def task_memory(exp: Experiment, name: str, variables: Mapping[str, Variables], inputs: Arrays) -> int:
+    """Bytes of each device's memory that a task takes for one batch; `inputs` are those of all devices, or shapes."""
+    return device_memory.program_memory(_compiled(exp, name).lower(variables, inputs).compile())
 
 
 def sample(

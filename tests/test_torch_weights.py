@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch_files import dictionary, legacy, named, number, pickled, tensor, text, zipped
 
 from jaxgan.errors import UserError
-from jaxgan.metrics import torch_weights
+from jaxgan.io import torch_weights
 
 HERE = Path(__file__).parent
 GOLDEN = {name: (HERE / f"golden_{name}.pth").read_bytes() for name in ("weights", "weights_legacy")}

@@ -4,7 +4,7 @@ import io
 import struct
 import zipfile
 
-from jaxgan.metrics import torch_weights
+from jaxgan.io import torch_weights
 
 
 def text(string: str) -> bytes:

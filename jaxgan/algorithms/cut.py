@@ -238,6 +238,7 @@ CUT = Algorithm(
             translate,
             lambda exp: {domains(exp)[1]: "pixels"},
             needs=lambda exp: (domains(exp)[0],),
+            sides=lambda exp: exp.networks["generator"].sides,
         ),
     },
     smallest={

@@ -71,11 +71,21 @@ def translations(exp: Experiment, state: TrainState, networks: Networks, real: M
         out, model_state[name] = apply(exp.networks[name], variables, images, train=True, key=key)
         return out
 
-    fake = {to: translate(way, real[start], "fake") for way, (start, to) in DIRECTIONS.items()}
-    cycle = {to: translate(way, fake[start], "cycle") for way, (start, to) in DIRECTIONS.items()}
     own = DIRECTIONS if exp.is_enabled("identity") else {}
-    identity = {to: translate(way, real[to], "identity") for way, (_, to) in own.items()}
+    if own and independent(exp, networks):
+        both = {to: translate(way, jnp.concatenate([real[start], real[to]]), "both") for way, (start, to) in own.items()}
+        fake, identity = ({to: jnp.split(both[to], 2)[half] for to in both} for half in range(2))
+    else:
+        fake = {to: translate(way, real[start], "fake") for way, (start, to) in DIRECTIONS.items()}
+        identity = {to: translate(way, real[to], "identity") for way, (_, to) in own.items()}
+    cycle = {to: translate(way, fake[start], "cycle") for way, (start, to) in DIRECTIONS.items()}
     return Translations(fake, cycle, identity, model_state)
+
+
+def independent(exp: Experiment, networks: Networks) -> bool:
+    """Whether a generator's output for an image is the same in any batch, so that batches may be joined."""
+    stateless = not any(networks[name].model_state for name in PLAYERS["generator"].networks)
+    return stateless and not exp.config.model.generator.dropout
 
 
 def generator_objective(
@@ -156,17 +166,25 @@ def translate(direction: str, domain: str, to: str) -> Task:
     def run(exp: Experiment, variables: Networks, inputs: Arrays) -> dict[str, Array]:
         return {to: apply(exp.networks[name], variables[name], inputs[domain], train=False)[0]}
 
-    return Task((name,), run, lambda exp: {to: "pixels"}, needs=lambda exp: (domain,))
+    return Task(
+        (name,),
+        run,
+        lambda exp: {to: "pixels"},
+        needs=lambda exp: (domain,),
+        sides=lambda exp: exp.networks[name].sides,
+    )
 
 
-def reconstruct(exp: Experiment, variables: Networks, inputs: Arrays) -> dict[str, Array]:
-    """Both translations of images, and both translations back."""
-    out = {}
-    for way, (start, to) in DIRECTIONS.items():
-        other = f"generator_{way[::-1]}"
-        out[to] = apply(exp.networks[f"generator_{way}"], variables[f"generator_{way}"], inputs[start], train=False)[0]
-        out[f"cycle_{start}"] = apply(exp.networks[other], variables[other], out[to], train=False)[0]
-    return out
+def cycle(direction: str, domain: str, to: str) -> Task:
+    """The task that translates images into the other domain and back."""
+    there, back = f"generator_{direction}", f"generator_{direction[::-1]}"
+
+    def run(exp: Experiment, variables: Networks, inputs: Arrays) -> dict[str, Array]:
+        fake = apply(exp.networks[there], variables[there], inputs[domain], train=False)[0]
+        return {to: fake, f"cycle_{domain}": apply(exp.networks[back], variables[back], fake, train=False)[0]}
+
+    outputs = dict.fromkeys((to, f"cycle_{domain}"), "pixels")
+    return Task((there, back), run, lambda exp: outputs, needs=lambda exp: (domain,))
 
 
 def networks(
@@ -237,14 +255,9 @@ CYCLEGAN = Algorithm(
     inputs=inputs,
     step=step,
     tasks={
-        "translate_ab": translate("ab", "a", "b"),
-        "translate_ba": translate("ba", "b", "a"),
-        "reconstruct": Task(
-            PLAYERS["generator"].networks,
-            reconstruct,
-            lambda exp: dict.fromkeys(("b", "cycle_a", "a", "cycle_b"), "pixels"),
-            needs=lambda exp: ("a", "b"),
-        ),
+        f"{name}_{way}": make(way, *domains)
+        for name, make in {"translate": translate, "cycle": cycle}.items()
+        for way, domains in DIRECTIONS.items()
     },
     smallest={
         "data.source": "unpaired:digits|edited:inverted:digits",
@@ -257,7 +270,7 @@ CYCLEGAN = Algorithm(
     },
     check=check,
     extra=extra,
-    drawn=("translate_ab", "translate_ba"),
+    drawn=("cycle_ab", "cycle_ba"),
     headlines=("loss/generator_ab", "loss/generator_ba", "loss/cycle_a", "loss/cycle_b"),
     curves=("loss", "logits", "learning_rate"),
 )

@@ -31,6 +31,7 @@ ROLES = {"generator": "translator", "discriminator": "patch_discriminator"}
 PLAYERS = {"generator": Player(("generator",), ("generator",)), "discriminator": Player(("discriminator",))}
 
 Images = Float[Array, "batch height width channel"]
+AnyImages = Float[Array, "batch height width _"]
 
 
 def domains(exp: Experiment) -> tuple[str, str]:
@@ -68,7 +69,7 @@ def generator_objective(
     return total, metrics
 
 
-def joined(source: Images, target: Images) -> Images:
+def joined(source: Images, target: AnyImages) -> AnyImages:
     """Both images as one of all their channels."""
     return jnp.concatenate([source, target], axis=-1)
 
@@ -184,6 +185,7 @@ PIX2PIX = Algorithm(
             translate,
             lambda exp: {domains(exp)[1]: "pixels"},
             needs=lambda exp: (domains(exp)[0],),
+            sides=lambda exp: exp.networks["generator"].sides,
         ),
     },
     smallest={

@@ -12,6 +12,16 @@ which have the same label. With several --labels there is a row for each.
 .npz file with arrays by field or a folder of images, or from the run's own data. A task that walks through latents,
 such as `interpolate` and `traverse`, makes a grid of --num images in rows of --columns. Points are drawn as a plot, or
 written as an array `points` float32 [N, D].
+
+A run that translates takes pictures of any size:
+
+    python sample.py --workdir=runs/summer2winter --input=photo.jpg --out=winter.png
+    python sample.py --workdir=runs/summer2winter --input=photos/ --out=winter/ --direction=ab
+
+Each becomes a picture of the same size, in FOLDER/ under its own name as PNG; archives are folders as well. --tile=N
+translates tiles of NxN pixels that overlap, for pictures that memory cannot hold. With instance normalisation tiles
+differ in what they are normalised by, so a whole picture is better where it fits. Without --input the run's own test
+images are translated, to a grid with each above its translation and, of pairs, above the right one.
 """
 
 import sys
@@ -24,12 +34,13 @@ if __name__ == "__main__":
 import argparse
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from jaxgan import inference
+from jaxgan.cli import image_options, translate
 from jaxgan.core import devices
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.settings import MAX_SEED
@@ -41,6 +52,7 @@ from jaxgan.errors import Parser, UserError, check_path, choose, exit_code
 from jaxgan.io import run_folder
 from jaxgan.io.files import name_as_text
 from jaxgan.io.run_folder import RestoredRun
+from jaxgan.metrics import held_out
 from jaxgan.viz import output, snapshot
 
 MOST_GIVEN = 1000  # examples that a task with a layout looks at
@@ -53,8 +65,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", required=True, help="FILE.png, FILE.npz or FOLDER/")
     parser.add_argument("--task", help="what to do, out of what the algorithm can (its first task)")
     parser.add_argument(
-        "--input", help="FILE.npz or a folder of images, for a task that needs examples (the run's data)"
+        "--input",
+        help="for a task that needs examples: FILE.npz or a folder of images; a picture, to be translated (the run's "
+        "data)",
     )
+    parser.add_argument("--direction", choices=("ab", "ba"), help="which way to translate, in the place of --task")
+    image_options.add(parser, "bring pictures to N or HEIGHTxWIDTH pixels first, as training does (their own size)")
+    parser.add_argument("--tile", type=int, metavar="N", help="translate overlapping tiles of NxN pixels")
+    parser.add_argument("--batch_size", type=int, help="pictures of one size, or tiles, translated at once (1)")
     parser.add_argument("--num", type=int, help="how many (64; 8 for each of several labels)")
     parser.add_argument(
         "--labels", help="what to draw: a class or several (3, rose, 0,1,2), by name or by number from 0 on, or all"
@@ -69,7 +87,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if any(isinstance(value, list) for value in vars(options).values()):  # as Python's parser reads --num=--
         raise UserError("-- is no value of an option (see sample.py --help)")
-    for name in ("num", "columns"):
+    image_options.check(options)
+    for name in ("num", "columns", "tile", "batch_size"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name}={value} must be at least 1")
@@ -94,6 +113,31 @@ def check_options(options: argparse.Namespace, exp: Experiment, name: str, task:
             raise UserError(f"--{option} has no effect with --task={name}: leave it out")
     if options.input is not None and not task.needs(exp):
         raise UserError(f"--input has no effect with --task={name}, which needs no examples: leave it out")
+    for option in () if translate.takes_pictures(options, task) else translate.OPTIONS:
+        if getattr(options, option) is not None:
+            raise UserError(
+                f"--{option} is about pictures that a run translates, --input=FILE --out=FILE.png or --input=FOLDER "
+                f"--out=FOLDER/: leave it out"
+            )
+
+
+def choose_task(options: argparse.Namespace, exp: Experiment) -> str:
+    """The task that --task or --direction asks for, or else the first one.
+
+    Raises:
+        UserError: the run does not translate that way.
+    """
+    tasks = exp.algorithm.tasks
+    if options.direction is None:
+        return options.task or next(iter(tasks))
+    if options.task is not None:
+        raise UserError(f"--direction={options.direction} chooses the task: leave --task={options.task} out")
+    ways = {"".join((*task.needs(exp), *task.outputs(exp))): name for name, task in tasks.items() if task.sides}
+    if not ways:
+        raise UserError(f"--direction has no effect with algorithm={exp.config.algorithm}: leave it out")
+    if options.direction not in ways:
+        raise UserError(f"--direction={options.direction}: this run was trained to translate {' or '.join(ways)} alone")
+    return ways[options.direction]
 
 
 def asked_labels(text: str, exp: Experiment, names: list[str]) -> list[int]:
@@ -145,14 +189,16 @@ def task_inputs(
     return inputs, None if labels is None else np.repeat(labels, columns)
 
 
-def given_examples(options: argparse.Namespace, exp: Experiment, task: Task, most: int) -> dict[str, np.ndarray]:
-    """The examples that a task needs, at most `most`, by field, as they lie in a data set.
+def given_examples(options: argparse.Namespace, exp: Experiment, name: str, most: int) -> dict[str, np.ndarray]:
+    """The examples that a task needs, at most `most`, by field, as they lie in a data set; with them, of pairs in the
+    run's own data, the right outputs.
 
     Raises:
         UserError: there are none, or they do not fit the networks.
     """
-    fields = {field.name: field for field in exp.fields if field.name in task.needs(exp)}
-    path = Path(options.input) if options.input else None
+    task, path = exp.algorithm.tasks[name], Path(options.input) if options.input else None
+    wanted = (*task.needs(exp), *(() if path else snapshot.truths(exp, name)))
+    fields = {field.name: field for field in exp.fields if field.name in wanted}
     if path is not None and path.suffix == ".npz":
         try:
             with np.load(path, allow_pickle=False) as arrays:
@@ -168,6 +214,8 @@ def given_examples(options: argparse.Namespace, exp: Experiment, task: Task, mos
             if "labels" in fields:
                 raise UserError(f"--input={path} has no labels of this run: give an .npz file with {', '.join(fields)}")
             config.data.update(source=f"folder:{path}", split="train", classes=())
+        elif task.sides:
+            config.data.split = held_out.split_of(config, None) or config.data.split
         dataset = sources.open_dataset(config)
         if isinstance(dataset, LazyDataset):
             dataset = cache.in_memory(dataset, config.data.on_bad_image == "skip")
@@ -225,7 +273,7 @@ def run_layout(options: argparse.Namespace, restored: RestoredRun, name: str) ->
     if columns < 2 or num % columns:
         raise UserError(f"--task={name}: --num={num} must be a multiple of --columns={columns}, and that at least 2")
     output.check_folder(options.out, output.picture_paths(Path(options.out), num))
-    given = given_examples(options, exp, task, MOST_GIVEN)
+    given = given_examples(options, exp, name, MOST_GIVEN)
 
     def run_task(name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return inference.run_task(exp, name, variables, inputs)
@@ -244,12 +292,13 @@ def run_on_examples(options: argparse.Namespace, restored: RestoredRun, name: st
     """Runs a task on given examples, and writes its outputs; returns what it wrote."""
     exp, variables, _, step = restored
     task = exp.algorithm.tasks[name]
-    given = given_examples(options, exp, task, options.num or 64)
+    most = snapshot.most_shown(exp, name) if task.sides and options.out.endswith(".png") else 64
+    given = given_examples(options, exp, name, options.num or most)
     count = min(map(len, given.values()))
     folders = [output.folder_of(Path(options.out), made, task.outputs(exp)) for made in task.outputs(exp)]
     output.check_folder(options.out, [path for each in folders for path in output.picture_paths(each, count)])
     inputs = inference.seed_inputs(options.seed, count) | snapshot.as_inputs(exp, given)
-    drawn = inference.run_task(exp, name, variables, inputs)
+    drawn = inference.run_task(exp, name, variables, inputs, inference.batch_of(exp))
     output.write_outputs(options.out, exp, task.outputs(exp), given, drawn, step)
     return f"{count} {' and '.join(task.outputs(exp))}"
 
@@ -275,16 +324,24 @@ def run_on_seeds(options: argparse.Namespace, restored: RestoredRun, name: str) 
     return f"{len(drawn)} images"
 
 
+def way_to_run(
+    options: argparse.Namespace, exp: Experiment, task: Task
+) -> Callable[[argparse.Namespace, RestoredRun, str], str]:
+    """The function that runs a task and writes what it made."""
+    if translate.takes_pictures(options, task):
+        return translate.run_on_pictures
+    return run_layout if task.layout else run_on_examples if task.needs(exp) else run_on_seeds
+
+
 def run(argv: list[str]) -> int:
     """Parses, restores, runs the task and writes."""
     options = parse(argv)
     devices.enable_compilation_cache()
     restored = run_folder.restore(options.workdir, options.step, options.raw, options.member)
-    name = options.task or next(iter(restored.exp.algorithm.tasks))
+    name = choose_task(options, restored.exp)
     task = inference.task_of(restored.exp, name)
     check_options(options, restored.exp, name, task)
-    run_it = run_layout if task.layout else run_on_examples if task.needs(restored.exp) else run_on_seeds
-    print(f"{run_it(options, restored, name)}: {options.out}")
+    print(f"{way_to_run(options, restored.exp, task)(options, restored, name)}: {options.out}")
     return 0
 
 

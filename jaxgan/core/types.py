@@ -69,6 +69,17 @@ class Layout(NamedTuple):
     names: tuple[str, ...] = ()
 
 
+class Sides(NamedTuple):
+    """The heights and widths of images that a network takes: multiples of a number, from a least one on."""
+
+    multiple: int
+    least: int
+
+    def fitting(self, side: int) -> int:
+        """The smallest of them that is not below `side`."""
+        return max(-(-side // self.multiple) * self.multiple, self.least)
+
+
 class Task(NamedTuple):
     """What trained networks can be asked for.
 
@@ -84,6 +95,8 @@ class Task(NamedTuple):
         layout: (experiment, run, inputs of all given examples, rows, columns) -> a grid of outputs, for a task that
             makes other outputs than one of each given example.
         unavailable: experiment -> why its networks cannot do this, or None if they can.
+        sides: experiment -> the sides of images that the task takes, for a task that makes an image of another one, of
+            any height and width.
     """
 
     networks: tuple[str, ...]
@@ -93,6 +106,7 @@ class Task(NamedTuple):
     options: tuple[str, ...] = ()
     layout: Callable[["Experiment", RunTask, Arrays, int, int], Layout] | None = None
     unavailable: Callable[["Experiment"], str | None] = lambda exp: None
+    sides: Callable[["Experiment"], Sides] | None = None
 
 
 class Monitor(NamedTuple):

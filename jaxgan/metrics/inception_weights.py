@@ -18,7 +18,8 @@ from jaxtyping import Float, PyTree
 
 from jaxgan.data import cache
 from jaxgan.errors import UserError
-from jaxgan.metrics import inception, torch_weights
+from jaxgan.io import torch_weights
+from jaxgan.metrics import inception
 
 # pt_inception-2015-12-05-6726825d.pth of pytorch-fid, which is weights-inception-2015-12-05-6726825d.pth of
 # torch-fidelity as well.

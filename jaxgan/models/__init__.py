@@ -21,7 +21,8 @@ class Role(NamedTuple):
 
     Attributes:
         module: a Flax module. A generator or decoder is called with (latents, modulation, train) and has attributes for
-            the shape of an example; a discriminator or encoder is called with (examples, train) and makes features.
+            the shape of an example; a discriminator or encoder is called with (examples, train) and makes features. A
+            translator is called with (images, train), and `sides` are those of images that it takes.
         settings: that become its attributes.
         fixed: further attributes.
     """

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from jaxgan.core.settings import NOT_NEGATIVE, Setting, Settings
+from jaxgan.core.types import Sides
 from jaxgan.models.ops import antialias, layers
 from jaxgan.models.ops.convolutions import Features
 from jaxgan.models.patchgan import NORM_SETTINGS, NORMS
@@ -63,6 +64,11 @@ class Translator(nn.Module):
     axis_name: str | None = None
     batch_last: bool = False
     dtype: DTypeLike = jnp.float32
+
+    @property
+    def sides(self) -> Sides:
+        """The heights and widths of images that it translates."""
+        return Sides(4, LEAST)
 
     @nn.compact
     def __call__(self, images: layers.Images, train: bool) -> layers.Images | tuple[Features, ...]:

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from jaxgan.core.settings import BELOW_ONE, NOT_NEGATIVE, Setting, Settings
+from jaxgan.core.types import Sides
 from jaxgan.models.ops import layers
 from jaxgan.models.patchgan import NORM_SETTINGS, NORMS
 
@@ -40,7 +41,8 @@ class Translator(nn.Module):
     """An image to an image of the same height and width.
 
     Attributes:
-        shape: of an image that comes out, (height, width, channels).
+        shape: of an image that comes out, (height, width, channels); any other size works as well that can be halved as
+            often.
         base_channels: channels after the first halving; they double with every further one, up to 8 widths.
         depth: halvings; 0: as many as the sides allow, 8 at most.
         norm: a name of `patchgan.NORMS`, after each convolution but the first, the innermost and the last.
@@ -64,9 +66,19 @@ class Translator(nn.Module):
     batch_last: bool = False
     dtype: DTypeLike = jnp.float32
 
+    @property
+    def halvings(self) -> int:
+        """How often images are halved."""
+        return self.depth or halvings(*self.shape[:2])
+
+    @property
+    def sides(self) -> Sides:
+        """The heights and widths of images that it translates."""
+        return Sides(2**self.halvings, 2**self.halvings)
+
     @nn.compact
     def __call__(self, images: layers.Images, train: bool) -> layers.Images:
-        layout, count = {"batch_last": self.batch_last}, self.depth or halvings(*self.shape[:2])
+        layout, count = {"batch_last": self.batch_last}, self.halvings
         options = {"kernel_init": layers.INITIALIZERS[self.initializer](self.init_stddev), **layout}
         use_bias = self.norm != "batch"
         widths = [self.base_channels * min(2**level, MOST_WIDTHS) for level in range(count)]

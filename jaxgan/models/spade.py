@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxgan.core.settings import NOT_NEGATIVE, Choice, Setting, Settings, names_of
+from jaxgan.core.types import Sides
 from jaxgan.models.ops import layers
 from jaxgan.models.ops.convolutions import Features
 from jaxgan.models.pix2pix import halvings
@@ -102,7 +103,8 @@ class Translator(nn.Module):
     """A label map, as an image, to an image of the same height and width.
 
     Attributes:
-        shape: of an image that comes out, (height, width, channels).
+        shape: of an image that comes out, (height, width, channels); any other size works as well that can be halved as
+            often.
         base_channels: channels at full size; they double with every halving, up to 16 widths.
         depth: doublings from the first block on; 0: as many as the sides allow, 5 at most.
         norm: a name of `NORMS`, modulated by the label map.
@@ -126,9 +128,19 @@ class Translator(nn.Module):
     batch_last: bool = False
     dtype: DTypeLike = jnp.float32
 
+    @property
+    def doublings(self) -> int:
+        """How often features are doubled from the first block on."""
+        return self.depth or min(MOST_DEPTH, halvings(*self.shape[:2]))
+
+    @property
+    def sides(self) -> Sides:
+        """The heights and widths of images that it translates."""
+        return Sides(2**self.doublings, 2**self.doublings)
+
     @nn.compact
     def __call__(self, images: layers.Images, train: bool) -> layers.Images:
-        labels, depth = images.astype(self.dtype), self.depth or min(MOST_DEPTH, halvings(*self.shape[:2]))
+        labels, depth = images.astype(self.dtype), self.doublings
         shared = {"kernel_init": layers.INITIALIZERS[self.initializer](self.init_stddev), "batch_last": self.batch_last}
 
         def modulated() -> Modulated:

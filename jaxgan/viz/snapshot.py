@@ -1,6 +1,6 @@
 """What a run shows of its networks while it trains: a picture of a task's outputs and, where they are known, scores."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,11 @@ from jaxgan.metrics.exact import mixture_scores
 from jaxgan.viz import grid, mixture
 
 Picture = UInt8[np.ndarray, "height width 3"]
-MAX_COLUMNS = 16  # classes that have a column each in a grid
+Images = UInt8[np.ndarray, "batch height width channels"]
+MAX_COLUMNS = 16  # classes that have a column each in a grid, or examples side by side
+MIN_COLUMNS = 4
+WIDE = 1024  # pixels of a row of examples, about
+ROWS = 8  # of examples and what is made of them, in a picture drawn while training
 
 
 def draw(
@@ -41,13 +45,16 @@ def draw(
     states, needs = population.members(exp, state), exp.algorithm.tasks[task].needs(exp)
     # A population shares the grid; of a mixture each member is scored by all of the samples.
     count = config.sample_grid if known or len(states) == 1 else max(config.sample_grid // len(states), 1)
-    given = {name: examples[name][:count] for name in needs}
+    if needs:
+        count = min(count, most_shown(exp, task, len(states)))
+    given = {name: examples[name][:count] for name in (*needs, *truths(exp, task))}
     count = min([count, *map(len, given.values())])
     labels = inference.mixed_labels(exp, count)
     drawn = []
     for own, seed in zip(states, population.seeds(config), strict=True):
         inputs = inference.seed_inputs(seed, count, labels) | as_inputs(exp, given)
-        drawn.append(inference.run_task(exp, task, inference.variables_of(own), inputs))
+        batch = inference.batch_of(exp) if needs else inference.BATCH
+        drawn.append(inference.run_task(exp, task, inference.variables_of(own), inputs, batch))
     kinds = exp.algorithm.tasks[task].outputs(exp)
     (kind,) = set(kinds.values())
     picture = VIEWS[kind](exp, states, given, drawn, step)
@@ -55,6 +62,28 @@ def draw(
         (name,) = kinds
         return picture, mixture_scores(known, np.stack([own[name] for own in drawn]))
     return picture, {}
+
+
+def truths(exp: Experiment, task: str) -> list[str]:
+    """The outputs of a task of which the data have the right ones: the other images of pairs."""
+    entry, fields = exp.algorithm.tasks[task], {field.name: field for field in exp.fields if field.kind == "pixels"}
+    needs = entry.needs(exp)
+    groups = {fields[name].group for name in needs if name in fields}
+    found = [name for name in entry.outputs(exp) if name in fields and name not in needs]
+    return [name for name in found if groups == {fields[name].group}]
+
+
+def most_shown(exp: Experiment, task: str, members: int = 1) -> int:
+    """How many examples with what a task makes of them fill `ROWS`."""
+    entry = exp.algorithm.tasks[task]
+    rows = len(entry.needs(exp)) + members * len(entry.outputs(exp)) + len(truths(exp, task))
+    width = max(field.shape[1] if len(field.shape) == 3 else 1 for field in exp.fields)
+    return columns_of(width) * max(ROWS // rows, 1)
+
+
+def columns_of(width: int) -> int:
+    """How many images of that width are laid side by side."""
+    return max(MIN_COLUMNS, min(MAX_COLUMNS, WIDE // max(width, grid.CELL)))
 
 
 def as_inputs(exp: Experiment, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -89,21 +118,39 @@ def of_examples(exp: Experiment, examples: Mapping[str, np.ndarray]) -> Picture:
         return (
             mixture.scatter(known, points, "real") if known.dim == 2 else mixture.densities(known, points, None, "real")
         )
-    return grid.image_grid(
-        np.concatenate([*arrays.values()]), None if len(arrays) == 1 else len(next(iter(arrays.values())))
-    )
+    return grid.image_grid(*arrays.values()) if len(arrays) == 1 else examples_grid([*arrays.items()])
+
+
+def examples_grid(rows: Sequence[tuple[str, Images]]) -> Picture:
+    """Examples side by side, of each a column of all its images; where they are many, the next ones follow below.
+
+    Args:
+        rows: name and images [n, H, W, C] of each row; more than two rows are named.
+    """
+    count, _, width, _ = rows[0][1].shape
+    columns, images = min(count, columns_of(width)), [array for _, array in rows]
+    if len({array.shape[-1] for array in images}) > 1:
+        images = list(map(grid.as_rgb, images))
+    bands = range(0, count, columns)
+    missing = ((0, -count % columns), (0, 0), (0, 0), (0, 0))
+    filled = [np.pad(array, missing, constant_values=255) for array in images]
+    cells = np.concatenate([array[start : start + columns] for start in bands for array in filled])
+    return grid.image_grid(cells, columns, [name for name, _ in rows] * len(bands) if len(rows) > 2 else ())
 
 
 def draw_images(exp: Experiment, states: list, given: Mapping, drawn: list[dict], step: int) -> Picture:
-    """A grid; where inputs are given, each with its outputs in a column."""
+    """A grid; where inputs are given, each with its outputs in a column, and the right ones where they are given."""
     del step
     if given:
         fields = {field.name: field for field in exp.fields if field.kind == "pixels"}
-        rows = [
-            central_crop(np.asarray(array), fields[name].shape[:2]) for name, array in given.items() if name in fields
-        ]
-        rows += [array for own in drawn for array in own.values()]
-        return grid.image_grid(np.concatenate(rows), len(rows[0]))
+        real = {
+            name: central_crop(np.asarray(array), fields[name].shape[:2])
+            for name, array in given.items()
+            if name in fields
+        }
+        rows = [(name, array) for name, array in real.items() if name not in drawn[0]]
+        rows += [item for own in drawn for item in own.items()]
+        return examples_grid(rows + [(f"true {name}", array) for name, array in real.items() if name in drawn[0]])
     (name,) = drawn[0]
     count, columns = len(drawn[0][name]), None
     choices = exp.algorithm.choices(exp)

@@ -38,9 +38,10 @@ DTYPES = {
     "torch ByteStorage": np.dtype("u1"),
     "torch BoolStorage": np.dtype("?"),
 }
-DICTIONARY, TENSOR = "collections OrderedDict", "torch._utils _rebuild_tensor_v2"
+DICTIONARY = "collections OrderedDict"
+TENSORS = ("torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor")  # the latter before PyTorch 0.2
 PARAMETER = "torch._utils _rebuild_parameter"
-GLOBALS = {DICTIONARY, TENSOR, PARAMETER, *DTYPES}  # all that a pickle may name
+GLOBALS = {DICTIONARY, *TENSORS, PARAMETER, *DTYPES}  # all that a pickle may name
 
 DAMAGE = (  # what damaged bytes raise
     *(ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, struct.error, zlib.error),
@@ -214,7 +215,7 @@ def _rebuilt(function: Any, args: Any) -> Any:
     match function, args:
         case str(name), () if name == DICTIONARY:
             return {}
-        case str(name), (Storage() as storage, int(offset), tuple(shape), tuple(strides), *_) if name == TENSOR:
+        case str(name), (Storage() as storage, int(offset), tuple(shape), tuple(strides), *_) if name in TENSORS:
             return Tensor(storage, offset, shape, strides)
         case str(name), (Tensor() as tensor, *_) if name == PARAMETER:
             return tensor
