@@ -148,12 +148,12 @@ def test_places_are_drawn_once_for_all_images_and_none_twice():
 def test_heads_make_unit_vectors_and_of_zeros_zeros_without_a_gradient():
     heads = patch_nce.Heads(6, jax.nn.initializers.normal(1.0))
     features = (jnp.float32(vectors(0)).at[0, 0].set(0.0),)
-    variables = heads.init(jax.random.key(0), features, train=True)
-    (found,) = heads.apply(variables, features, train=True)
+    variables = heads.init(jax.random.key(0), *features, train=True)
+    (found,) = heads.apply(variables, *features, train=True)
     lengths = np.linalg.norm(found, axis=-1)
     assert lengths[0, 0] == 0
     np.testing.assert_allclose(np.delete(lengths.ravel(), 0), 1, rtol=1e-5)
-    slope = jax.grad(lambda features: heads.apply(variables, features, train=True)[0].sum())(features)
+    slope = jax.grad(lambda features: heads.apply(variables, *features, train=True)[0].sum())(features)
     assert np.isfinite(slope[0]).all()
     assert float(jnp.abs(slope[0][0, 0]).max()) == 0
 
@@ -203,7 +203,7 @@ def test_what_has_no_part_is_not_computed():
         ({"model.discriminator.depth": 3}, "needs images of 24 pixels at least"),
         ({"nce.temperature": 0.0}, "config.nce.temperature=0.0 must be above 0"),
         ({"nce.patches": 0}, "config.nce.patches=0 must be at least 1"),
-        ({"direction": "aa"}, "config.direction='aa' must be ab or ba"),
+        ({"direction": "aa"}, "config.direction=aa must be ab or ba"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):

@@ -36,7 +36,7 @@ class Heads(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, features: tuple[Vectors, ...], train: bool) -> tuple[Vectors, ...]:
+    def __call__(self, *features: Vectors, train: bool) -> tuple[Vectors, ...]:
         del train
         options = {"kernel_init": self.kernel_init, "dtype": self.dtype}
 

@@ -89,7 +89,7 @@ def nce_loss(
     def vectors(features: tuple[Features, ...]) -> tuple[patch_nce.Vectors, ...]:
         variables = state.networks["heads"].replace(params=params["heads"])
         found = patch_nce.at_places(features, places, encoder.batch_last)
-        return apply(exp.networks["heads"], variables, found, train=True)[0]
+        return apply(exp.networks["heads"], variables, *found, train=True)[0]
 
     return patch_nce.patch_nce(vectors(tuple(queries)), vectors(keys), hparam(exp, state, "nce.temperature"))
 
@@ -179,7 +179,7 @@ def inputs(exp: Experiment) -> dict[str, tuple]:
     features, _ = jax.eval_shape(lambda: encoder.init_with_output(jax.random.key(0), source, train=True))
     channels = [own.shape[0 if encoder.batch_last else -1] for own in features]
     vectors = tuple(jnp.zeros((1, 1, count)) for count in channels)
-    return {"generator": (source,), "discriminator": (target,), "heads": (vectors,)}
+    return {"generator": (source,), "discriminator": (target,), "heads": vectors}
 
 
 def extra(exp: Experiment) -> dict[str, PyTree]:
