@@ -232,6 +232,18 @@ def test_streamed_is_resident_from_any_step_on(source):
                 np.testing.assert_array_equal(resumed[name][step - 6, 0], images)
 
 
+def test_images_stream_in_the_shape_before_they_are_cropped(source):
+    dataset = opened(source, size=4, load_size=6, crop="random")
+    stream = PrefetchLoader(dataset, sampler(dataset))
+    found = stream.inputs_at(0, 2)
+    stream.close()
+    spec = stream.input_spec(2)
+    assert {name: (array.shape, array.dtype) for name, array in found.items()} == {
+        name: (own.shape, own.dtype) for name, own in spec.items()
+    }
+    assert spec["a"].shape == spec["b"].shape == (2, 1, 4, 6, 6, 3)
+
+
 def test_two_processes_read_the_halves_of_each_batch(source):
     dataset = opened(source)
     for step in range(5):

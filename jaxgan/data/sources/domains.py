@@ -55,9 +55,14 @@ class Domain(NamedTuple):
 
 
 def fields(data: ConfigDict, paired: bool) -> tuple[Field, ...]:
-    """Of a batch: pairs share order, crop and flip."""
+    """Of a batch."""
     shape = (*height_width(data.size), data.channels)
-    return tuple(Field(name, shape, "pixels", "" if paired else name) for name in "ab")
+    return tuple(domain_field(name, shape, paired) for name in "ab")
+
+
+def domain_field(name: str, shape: tuple[int, ...], paired: bool) -> Field:
+    """The images of a domain; those of a pair share order, crop and flip."""
+    return Field(name, shape, "pixels", "" if paired else name)
 
 
 # Opening
@@ -67,7 +72,7 @@ def open_unpaired(config: ConfigDict, readers: Readers) -> ArrayDataset:
     """Two sets of images, each with an order of its own."""
     both, transform = read_domains(config.data, readers), images.transform_of(config.data)
     sets = [StoredImages(domain.splits, (), domain.content) for domain in both]
-    return as_domains([decoded(config, stored, transform) for stored in sets], fields(config.data, paired=False))
+    return as_domains([decoded(config, stored, transform) for stored in sets])
 
 
 def open_paired(config: ConfigDict, readers: Readers) -> ArrayDataset:
@@ -89,7 +94,7 @@ def open_side_by_side(config: ConfigDict) -> ArrayDataset:
 def open_pairs(config: ConfigDict, stored: StoredImages, transform: Transform) -> ArrayDataset:
     """Pairs are joined along their channels while they are decoded, so that a bad image takes its partner with it."""
     joined = dataclasses.replace(transform, channels=2 * transform.channels)
-    return as_domains([decoded(config, stored, joined)], fields(config.data, paired=True))
+    return as_domains([decoded(config, stored, joined)])
 
 
 def decoded(config: ConfigDict, stored: StoredImages, transform: Transform) -> ArrayDataset:
@@ -101,17 +106,18 @@ def decoded(config: ConfigDict, stored: StoredImages, transform: Transform) -> A
     return cache.cached(lazy, skip_bad) if keep else cache.in_memory(lazy, skip_bad)
 
 
-def as_domains(opened: Sequence[ArrayDataset], own: tuple[Field, ...]) -> ArrayDataset:
+def as_domains(opened: Sequence[ArrayDataset]) -> ArrayDataset:
     """Fields a and b, of a set of images each, or of one set of pairs that are joined along their channels."""
     both = [half for each in opened for half in np.split(each.images, 2 // len(opened), axis=-1)]
+    own = [domain_field(name, half.shape[1:], len(opened) == 1) for name, half in zip("ab", both, strict=True)]
     digest = hashlib.blake2b("".join(each.digest for each in opened).encode(), digest_size=16).hexdigest()
     again = [each.reopen for each in opened]
-    reopen = functools.partial(_reopened, again, own) if all(again) else None
-    return ArrayDataset(dict(zip("ab", both, strict=True)), own, (), digest, reopen)
+    reopen = functools.partial(_reopened, again) if all(again) else None
+    return ArrayDataset(dict(zip("ab", both, strict=True)), tuple(own), (), digest, reopen)
 
 
-def _reopened(again: Sequence[Callable[[], ArrayDataset]], own: tuple[Field, ...]) -> ArrayDataset:
-    return as_domains([reopen() for reopen in again], own)
+def _reopened(again: Sequence[Callable[[], ArrayDataset]]) -> ArrayDataset:
+    return as_domains([reopen() for reopen in again])
 
 
 # Finding

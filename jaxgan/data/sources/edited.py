@@ -56,6 +56,8 @@ class Edited(Arrays):
 def read(place: str, readers: Mapping[str, Callable[[str], StoredImages]]) -> StoredImages:
     """edited:NAME:SOURCE, such as edited:inverted:digits: a source of arrays after one of `EDITS`."""
     name, _, rest = place.partition(":")
+    if not rest:
+        raise UserError(f"config.data.source=edited:{place} must be edited:NAME:SOURCE, such as edited:inverted:digits")
     choose("edit in config.data.source", name, EDITS)
     kind, _, inner = rest.partition(":")
     base = readers[choose("config.data.source edited", kind, readers)](inner)
