@@ -6,6 +6,7 @@ runs eagerly even where the rest is compiled, since PyTorch's compiler does not 
 """
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,6 +22,13 @@ from benchmarks.workloads import Layer
 
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
+
+
+class Residual(nn.Sequential):
+    """What layers make of features, added to those."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden + super().forward(hidden)
 
 
 class Maxout(nn.Module):
@@ -39,14 +47,19 @@ def module(layer: Layer, before: Layer | None) -> nn.Module:
     match layer:
         case workloads.Dense(inputs, features, bias):
             return nn.Linear(inputs, features, bias)
-        case workloads.Conv(inputs, features, size, stride, bias):
-            return nn.Conv2d(inputs, features, size, stride, (size - 1) // 2, bias=bias)
+        case workloads.Conv(inputs, features, size, stride, bias, reflect):
+            mode = "reflect" if reflect else "zeros"
+            return nn.Conv2d(inputs, features, size, stride, (size - 1) // 2, bias=bias, padding_mode=mode)
         case workloads.ConvTranspose(inputs, features, size, stride, bias):
             padding = (size - 1) // 2
             grow = stride + 2 * padding - size
             return nn.ConvTranspose2d(inputs, features, size, stride, padding, grow, bias=bias)
         case workloads.BatchNorm(features):
             return (nn.BatchNorm1d if isinstance(before, workloads.Dense) else nn.BatchNorm2d)(features)
+        case workloads.InstanceNorm(features):
+            return nn.InstanceNorm2d(features)
+        case workloads.Residual(layers):
+            return Residual(*stack(layers))
         case workloads.LeakyReLU(slope):
             return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
         case workloads.Tanh():
@@ -62,12 +75,14 @@ def module(layer: Layer, before: Layer | None) -> nn.Module:
     raise TypeError(layer)
 
 
+def stack(layers: Sequence[Layer]) -> list[nn.Module]:
+    """The layers in PyTorch."""
+    return list(itertools.starmap(module, zip(layers, [None, *layers], strict=False)))
+
+
 def networks(config: ConfigDict) -> dict[str, nn.Module]:
-    """Both networks of a workload."""
-    found = {}
-    for name, layers in workloads.layers(config).items():
-        found[name] = nn.Sequential(*itertools.starmap(module, zip(layers, [None, *layers], strict=False)))
-    return found
+    """The networks of a workload."""
+    return {name: nn.Sequential(*stack(layers)) for name, layers in workloads.layers(config).items()}
 
 
 LOSSES = {  # real logits, fake logits -> the discriminator's loss, the generator's

@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 
 from configs import digits, pacgan, tutorial
 from jaxgan.config import default, with_changes
+from jaxgan.core.types import example_fields
 from jaxgan.data.dataset import ArrayDataset
-from jaxgan.data.sources import example_shape, open_dataset
-from jaxgan.models import dcgan, tf_dcgan
+from jaxgan.data.sources import example_shape, fields_of, open_dataset
+from jaxgan.models import dcgan, patchgan, tf_dcgan
 
 IMAGES = "train[:1024]"  # of the digits, enlarged: a step takes as long whatever the images are
 BATCHES = 8  # that a peer has ready, and takes in turn
@@ -54,6 +55,17 @@ def tutorial28() -> ConfigDict:
     return config
 
 
+def cyclegan() -> ConfigDict:
+    """CycleGAN with narrow networks and small images, as a CPU can train it."""
+    config = default({"algorithm": "cyclegan", "data.source": "unpaired:digits|edited:inverted:digits"})
+    config.data.update(split=IMAGES, size=64, channels=3)
+    config.model.generator.update(base_channels=32, blocks=6)
+    config.model.discriminator.base_channels = 32
+    config.batch_size = 4
+    config.ema_decay = 0.0
+    return config
+
+
 WORKLOADS: dict[str, Callable[[], ConfigDict]] = {
     "dcgan64": lambda: images(64, 3, 64),
     "dcgan32": lambda: images(32, 1, 32),
@@ -61,7 +73,9 @@ WORKLOADS: dict[str, Callable[[], ConfigDict]] = {
     "digits": digits.get_config,
     "toy": pacgan.get_config,
     "r1": r1,
+    "cyclegan": cyclegan,
 }
+GANS = tuple(name for name in WORKLOADS if name != "cyclegan")  # which all peers can train
 GPU_BATCHES = {"dcgan64": (128, 1024), "r1": (128,)}  # where a GPU has too little to do with the configuration's
 
 
@@ -96,12 +110,15 @@ def examples(config: ConfigDict) -> ArrayDataset:
 
 
 def batches(config: ConfigDict, data: ArrayDataset) -> np.ndarray:
-    """Batches as a network takes them: float32 [BATCHES, batch, ...], channels last."""
-    count = BATCHES * config.batch_size
-    chosen = data.images[np.random.default_rng(0).integers(0, len(data), count)]
-    if chosen.dtype == np.uint8:
-        chosen = np.float32(chosen) / 127.5 - 1
-    return chosen.reshape(BATCHES, config.batch_size, *data.shape)
+    """Batches as a network takes them: float32 [BATCHES, batch, ...], channels last.
+
+    Of two domains there are [BATCHES, 2, batch, ...].
+    """
+    fields, rng = example_fields(data.fields), np.random.default_rng(0)
+    arrays = [data.array(field.name) for field in fields]
+    chosen = [array[rng.integers(0, len(array), (BATCHES, config.batch_size))] for array in arrays]
+    chosen = np.stack(chosen, axis=1) if len(fields) > 1 else chosen[0]
+    return np.float32(chosen) / 127.5 - 1 if chosen.dtype == np.uint8 else chosen
 
 
 # Networks
@@ -116,13 +133,14 @@ class Dense(NamedTuple):
 
 
 class Conv(NamedTuple):
-    """A convolution whose output is the input's size over the stride, rounded up."""
+    """A convolution whose output is the input's size over the stride, rounded up; `reflect`: of a mirrored border."""
 
     inputs: int
     features: int
     size: int
     stride: int
     bias: bool
+    reflect: bool = False
 
 
 class ConvTranspose(NamedTuple):
@@ -139,6 +157,18 @@ class BatchNorm(NamedTuple):
     """With scales and shifts; a moving average keeps 0.9 of the old statistics."""
 
     features: int
+
+
+class InstanceNorm(NamedTuple):
+    """Without parameters."""
+
+    features: int
+
+
+class Residual(NamedTuple):
+    """What layers make of features, added to those."""
+
+    layers: tuple["Layer", ...]
 
 
 class LeakyReLU(NamedTuple):
@@ -175,11 +205,12 @@ class Flatten(NamedTuple):
     """Everything but the batch in one dimension."""
 
 
-Layer = Dense | Conv | ConvTranspose | BatchNorm | LeakyReLU | Tanh | Dropout | Maxout | Reshape | Flatten
+Layer = Dense | Conv | ConvTranspose | BatchNorm | InstanceNorm | Residual | LeakyReLU | Tanh | Dropout | Maxout
+Layer |= Reshape | Flatten
 
 
 def layers(config: ConfigDict) -> dict[str, list[Layer]]:
-    """The layers of both networks, in the order in which they run; the discriminator ends in one logit."""
+    """The layers of each network, in the order in which they run; a discriminator ends in one logit."""
     return FAMILIES[config.model.family](config)
 
 
@@ -259,7 +290,37 @@ def toy_mlp_layers(config: ConfigDict) -> dict[str, list[Layer]]:
     return {"generator": generator, "discriminator": [*discriminator, Dense(inputs, 1, True)]}
 
 
-FAMILIES = {"dcgan": dcgan_layers, "tf_dcgan": tf_dcgan_layers, "toy_mlp": toy_mlp_layers}
+def cyclegan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
+    """Those of `jaxgan.models.cyclegan` and `jaxgan.models.patchgan`, with instance normalisation."""
+    (shape,) = {field.shape for field in fields_of(config.data)}
+    width = config.model.generator.base_channels
+
+    def activated(features: int) -> list[Layer]:
+        return [InstanceNorm(features), LeakyReLU(0.0)]
+
+    generator = [Conv(shape[-1], width, 7, 1, True, reflect=True), *activated(width)]
+    for inputs in (width, 2 * width):
+        generator += [Conv(inputs, 2 * inputs, 3, 2, True), *activated(2 * inputs)]
+    inner = Conv(4 * width, 4 * width, 3, 1, True, reflect=True)
+    block = Residual((inner, *activated(4 * width), inner, InstanceNorm(4 * width)))
+    generator += [block] * config.model.generator.blocks
+    for inputs in (4 * width, 2 * width):
+        generator += [ConvTranspose(inputs, inputs // 2, 3, 2, True), *activated(inputs // 2)]
+    generator += [Conv(width, shape[-1], 7, 1, True, reflect=True), Tanh()]
+
+    net, inputs = config.model.discriminator, shape[-1]
+    discriminator = []
+    for layer in range(net.depth + 1):
+        features, stride = net.base_channels * min(2**layer, patchgan.MOST_WIDTHS), 2 if layer < net.depth else 1
+        discriminator += [Conv(inputs, features, 4, stride, True), *[InstanceNorm(features)] * (layer > 0)]
+        discriminator.append(LeakyReLU(net.negative_slope))
+        inputs = features
+    discriminator.append(Conv(inputs, 1, 4, 1, True))
+    found = {"generator_ab": generator, "generator_ba": generator}
+    return found | {"discriminator_a": discriminator, "discriminator_b": discriminator}
+
+
+FAMILIES = {"dcgan": dcgan_layers, "tf_dcgan": tf_dcgan_layers, "toy_mlp": toy_mlp_layers, "cyclegan": cyclegan_layers}
 
 
 def _normalised(features: int, norm: str) -> list[Layer]:

@@ -1,6 +1,7 @@
-"""Digits into rotated digits and back, 16x16, without pairs: CycleGAN on data whose right answers are known.
+"""Digits into inverted digits and back, 16x16, without pairs: CycleGAN on data whose right answers are known.
 
 Command:  python train.py --config=configs/digits_translation.py --workdir=runs/digits_translation
+          python evaluate.py --workdir=runs/digits_translation
 Time:     to be measured
 Expect:   to be measured
 """
@@ -11,21 +12,29 @@ from jaxgan.config import default
 
 
 def get_config() -> ConfigDict:
-    config = default({"algorithm": "cyclegan", "data.source": "unpaired:digits|edited:inverted:digits"})
+    config = default(
+        {
+            "algorithm": "cyclegan",
+            "data.source": "unpaired:digits|edited:inverted:digits",
+            "data.split": "train[:80%]",
+            **{f"optimizer.{player}.schedule": "linear" for player in ("generator", "discriminator")},
+        }
+    )
     config.data.size = 16
     config.data.channels = 1
 
     config.model.generator.base_channels = 16
-    config.model.generator.blocks = 3
+    config.model.generator.blocks = 2
     config.model.discriminator.base_channels = 16
     config.model.discriminator.depth = 2
-    config.identity = 0.0  # a digit is no rotated digit
+    config.identity = 0.0  # a digit is no inverted digit
     config.ema_decay = 0.99
 
     config.steps = 1000
     config.batch_size = 16
     for network in config.optimizer.values():
         network.learning_rate = 5e-4
+        network.constant_steps = network.decay_steps = config.steps // 2
     config.log_every = 50
     config.sample_every = 100
     config.checkpoint_every = 500

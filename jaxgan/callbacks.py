@@ -17,7 +17,8 @@ from jaxgan.core.state import TrainState
 from jaxgan.data.loader import Dataset
 from jaxgan.data.order import batch_indices
 from jaxgan.io.files import warn_on_oserror
-from jaxgan.metrics import evaluator
+from jaxgan.metrics import evaluator, translations
+from jaxgan.metrics.translation_evaluator import TranslationEvaluator
 from jaxgan.metrics.exact import format_scores
 from jaxgan.viz import grid, snapshot
 
@@ -87,10 +88,11 @@ class Snapshots:
 
 
 class Evaluation:
-    """Scores samples beside real examples."""
+    """Scores samples, or translations, beside real examples."""
 
     def __init__(self, exp: Experiment, dataset: Dataset):
-        self.config, self.score = exp.config, evaluator.Evaluator(exp, dataset)
+        make = TranslationEvaluator if translations.directions(exp) else evaluator.Evaluator
+        self.config, self.score = exp.config, make(exp, dataset)
         self.score_names = self.score.score_names
         multihost.print_once(f"real images score {evaluator.format_scores(self.score.reference)}")
 

@@ -271,7 +271,9 @@ def test_the_same_folder_may_be_written_in_another_way(capsys, monkeypatch):
     assert "(data.source 'folder:~/others/../pictures//' -> 'folder:others')" in the_error(capsys)
 
 
-@pytest.mark.parametrize("source", ["array:{}x.npz", "folder:{}x", "stacked:folder:{}x", "stacked:array:{}x.npy"])
+@pytest.mark.parametrize(
+    "source", ["array:{}x.npz", "folder:{}x", "side_by_side:{}x", "stacked:folder:{}x", "edited:inverted:array:{}x.npy"]
+)
 def test_a_source_has_one_text_for_all_ways_to_write_its_path(source, monkeypatch):
     monkeypatch.setenv("HOME", str(Path.cwd()))
     ways = {sources.canonical(source.format(start)) for start in ("", "./", "~/", "y/../", f"{Path.cwd()}/")}

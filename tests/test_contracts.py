@@ -294,6 +294,11 @@ def stored(tmp_path) -> dict[str, dict]:
     return {
         "array": {"data.source": f"array:{tmp_path / 'images.npz'}", "data.size": 8},
         "folder": {"data.source": f"folder:{tmp_path / 'folder'}", "data.size": 8},
+        "side_by_side": {
+            "data.source": f"side_by_side:{tmp_path / 'folder'}",
+            "data.size": 8,
+            "algorithm": "pix2pix",
+        },
     }
 
 

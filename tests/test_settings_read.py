@@ -38,7 +38,8 @@ ELSEWHERE = {
     "data.white": ("test_decode.py", "test_white_is_a_number_of_files_that_are_deeper_than_8_bits_alone"),
 }
 # Settings whose other values are all refused.
-REFUSALS = {("data.upscale", "digits"), ("data.upscale", "stacked"), ("data.channels", "stacked")}
+REFUSALS = {("data.upscale", source) for source in ("digits", "stacked", "edited", "unpaired", "paired")}
+REFUSALS |= {("data.channels", "stacked"), ("data.classes", "unpaired"), ("data.classes", "paired")}
 
 # What has to be enabled for a setting to matter.
 CONDITIONAL = {"conditioning.generator": "concat", "conditioning.discriminator": "projection"}
@@ -53,6 +54,7 @@ CONTEXT: dict[str, dict[str, Any]] = {
     "conditioning.discriminator": CONDITIONAL,
     "sweep": {"population": 2},
     "data.crop": {"data.load_size": 20},
+    "data.fit": {"data.size": "16x32"},
 }
 # Conditioning is chosen on both sides.
 COMPANIONS = {
@@ -71,6 +73,7 @@ VALUES: dict[str, Any] = {
     "data.channels": [1, 3],
     "data.crop": ["random"],
     "data.load_size": [20],
+    "data.size": [24],
     "data.source": ["world:grid"],
     "data.split": ["train[:50]"],
     "eval.weights": ["a file"],
@@ -114,13 +117,20 @@ def kind_of(source: str) -> str:
 
 def on(algorithm: str, family: str) -> dict[str, Any]:
     """The smallest networks of a family, and data that they are made for."""
-    entry = MODELS[family]
-    images = {"data.source": "digits", "data.size": 16}  # the smallest with which all networks have hidden layers
+    entry, source = MODELS[family], ALGORITHMS[algorithm].smallest["data.source"]
+    images = {"data.source": "digits" if kind_of(source) == "world" else source}
+    images["data.size"] = 16  # the smallest with which all networks have hidden layers
     data = {"data.source": "world:ring"} if len(entry.shape) == 1 else images
     brought = ALGORITHMS[algorithm].settings["model"]["family"].table()[family]
     own = entry.smallest | {"norm": "none"}  # which makes the shortest programs
     sizes = {f"model.{role}.{key}": own[key] for role in brought for key in own if key in brought[role]}
     return {"model.family": family, **data, **sizes}
+
+
+def family_of_images(algorithm: str) -> str:
+    """The family with the shortest programs, unless the algorithm cannot use that."""
+    families = ALGORITHMS[algorithm].settings["model"]["family"]
+    return families.default if isinstance(families.table()["mlp"], str) else "mlp"  # a text says why it cannot
 
 
 def changes_of(case: Case) -> dict[str, Any]:
@@ -130,7 +140,7 @@ def changes_of(case: Case) -> dict[str, Any]:
     penalty = TABLES["penalties"].get(last) if group in ("penalties", "penalty_interval") else None
     source = SOURCES[chosen.pop("data.source", kind_of(smallest["data.source"]))].smallest
     images = case.setting in IMAGES or (penalty and penalty.images_only) or "data.size" in source
-    family = chosen.pop("model.family", "mlp" if images else smallest.get("model.family"))
+    family = chosen.pop("model.family", family_of_images(case.algorithm) if images else smallest.get("model.family"))
     found = on(case.algorithm, family) if family else {}
     if "data.source" in dict(case.chosen):
         found |= {name: value for name, value in source.items() if name != "data.size"}

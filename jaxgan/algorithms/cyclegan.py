@@ -71,11 +71,21 @@ def translations(exp: Experiment, state: TrainState, networks: Networks, real: M
         out, model_state[name] = apply(exp.networks[name], variables, images, train=True, key=key)
         return out
 
-    fake = {to: translate(way, real[start], "fake") for way, (start, to) in DIRECTIONS.items()}
-    cycle = {to: translate(way, fake[start], "cycle") for way, (start, to) in DIRECTIONS.items()}
     own = DIRECTIONS if exp.is_enabled("identity") else {}
-    identity = {to: translate(way, real[to], "identity") for way, (_, to) in own.items()}
+    if own and independent(exp, networks):
+        both = {to: translate(way, jnp.concatenate([real[start], real[to]]), "both") for way, (start, to) in own.items()}
+        fake, identity = ({to: jnp.split(both[to], 2)[half] for to in both} for half in range(2))
+    else:
+        fake = {to: translate(way, real[start], "fake") for way, (start, to) in DIRECTIONS.items()}
+        identity = {to: translate(way, real[to], "identity") for way, (_, to) in own.items()}
+    cycle = {to: translate(way, fake[start], "cycle") for way, (start, to) in DIRECTIONS.items()}
     return Translations(fake, cycle, identity, model_state)
+
+
+def independent(exp: Experiment, networks: Networks) -> bool:
+    """Whether a generator's output for an image is the same in any batch, so that batches may be joined."""
+    stateless = not any(networks[name].model_state for name in PLAYERS["generator"].networks)
+    return stateless and not exp.config.model.generator.dropout
 
 
 def generator_objective(

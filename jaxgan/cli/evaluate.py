@@ -10,6 +10,9 @@ on. Scores are called by the features that they are made of: FID, KID and IS nee
 A run with an encoder also encodes held-out examples: the table then has their likelihood, if the run has one, their
 reconstruction error, and the number of active latent units. --features=none computes these scores alone.
 
+A run that translates has its translations of held-out images scored, in each direction or in the one that --direction
+names: beside held-out images of the other domain and, where these are known, beside the right translations.
+
 A set of images is a folder or an archive, an .npz file with an array `images` uint8 [N, H, W, C] and `labels` if it
 has any, a data set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote. With --size its images
 may have any sizes. A run on a mixture of Gaussians has exact scores.
@@ -30,7 +33,7 @@ import jax
 import numpy as np
 
 from jaxgan import inference
-from jaxgan.cli import eval_task, image_options
+from jaxgan.cli import eval_task, eval_translations, image_options
 from jaxgan.cli.eval_task import NO_FEATURES, Encoded, EvalTask
 from jaxgan.core import devices
 from jaxgan.core.settings import MAX_SEED
@@ -39,7 +42,7 @@ from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.errors import Parser, UserError, check_path, choose, exit_code, warn
 from jaxgan.io import run_folder
 from jaxgan.io.run_folder import RestoredRun
-from jaxgan.metrics import features, held_out, prdc, scores
+from jaxgan.metrics import features, held_out, prdc, scores, translations
 from jaxgan.metrics.classes import accuracy, confusion
 from jaxgan.metrics.features import EXTRACTORS, Extractor, Features, SavedFeatures
 from jaxgan.metrics.moments import Statistics, statistics
@@ -51,7 +54,8 @@ COLUMNS = 8  # samples in the picture of neighbours, each above its nearest trai
 NEIGHBOURS = 5
 MOST_CONFUSED = 100  # classes of a confusion matrix
 
-OF_RUNS = {"step": None, "raw": False, "member": 0, "seed": 0}  # options for samples of a run, as they are unless given
+# Options for samples of a run, as they are unless given.
+OF_RUNS = {"step": None, "raw": False, "member": 0, "seed": 0, "direction": None}
 OF_HELD_OUT = ("split", "k", "num_held_out")  # options for held-out examples of a run
 OF_FEATURES = ("inception_weights", "per_class", "gan_train", "save_features", "neighbours")  # options for samples
 OF_IMAGES = ("features", "size", *eval_task.OF_SETS, "on_bad_image", *OF_FEATURES)  # options for images
@@ -78,6 +82,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--gan_train", action="store_true", help="train a classifier on samples and test it on real ones"
     )
     parser.add_argument("--split", help="what is held out, such as train[80%%:] (the test split, if not trained on)")
+    parser.add_argument("--direction", help="of a run that translates: ab or ba (all that it has)")
     parser.add_argument("--k", type=int, help=f"latents of each example for its likelihood ({K:,})")
     parser.add_argument("--num_held_out", type=int, help="at most how many held-out examples are encoded (all)")
     parser.add_argument("--seed", type=int, default=0, help="of samples, and of bits and latents of encoded examples")
@@ -291,6 +296,14 @@ def score_examples(
     return Result(Scored(held_out.score(exp, restored.variables, tasks, dataset, inputs, rows))), about
 
 
+def of_translations(options: argparse.Namespace, restored: RestoredRun) -> int:
+    """Scores a run that translates."""
+    check_outputs(options, "out")
+    about, results = eval_translations.score(options, restored)
+    report(options.out, about, results, [])
+    return 0
+
+
 def of_images(options: argparse.Namespace) -> int:
     """Scores a run, or a set of images beside another one."""
     restored, tasks = None, []
@@ -298,6 +311,11 @@ def of_images(options: argparse.Namespace) -> int:
         restored = run_folder.restore(options.workdir, options.step, options.raw, options.member)
         if mixture_of(restored.exp.config.data):
             return of_mixture(options, restored)
+        if translations.directions(restored.exp):
+            return of_translations(options, restored)
+        if options.direction:
+            algorithm = restored.exp.config.algorithm
+            raise UserError(f"--direction={options.direction} is about translations: algorithm={algorithm} makes none")
         tasks = held_out.scored_tasks(restored.exp, {name: getattr(options, name) for name in ("k", "num_held_out")})
         if options.features == NO_FEATURES and not tasks:
             raise UserError(f"--features=none leaves nothing to score of algorithm={restored.exp.config.algorithm}")

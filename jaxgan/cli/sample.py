@@ -52,6 +52,7 @@ from jaxgan.errors import Parser, UserError, check_path, choose, exit_code
 from jaxgan.io import run_folder
 from jaxgan.io.files import name_as_text
 from jaxgan.io.run_folder import RestoredRun
+from jaxgan.metrics import held_out
 from jaxgan.viz import output, snapshot
 
 MOST_GIVEN = 1000  # examples that a task with a layout looks at
@@ -213,8 +214,8 @@ def given_examples(options: argparse.Namespace, exp: Experiment, name: str, most
             if "labels" in fields:
                 raise UserError(f"--input={path} has no labels of this run: give an .npz file with {', '.join(fields)}")
             config.data.update(source=f"folder:{path}", split="train", classes=())
-        elif task.sides and "test" in sources.split_names(config.data):
-            config.data.split = "test"
+        elif task.sides:
+            config.data.split = held_out.split_of(config, None) or config.data.split
         dataset = sources.open_dataset(config)
         if isinstance(dataset, LazyDataset):
             dataset = cache.in_memory(dataset, config.data.on_bad_image == "skip")

@@ -11,8 +11,8 @@ from PIL import Image
 from jaxgan.data.image_files import MAX_PIXELS, open_picture
 from jaxgan.errors import UserError
 
-# A path, an encoded image, a function that reads one, pixels as uint8 [H, W] or [H, W, C], or several of these, one for
-# each channel.
+# A path, an encoded image, a function that reads one, pixels as uint8 [H, W] or [H, W, C], or several of these, which
+# are joined along their channels.
 Stored = str | bytes | Callable[[], bytes] | np.ndarray | tuple["Stored", ...]
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of pictures, by their number of channels
 GREY = ("1", "L", "LA", "La")
@@ -81,11 +81,12 @@ class Transform:
         load_size: pixels after resizing: height and width.
         size: of the centre that is then kept.
         channels: 1 makes colours grey, 3 makes grey images coloured, 4 adds an alpha of 255 to images without one; any
-            other number has to be that of the images.
+            other number has to be that of the images. Several images of one example have equal shares of them.
         upscale: whether images that are smaller than `load_size` are enlarged; otherwise they are bad.
         white: the number that is white in files of more than 8 bits; 0 for what their formats say.
         max_pixels: files with more of them are bad.
         stretch: whether the whole image is resized, whatever its shape.
+        side_by_side: whether a picture holds two images, its left and its right half.
     """
 
     load_size: tuple[int, int]
@@ -95,6 +96,7 @@ class Transform:
     white: float = 0.0
     max_pixels: int = MAX_PIXELS
     stretch: bool = False
+    side_by_side: bool = False
 
     def __call__(self, stored: Stored, name: str) -> np.ndarray:
         """The image as uint8 [height, width, channels].
@@ -108,9 +110,8 @@ class Transform:
     def _transformed(self, stored: Stored) -> np.ndarray:
         if callable(stored):
             stored = stored()
-        if isinstance(stored, tuple):
-            grey = dataclasses.replace(self, channels=1)
-            return np.concatenate([grey._transformed(channel) for channel in stored], axis=-1)
+        if self.side_by_side or isinstance(stored, tuple):
+            return np.concatenate(self._images(stored), axis=-1)
         if isinstance(stored, np.ndarray):
             pixels = stored if stored.ndim == 3 else stored[..., None]
             if pixels.shape == (*self.load_size, self.channels) and self.size == self.load_size:
@@ -122,7 +123,20 @@ class Transform:
                 raise UserError(f"it has {pixels.shape[2]} channels, not config.data.channels={self.channels}")
             picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
         else:
-            picture = self._picture(stored)
+            enough = 2 * max(self.load_size)  # a JPEG is decoded no larger than it has to be
+            picture = open_picture(stored, self.white, self.max_pixels, self.channels == 4, enough)
+        return self._of_picture(picture)
+
+    def _images(self, stored: Stored) -> list[np.ndarray]:
+        """The images of an example that has several."""
+        count = 2 if self.side_by_side else len(stored)
+        each = dataclasses.replace(self, channels=self.channels // count, side_by_side=False)
+        if not self.side_by_side:
+            return [each._transformed(image) for image in stored]
+        picture = open_picture(stored, self.white, self.max_pixels, each.channels == 4)
+        return [each._of_picture(half) for half in halves(picture)]
+
+    def _of_picture(self, picture: Image.Image) -> np.ndarray:
         return self._resized(flatten(picture, MODES[self.channels])).reshape(*self.size, self.channels)
 
     def _resized(self, image: Image.Image) -> np.ndarray:
@@ -137,10 +151,6 @@ class Transform:
         resized = resize_premultiplied(rectangle, resize) if translucent else np.asarray(resize(rectangle))
         top, left = (height - self.size[0]) // 2, (width - self.size[1]) // 2
         return resized[top : top + self.size[0], left : left + self.size[1]]
-
-    def _picture(self, stored: str | bytes, times: int = 1) -> Image.Image:
-        enough = 2 * times * max(self.load_size)  # a JPEG is decoded no larger than it has to be
-        return open_picture(stored, self.white, self.max_pixels, self.channels == 4, enough)
 
     def _box(self, image: Image.Image) -> tuple[int, int, int, int]:
         """What is resized: the largest rectangle in the middle whose sides are as those of `load_size`, or all of it.
@@ -163,36 +173,13 @@ class Transform:
         return left, top, left + wide, top + high
 
 
-@dataclasses.dataclass(frozen=True)
-class PairTransform(Transform):
-    """The same for both images of a pair, a tuple, which are then joined along their channels.
-
-    Attributes:
-        channels: of both together.
-    """
-
-    def _transformed(self, stored: Stored) -> np.ndarray:
-        return np.concatenate([self._of_one()._transformed(own) for own in self._both(stored)], axis=-1)
-
-    def _of_one(self) -> Transform:
-        values = dataclasses.asdict(self) | {"channels": self.channels // 2}
-        return Transform(**values)
-
-    def _both(self, stored: Stored) -> tuple[Stored, ...]:
-        return stored
-
-
-@dataclasses.dataclass(frozen=True)
-class HalvesTransform(PairTransform):
-    """The same for pictures that hold a pair side by side."""
-
-    def _both(self, stored: Stored) -> tuple[Stored, ...]:
-        stored = stored() if callable(stored) else stored
-        picture = stored if isinstance(stored, np.ndarray) else np.asarray(self._of_one()._picture(stored, times=2))
-        half = picture.shape[1] // 2
-        if not half:
-            raise UserError("it is one pixel wide, and must hold two images side by side")
-        return picture[:, :half], picture[:, -half:]
+def halves(picture: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """The left and the right half of a picture."""
+    if picture.width % 2:
+        raise UserError(f"it is {picture.width} pixels wide, and two images side by side make an even number")
+    middle = picture.width // 2
+    boxes = (0, 0, middle, picture.height), (middle, 0, picture.width, picture.height)
+    return picture.crop(boxes[0]), picture.crop(boxes[1])
 
 
 def flatten(image: Image.Image, mode: str) -> Image.Image:

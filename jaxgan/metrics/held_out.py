@@ -18,9 +18,11 @@ from jaxgan.metrics import examples
 from jaxgan.metrics.scores import Score
 from jaxgan.viz import snapshot
 
+HELD_OUT = ("test", "validation", "val")  # splits that are held out unless a run was trained on them; the first counts
+
 
 def split_of(config: ConfigDict, asked: str | None) -> str | None:
-    """The split that is held out: the one asked for or else the test split, where the run was not trained on it.
+    """The split that is held out: the one asked for or else one of `HELD_OUT`; None if there is none.
 
     Args:
         config: of the run.
@@ -29,20 +31,22 @@ def split_of(config: ConfigDict, asked: str | None) -> str | None:
     Raises:
         UserError: there is no such split, or it is empty.
     """
-    source, place = sources.source_of(config.data), config.data.source.partition(":")[2]
-    if source.read is None:
-        if asked is not None:
-            raise UserError(f"--split={asked}: config.data.source={config.data.source} has no splits")
-        return None
-    counts = {name: len(split) for name, split in source.read(place).splits.items()}
+    domains, trained_on = sources.split_counts(config.data), config.data.split
     if asked is None:
-        return "test" if "test" in counts and "test" not in config.data.split else None
-    trained = splits.parse(config.data.split, counts)
-    for name, start, stop in splits.parse(asked, counts, "--split"):
-        if any(name == other and max(start, first) < min(stop, last) for other, first, last in trained):
-            warn(f"--split={asked} has examples that the run was trained on: config.data.split={config.data.split}")
-            break
+        there = set(domains[0]).intersection(*domains) if domains else ()
+        return next((name for name in HELD_OUT if name in there and name not in trained_on), None)
+    if not domains:
+        raise UserError(f"--split={asked}: config.data.source={config.data.source} has no splits")
+    if any(overlap(splits.parse(asked, own, "--split"), splits.parse(trained_on, own)) for own in domains):
+        warn(f"--split={asked} has examples that the run was trained on: config.data.split={trained_on}")
     return asked
+
+
+def overlap(one: Sequence[splits.Part], two: Sequence[splits.Part]) -> bool:
+    """Whether an example lies in parts of both splits."""
+    return any(
+        name == other and max(start, first) < min(stop, last) for name, start, stop in one for other, first, last in two
+    )
 
 
 def scored_tasks(exp: Experiment, options: Mapping[str, int | None]) -> list[str]:

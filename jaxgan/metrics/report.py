@@ -22,12 +22,14 @@ class Result(NamedTuple):
         floor: of real images.
         per_class: the scores of each class, where they were asked for.
         confusion: how many samples of the class asked for (row) are decided to be of which (column); None if unknown.
+        unchanged: scores of the inputs of translations, as if they were the translations.
     """
 
     scores: Scored
     floor: Scored = Scored()
     per_class: Mapping[str, Scored] = MappingProxyType({})
     confusion: np.ndarray | None = None
+    unchanged: Scored = Scored()
 
 
 def aligned(rows: list[tuple[str, ...]]) -> str:
@@ -42,16 +44,24 @@ def format_number(number: float | None) -> str:
     return "" if number is None else f"{number:.4g}"
 
 
-def table(found: dict[str, Score], floor: dict[str, Score]) -> str:
-    """Scores as text."""
-    rows = [("score", "value", "95% interval", "raw", "real images", "raw", "ideal sampler")]
-    for name, (estimate, raw, perfect) in found.items():
-        value, low, high = map(format_number, estimate)
-        beside = (
-            (format_number(floor[name].estimate.value), format_number(floor[name].raw)) if name in floor else ("", "")
-        )
-        rows.append((name, value, f"{low} to {high}", format_number(raw), *beside, format_number(perfect)))
+def table(found: dict[str, Score], unchanged: dict[str, Score], floor: dict[str, Score]) -> str:
+    """Scores as text: of samples, of unchanged inputs, and of real images, any of which may lack some."""
+    rows = [("score", "value", "95% interval", "raw", "unchanged", "raw", "real images", "raw", "ideal sampler")]
+    for name in found | unchanged | floor:
+        own, interval, perfect = value_and_raw(found, name), "", ""
+        if name in found:
+            (_, *ends), _, perfect = found[name]
+            interval, perfect = " to ".join(map(format_number, ends)), format_number(perfect)
+        beside = (*value_and_raw(unchanged, name), *value_and_raw(floor, name))
+        rows.append((name, own[0], interval, own[1], *beside, perfect))
     return aligned(rows)
+
+
+def value_and_raw(scores: dict[str, Score], name: str) -> tuple[str, str]:
+    """Both numbers of a score as text; nothing where it is not given."""
+    if name not in scores:
+        return "", ""
+    return format_number(scores[name].estimate.value), format_number(scores[name].raw)
 
 
 def class_table(found: Mapping[str, Scored]) -> str:
@@ -105,9 +115,12 @@ def report(out: Path, about: dict[str, object], results: dict[str, Result], name
     """Prints what was found, and writes it."""
     sides = [result.scores for result in results.values()], [result.floor for result in results.values()]
     (found, floor), missing = (merged(side, "found") for side in sides), [merged(side, "missing") for side in sides]
-    print(table(found, floor))
+    unchanged = merged([result.unchanged for result in results.values()], "found")
+    print(table(found, unchanged, floor))
     print(missing_line("", sides[0]) + missing_line("real images: ", sides[1]), end="")
     content = {"about": about, "scores": as_json(found), "real_images": as_json(floor)}
+    if unchanged:
+        content["unchanged"] = as_json(unchanged)
     content["not_given"] = {"scores": missing[0], "real_images": missing[1]}
     for name, result in results.items():
         if result.per_class:

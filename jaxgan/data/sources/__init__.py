@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -24,7 +24,8 @@ class Source(NamedTuple):
         open: the configuration -> its data set.
         smallest: settings of the smallest experiment, for the tests of its contracts; None where it needs files.
         read: what follows the colon -> stored images, for sources that are made of such.
-    splits: `config.data` -> the names of the splits, for sources of two domains.
+        split_counts: `config.data` -> examples of each split, for each domain that has an order of its own; None where
+            `read` tells it, or there are no splits.
     """
 
     settings: Settings
@@ -32,7 +33,7 @@ class Source(NamedTuple):
     open: Callable[[ConfigDict], Any]
     smallest: Mapping[str, Any] | None = None
     read: Reader | None = None
-    splits: Callable[[ConfigDict], Collection[str]] = lambda data: ()
+    split_counts: Callable[[ConfigDict], list[dict[str, int]]] | None = None
 
 
 def of_images(read: Reader, smallest: Mapping[str, Any] | None = None) -> Source:
@@ -41,14 +42,18 @@ def of_images(read: Reader, smallest: Mapping[str, Any] | None = None) -> Source
 
 
 STORED = {"digits": digits.read, "tfds": tfds.read, "folder": folder.read, "array": array.read}
-DOMAINS = STORED | {"edited": functools.partial(edited.read, readers=STORED)}
+DOMAIN_READERS = STORED | {"edited": functools.partial(edited.read, readers=STORED)}
 
 
-def of_domains(open_domains: Callable[..., Any], paired: bool, smallest: Mapping[str, Any] | None = None) -> Source:
+def of_domains(
+    open_domains: Callable[..., Any],
+    split_counts: Callable[[ConfigDict], list[dict[str, int]]],
+    paired: bool,
+    smallest: Mapping[str, Any] | None = None,
+) -> Source:
     """A source of images of two domains."""
-    own = functools.partial(domains.fields, paired=paired)
-    names = functools.partial(domains.split_names, readers=DOMAINS)
-    return Source(images.SETTINGS, own, open_domains, smallest, splits=names)
+    fields = functools.partial(domains.fields, paired=paired)
+    return Source(images.SETTINGS, fields, open_domains, smallest, split_counts=split_counts)
 
 
 SOURCES: dict[str, Source] = {
@@ -58,18 +63,20 @@ SOURCES: dict[str, Source] = {
         functools.partial(stacked.read, readers=STORED),
         {"data.source": "stacked:digits", "data.size": 8, "data.channels": 3, "data.split": "train[:100]"},
     ),
-    "edited": of_images(DOMAINS["edited"], {"data.source": "edited:inverted:digits", "data.size": 8}),
+    "edited": of_images(DOMAIN_READERS["edited"], {"data.source": "edited:inverted:digits", "data.size": 8}),
     "unpaired": of_domains(
-        functools.partial(domains.open_unpaired, readers=DOMAINS),
+        functools.partial(domains.open_unpaired, readers=DOMAIN_READERS),
+        functools.partial(domains.count_unpaired, readers=DOMAIN_READERS),
         paired=False,
         smallest={"data.source": "unpaired:digits|edited:inverted:digits", "data.size": 8, "algorithm": "cyclegan"},
     ),
     "paired": of_domains(
-        functools.partial(domains.open_pairs, readers=DOMAINS),
+        functools.partial(domains.open_paired, readers=DOMAIN_READERS),
+        functools.partial(domains.count_pairs, readers=DOMAIN_READERS),
         paired=True,
         smallest={"data.source": "paired:edited:left_half:digits|digits", "data.size": 8, "algorithm": "pix2pix"},
     ),
-    "side_by_side": of_domains(domains.open_side_by_side, paired=True),
+    "side_by_side": of_domains(domains.open_side_by_side, domains.count_side_by_side, paired=True),
     "world": Source(
         SELECTION_SETTINGS, mixture.fields, mixture.open_points, {"data.source": "world:ring"}, mixture.read
     ),
@@ -93,7 +100,10 @@ def source_of(data: ConfigDict) -> Source:
     if not data.source.partition(":")[1] and os.path.exists(data.source):
         kind = "array" if data.source.endswith((".npz", ".npy")) else "folder"
         raise UserError(f"config.data.source={data.source} must be {kind}:{data.source}")
-    return SOURCES[choose("config.data.source", data.source.partition(":")[0], SOURCES)]
+    kind, _, place = data.source.partition(":")
+    if "|" in data.source and kind not in ("unpaired", "paired") and not os.path.exists(os.path.expanduser(place)):
+        raise UserError(f"config.data.source={data.source} names two domains: make it unpaired:A|B or paired:A|B")
+    return SOURCES[choose("config.data.source", kind, SOURCES)]
 
 
 def canonical(source: str) -> str:
@@ -101,7 +111,15 @@ def canonical(source: str) -> str:
     kind, _, place = source.partition(":")
     if kind == "stacked":
         return f"stacked:{canonical(place)}"
-    return f"{kind}:{os.path.abspath(os.path.expanduser(place))}" if kind in ("folder", "array") and place else source
+    if kind == "edited":
+        name, _, inner = place.partition(":")
+        return f"edited:{name}:{canonical(inner)}"
+    if kind in ("unpaired", "paired"):
+        sides = [side if side.partition(":")[0] in DOMAIN_READERS else f"folder:{side}" for side in place.split("|")]
+        return f"{kind}:{'|'.join(map(canonical, sides))}"
+    if kind in ("folder", "array", "side_by_side") and place:
+        return f"{kind}:{os.path.abspath(os.path.expanduser(place))}"
+    return source
 
 
 def fields_of(data: ConfigDict) -> tuple[Field, ...]:
@@ -115,10 +133,14 @@ def example_shape(data: ConfigDict) -> tuple[int, ...]:
     return shape
 
 
-def split_names(data: ConfigDict) -> Collection[str]:
-    """The splits of `config.data`; none where a source has no such names."""
+def split_counts(data: ConfigDict) -> list[dict[str, int]]:
+    """Examples of each split, for each domain that has an order of its own; empty where there are no splits."""
     source = source_of(data)
-    return source.splits(data) if source.read is None else source.read(data.source.partition(":")[2]).splits
+    if source.split_counts is not None:
+        return source.split_counts(data)
+    if source.read is None:
+        return []
+    return [domains.lengths(source.read(data.source.partition(":")[2]).splits)]
 
 
 def open_dataset(config: ConfigDict) -> Any:

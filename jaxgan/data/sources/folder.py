@@ -21,7 +21,10 @@ def read(place: str) -> StoredImages:
     The examples of a split come in the order of a hash of their names, so that train[:10%] holds every class. Their
     label is -1, unknown, in a split without labels beside one with them.
     """
-    found = listing_of(place)
+    said = f"config.data.source=folder:{place}"
+    if place.endswith((".npz", ".npy")) and place_of(f"folder:{place}", place).is_file():
+        raise UserError(f"{said} must be array:{place}")
+    found = listing_of(place, said)
     images = pictures_of(found)
     bases = bases_of(found, images)
     files = {split: label_files.find(found, base) or label_files.find(found, "") for split, base in bases.items()}
@@ -40,20 +43,16 @@ def read(place: str) -> StoredImages:
     return StoredImages(parts, classes, content, from_labels=True)
 
 
-def listing_of(place: str) -> Listing:
-    """What lies in the folder or archive that a source names."""
+def listing_of(place: str, said: str) -> Listing:
+    """What lies in the folder or archive that a source names; `said` is how an error names it."""
     path = place_of(f"folder:{place}", place).absolute()
     if place and path.is_dir():
         return listing.of_folder(path)
     if place and archives.is_archive(path):
         return listing.of_archive(path)
     if not (place and path.is_file()):
-        raise UserError(f"config.data.source=folder:{place}: there is no such folder")
-    if path.suffix in (".npz", ".npy"):
-        raise UserError(f"config.data.source=folder:{place} must be array:{place}")
-    raise UserError(
-        f"config.data.source=folder:{place} must be a folder, or an archive that ends in {', '.join(archives.SUFFIXES)}"
-    )
+        raise UserError(f"{said}: there is no such folder")
+    raise UserError(f"{said} must be a folder, or an archive that ends in {', '.join(archives.SUFFIXES)}")
 
 
 def pictures_of(found: Listing) -> list[str]:

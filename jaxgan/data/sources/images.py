@@ -57,17 +57,8 @@ def fields(data: ConfigDict) -> tuple[Field, ...]:
     return image_fields((*height_width(data.size), data.channels))
 
 
-def transform_of(data: ConfigDict, kind: type[Transform] = Transform, images: int = 1) -> Transform:
-    """What happens to each example before training.
-
-    Args:
-        data: `config.data`.
-        kind: of the transform.
-        images: whose channels are joined in an example.
-
-    Raises:
-        UserError: settings contradict each other.
-    """
+def transform_of(data: ConfigDict) -> Transform:
+    """What happens to each image before training; a `UserError` if settings contradict each other."""
     size = height_width(data.size)
     load_size = height_width(data.load_size if any(height_width(data.load_size)) else data.size)
     margin = min(load_size[0] - size[0], load_size[1] - size[1])
@@ -80,7 +71,7 @@ def transform_of(data: ConfigDict, kind: type[Transform] = Transform, images: in
             f"config.data.size={data.size} pixels out of it: {advice}"
         )
     kept, options = load_size if data.crop == "random" else size, (data.upscale, float(data.white), data.max_pixels)
-    return kind(load_size, kept, images * data.channels, *options, data.fit == "stretch")
+    return Transform(load_size, kept, data.channels, *options, data.fit == "stretch")
 
 
 def check_channels(data: ConfigDict) -> None:

@@ -46,6 +46,9 @@ Grid = list[list[Array]]  # of a tile's points, or of the pixels or taps that th
 
 NUMBERS = ("NHWC", "HWIO", "NHWC")
 TAPS = (2, 3, 5)  # where tiles pay
+ROW_TAPS = (3, 4)  # where tiles of rows pay
+ROW_OUTPUTS = 4  # of a tile of rows
+LARGE = 7  # rows of a kernel of few features from which on pairs of pixels pay
 FEW = 16  # features, below which sums over many pixels take longer than they save
 SMALL = 16  # rows of an image up to which Fourier's transform pays, whose matrix takes all pixels to all frequencies
 GROUPS = 4  # of frequencies: XLA multiplies many small matrices on one thread, but several such lots beside each other
@@ -114,11 +117,26 @@ class Shape(NamedTuple):
         return small and (self.stride == 1 or self.batch >= 2 * self.features)
 
     @property
+    def paired(self) -> bool:
+        """Whether pairs of rows and columns pay: large windows of few features take longer to lay out than they share."""
+        even = all(count % 2 == 0 for count in self.output_size)
+        return self.stride == 1 and self.size >= LARGE and self.features < FEW and even
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether tiles of rows pay; half-precision numbers lack the digits for so many outputs of a tile."""
+        return self.stride == 1 and self.features >= FEW and self.taps in ROW_TAPS and not self.half
+
+    @property
     def tiled(self) -> int:
         """Outputs in a row of a tile of Winograd's, 0 where it does not pay; few outputs would leave tiles empty."""
+        if self.by_rows:
+            return ROW_OUTPUTS
         if self.features < FEW or self.taps not in TAPS:
             return 0
-        return 4 if self.taps > 3 and min(self.output_size) > 4 else 2
+        step = 4 if self.taps > 3 and min(self.output_size) > 4 else 2
+        points = (step + self.taps - 1) * self.stride  # of blocks, in whose kernel there may be zeros
+        return step if points < step * self.size else 0
 
     @property
     def points_dtype(self) -> DTypeLike:
@@ -366,11 +384,105 @@ def _stored(grid: Grid, dtype: DTypeLike = jnp.float32) -> Grid:
 
 
 def _interleaved(grid: Grid, dtype: DTypeLike) -> Features:
-    """The array of which grid[i][j] has every len(grid)-th row from row i on and every such column from column j on."""
-    step, (features, rows, columns, batch) = len(grid), grid[0][0].shape
+    """The array of which grid[i][j] has every len(grid)-th row from i on and every len(grid[0])-th column from j on."""
+    down, across, (features, rows, columns, batch) = len(grid), len(grid[0]), grid[0][0].shape
     bits, restores = zip(*(_as_bits(part.astype(dtype)) for part in jax.tree.leaves(grid)), strict=True)
-    parts = jnp.stack(bits).reshape(step, step, features, rows, columns, batch).transpose(2, 3, 0, 4, 1, 5)
-    return restores[0](parts.reshape(features, rows * step, columns * step, batch))
+    parts = jnp.stack(bits).reshape(down, across, features, rows, columns, batch).transpose(2, 3, 0, 4, 1, 5)
+    return restores[0](parts.reshape(features, rows * down, columns * across, batch))
+
+
+# By Winograd's algorithm along the rows, and windows along the columns
+
+
+def _rows_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
+    points = map(_product, [taps.T for taps in _kernel_rows(kernel, shape)], _image_rows(images, shape))
+    rows = _interleaved([[row] for row in _on_one_axis(shape.tile.outputs, list(points))], images.dtype)
+    return lax.optimization_barrier(rows[:, : shape.output_size[0]])
+
+
+def _rows_transpose(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+    (_, columns), batch = shape.output_size, outputs.shape[3]
+    points = []
+    for taps, part in zip(_kernel_rows(kernel, shape), _output_rows(outputs, shape), strict=True):
+        like = jax.ShapeDtypeStruct((kernel.shape[2], part.shape[1], columns + shape.taps - 1, batch), part.dtype)
+        points += jax.linear_transpose(lambda point: _column_windows(point, shape), like)(_product(taps, part))
+    rows = _overlapped(lax.optimization_barrier(points), shape, 1)
+    return lax.optimization_barrier(_pixels(_interleaved([[row] for row in rows], outputs.dtype), shape, 0))
+
+
+def _rows_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
+    points = map(_products, _image_rows(images, shape), _output_rows(outputs, shape))
+    kernel = jnp.stack(_on_one_axis(shape.tile.kernel.T, list(points)))
+    return kernel.reshape(shape.taps, shape.taps, len(images), len(outputs))
+
+
+def _kernel_rows(kernel: Kernel, shape: Shape) -> list[Float[Array, "taps out"]]:
+    """The points of the kernel's rows, with columns and features in as taps."""
+    points = _on_one_axis(shape.tile.kernel, list(kernel))
+    return [lax.optimization_barrier(point.reshape(-1, kernel.shape[3])) for point in points]
+
+
+def _image_rows(images: Features, shape: Shape) -> list[Features]:
+    """The points of tiles of rows, in windows of columns: each [taps * in, tiles, columns, batch]."""
+    step, (rows, columns) = shape.tiled, shape.output_size
+    height = -(-rows // step) * step
+    images = _blocks(images, shape, (height + shape.taps - 1, columns + shape.taps - 1))
+    images = lax.optimization_barrier(images)
+    points = _on_one_axis(shape.tile.images, [images[:, i : i + height : step] for i in range(step + shape.taps - 1)])
+    return [_column_windows(lax.optimization_barrier(point), shape) for point in points]
+
+
+def _column_windows(images: Features, shape: Shape) -> Features:
+    """The inputs of a convolution along the columns, tap by tap."""
+    columns = shape.output_size[1]
+    return jnp.concatenate([images[:, :, j : j + columns] for j in range(shape.taps)])
+
+
+def _output_rows(outputs: Features, shape: Shape) -> list[Features]:
+    """The points of tiles of rows: each [out, tiles, columns, batch]."""
+    step = shape.tiled
+    outputs = jnp.pad(outputs, ((0, 0), (0, -shape.output_size[0] % step), (0, 0), (0, 0)))
+    return _on_one_axis(shape.tile.outputs.T, [outputs[:, i::step] for i in range(step)])
+
+
+# By windows of pairs: outputs in squares of 2 x 2, as features of a convolution with a stride of 2
+
+
+def _pairs_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
+    squares = lax.optimization_barrier(_windows_conv(images, _pairs_kernel(kernel), _pairs_shape(shape)))
+    return _pixels(squares, _squares_shape(shape), 0)
+
+
+def _pairs_transpose(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
+    return _windows_transpose(_squares(outputs, shape), _pairs_kernel(kernel), _pairs_shape(shape))
+
+
+def _pairs_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
+    paired = _windows_correlate(images, _squares(outputs, shape), _pairs_shape(shape))
+    like = jax.ShapeDtypeStruct((shape.size, shape.size, len(images), len(outputs)), paired.dtype)
+    return jax.linear_transpose(_pairs_kernel, like)(paired)[0]
+
+
+def _pairs_kernel(kernel: Kernel) -> Kernel:
+    """The kernel at each of the four places in a window that is larger by one."""
+    places = [(i, j) for i in range(2) for j in range(2)]
+    return jnp.concatenate([jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i, j in places], axis=3)
+
+
+def _pairs_shape(shape: Shape) -> Shape:
+    half = _per_axis(lambda outputs: outputs // 2, shape.output_size)
+    return shape._replace(size=shape.size + 1, stride=2, output_size=half)
+
+
+def _squares_shape(shape: Shape) -> Shape:
+    """Of outputs as blocks."""
+    return shape._replace(stride=2, before=0, image_size=shape.output_size)
+
+
+def _squares(outputs: Features, shape: Shape) -> Features:
+    bits, restore = _as_bits(outputs)
+    squares = _blocks(bits, _squares_shape(shape), _per_axis(lambda outputs: outputs // 2, shape.output_size))
+    return lax.optimization_barrier(restore(squares))
 
 
 # By Fourier's transform
@@ -449,7 +561,9 @@ def _per_axis(function: Callable[[int], Any], size: Size) -> tuple:
 
 
 def _algorithm(shape: Shape) -> SimpleNamespace:
-    return FOURIER if shape.fourier_pays else WINOGRAD if shape.tiled else WINDOWS
+    if shape.fourier_pays:
+        return FOURIER
+    return PAIRS if shape.paired else ROWS if shape.by_rows else WINOGRAD if shape.tiled else WINDOWS
 
 
 def _traced_once(**functions: Callable) -> SimpleNamespace:
@@ -459,6 +573,8 @@ def _traced_once(**functions: Callable) -> SimpleNamespace:
 
 WINDOWS = _traced_once(conv=_windows_conv, transpose=_windows_transpose, correlate=_windows_correlate)
 FOURIER = _traced_once(conv=_fourier_conv, transpose=_fourier_transpose, correlate=_fourier_correlate)
+PAIRS = _traced_once(conv=_pairs_conv, transpose=_pairs_transpose, correlate=_pairs_correlate)
+ROWS = _traced_once(conv=_rows_conv, transpose=_rows_transpose, correlate=_rows_correlate)
 WINOGRAD = _traced_once(conv=_winograd_conv, transpose=_winograd_transpose, correlate=_winograd_correlate)
 
 
