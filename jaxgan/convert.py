@@ -33,7 +33,7 @@ from ml_collections import ConfigDict
 from jaxgan import config as configuration
 from jaxgan.core import devices, population
 from jaxgan.core.experiment import Experiment
-from jaxgan.core.state import TrainState, Variables
+from jaxgan.core.state import Variables
 from jaxgan.errors import Parser, UserError, check_path, exit_code
 from jaxgan.io import run_folder, torch_weights
 from jaxgan.io.checkpoint import Checkpoints
@@ -97,7 +97,7 @@ def read(path: Path, dropout: float | None = None) -> Generator:
     weights = torch_weights.read(path)
     if all(name.startswith("module.") for name in weights):  # of several devices
         weights = {name.removeprefix("module."): array for name, array in weights.items()}
-    layers, convs = layers_of(path, weights), []
+    layers = layers_of(path, weights)
     convs = [layer for layer in layers if layer.is_conv]
     blurred = any("filt" in layer.arrays for layer in layers)
     is_unet = any(name.startswith("model.model.0.") for name in weights)
@@ -107,11 +107,7 @@ def read(path: Path, dropout: float | None = None) -> Generator:
         found = {"depth": len(convs) // 2, "dropout": DROPOUT if dropout is None else dropout}
         family, transposed = "pix2pix", convs[len(convs) // 2 :]
     elif any(".conv_block." in name for name in weights) and len(convs) > 2 * ENDS and len(convs) % 2 == 0:
-        found = (
-            {"blocks": len(convs) // 2 - ENDS}
-            | residual_settings(path, convs)
-            | ({"antialias": True} if blurred else {})
-        )
+        found = {"blocks": len(convs) // 2 - ENDS, "antialias": blurred, **residual_settings(path, convs)}
         family, transposed = "cyclegan", [] if blurred else convs[-ENDS:-1]
     else:
         raise unknown(path, weights)
@@ -207,28 +203,10 @@ def config_of(generators: Sequence[Generator], direction: str) -> ConfigDict:
     return configuration.default(values)
 
 
-def with_generators(exp: Experiment, state: TrainState, generators: Mapping[str, tuple[Path, Generator]]) -> TrainState:
-    """The state with other generators, by network, and their moving averages.
-
-    Raises:
-        UserError: an array does not fit the network.
-    """
-    networks = dict(state.networks)
-    for name, (path, generator) in generators.items():
-        own = traverse_util.flatten_dict(networks[name].collections())
-        for place in sorted(own.keys() | generator.variables.keys()):
-            found, asked = (np.shape(each[place]) if place in each else None for each in (generator.variables, own))
-            if found != asked:
-                shown = [list(shape) if shape is not None else "absent" for shape in (found, asked)]
-                raise UserError(f"{path}: {'/'.join(place)} is {shown[0]}, and {shown[1]} in such a network")
-        arrays = {place: np.ascontiguousarray(array, np.float32) for place, array in generator.variables.items()}
-        tree = traverse_util.unflatten_dict(arrays)
-        networks[name] = Variables(tree.pop("params"), tree)
-    return state.replace(networks=networks, ema={name: networks[name] for name in state.ema})
-
-
-def converted(paths: Sequence[Path], direction: str, dropout: float | None = None) -> tuple[Experiment, TrainState]:
-    """The experiment of one or two files, and its state.
+def converted(
+    paths: Sequence[Path], direction: str = "ab", dropout: float | None = None
+) -> tuple[Experiment, dict[str, Variables]]:
+    """The experiment of one or two files, and its generators.
 
     Raises:
         UserError: a file is wrong, or both do not go together.
@@ -240,13 +218,30 @@ def converted(paths: Sequence[Path], direction: str, dropout: float | None = Non
         if own[:2] != generators[0][:2]:
             raise UserError(f"{paths[0]} and {path} hold networks of two kinds: {generators[0][:2]} and {own[:2]}")
     exp = configuration.build(config_of(generators, direction))
+    shapes = jax.eval_shape(lambda: population.init_state(exp)).networks
     names = ("generator_ab", "generator_ba") if len(paths) == 2 else ("generator",)
-    state = jax.device_get(jax.jit(lambda: population.init_state(exp))())
-    return exp, with_generators(exp, state, dict(zip(names, zip(paths, generators, strict=True), strict=True)))
+    every = zip(names, paths, generators, strict=True)
+    return exp, {name: variables_of(path, own, shapes[name]) for name, path, own in every}
 
 
-def write(workdir: Path, exp: Experiment, state: TrainState, origin: str) -> None:
-    """Makes a run folder of a state at step 0; `origin` is what it was made of."""
+def variables_of(path: Path, generator: Generator, shapes: Variables) -> Variables:
+    """The variables of a generator, if all have the shapes that its network has; a `UserError` if not."""
+    own = traverse_util.flatten_dict(shapes.collections())
+    for place in sorted(own.keys() | generator.variables.keys()):
+        found, asked = (list(each[place].shape) if place in each else "absent" for each in (generator.variables, own))
+        if found != asked:
+            raise UserError(f"{path}: {'/'.join(place)} is {found}, and {asked} in such a network")
+    arrays = {place: np.ascontiguousarray(array, np.float32) for place, array in generator.variables.items()}
+    tree = traverse_util.unflatten_dict(arrays)
+    return Variables(tree.pop("params"), tree)
+
+
+def write(workdir: Path, exp: Experiment, generators: Mapping[str, Variables], origin: str) -> None:
+    """Makes a run folder with generators, at step 0; `origin` is what they were made of."""
+    run_folder.check_folder(workdir, exp.config)
+    state = devices.compile_and_run(population.init_state, exp)
+    networks = dict(state.networks) | dict(generators)
+    state = state.replace(networks=networks, ema={name: networks[name] for name in state.ema})
     with run_folder.lock_workdir(workdir):
         run_folder.save_config(workdir, exp.config)
         with Checkpoints(workdir / "checkpoints", keep=1) as checkpoints:
@@ -276,9 +271,8 @@ def run(argv: list[str]) -> int:
     if (options.workdir / "config.json").exists():
         raise UserError(f"{options.workdir} holds a run: choose a new --workdir")
     devices.enable_compilation_cache()
-    exp, state = converted(options.files, options.direction or "ab", options.dropout)
-    run_folder.check_folder(options.workdir, exp.config)
-    write(options.workdir, exp, state, ", ".join(map(str, options.files)))
+    exp, generators = converted(options.files, options.direction or "ab", options.dropout)
+    write(options.workdir, exp, generators, ", ".join(map(str, options.files)))
     model = exp.config.model
     about = ", ".join(f"{name} {value}" for name, value in sorted(model.generator.items()))
     print(f"{model.family} ({about}) of {len(options.files)} file{'s' * (len(options.files) > 1)}: {options.workdir}")

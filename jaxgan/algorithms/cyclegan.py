@@ -73,7 +73,9 @@ def translations(exp: Experiment, state: TrainState, networks: Networks, real: M
 
     own = DIRECTIONS if exp.is_enabled("identity") else {}
     if own and independent(exp, networks):
-        both = {to: translate(way, jnp.concatenate([real[start], real[to]]), "both") for way, (start, to) in own.items()}
+        both = {
+            to: translate(way, jnp.concatenate([real[start], real[to]]), "both") for way, (start, to) in own.items()
+        }
         fake, identity = ({to: jnp.split(both[to], 2)[half] for to in both} for half in range(2))
     else:
         fake = {to: translate(way, real[start], "fake") for way, (start, to) in DIRECTIONS.items()}
@@ -127,6 +129,8 @@ def pooled(
     exp: Experiment, state: TrainState, fake: Mapping[str, Images]
 ) -> tuple[dict[str, pool.Pool], dict[str, Images]]:
     """The pools after this step, and what they show the discriminators on this device in the place of its fakes."""
+    if not exp.config.pool_size:
+        return {}, dict(fake)
     pools, shown = {}, {}
     for domain, images in fake.items():
         everywhere = exp.all_gather(lax.stop_gradient(images))  # one pool, whatever the number of devices
@@ -156,7 +160,7 @@ def step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, 
         lambda params: discriminator_objective(exp, after, with_params(params, after), real, shown),
     )
     after, own = apply_gradients(exp, after, "discriminator", grads, model_state, own)
-    return finish_step(exp, state, after, metrics | own, {"pools": pools, **carried})
+    return finish_step(exp, state, after, metrics | own, ({"pools": pools} if pools else {}) | carried)
 
 
 def translate(direction: str, domain: str, to: str) -> Task:
@@ -213,8 +217,10 @@ def inputs(exp: Experiment) -> dict[str, tuple]:
 def extra(exp: Experiment) -> dict[str, PyTree]:
     """The pools, and what penalties carry."""
     shapes, carried = {field.name: field.shape for field in exp.fields}, penalties.initial_extra(exp)
-    pools = {name: pool.empty(exp.config.pool_size, shapes[name]) for name in "ab"}
-    return {"pools": pools} | {f"discriminator_{name}": carried for name in "ab" if carried}
+    found = {f"discriminator_{name}": carried for name in "ab" if carried}
+    if exp.config.pool_size:  # checkpoints hold no empty arrays
+        found["pools"] = {name: pool.empty(exp.config.pool_size, shapes[name]) for name in "ab"}
+    return found
 
 
 def check(exp: Experiment) -> Iterator[str]:
