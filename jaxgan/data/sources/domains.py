@@ -149,7 +149,12 @@ def matched(source: str, split: str, one: Domain, two: Domain) -> Pairs:
         UserError: there is no pair.
     """
     first, second = one.splits[split], two.splits[split]
-    if one.names is None or two.names is None:
+    if (one.names is None) != (two.names is None):
+        raise UserError(
+            f"config.data.source={source}: images in files are paired by name, and those in arrays by place: both must "
+            "be files, or both arrays"
+        )
+    if one.names is None:
         if len(first) != len(second):
             raise UserError(
                 f"config.data.source={source}: {len(first)} images of a and {len(second)} of b in {split} are no pairs"
