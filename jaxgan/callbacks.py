@@ -18,8 +18,8 @@ from jaxgan.data.loader import Dataset
 from jaxgan.data.order import batch_indices
 from jaxgan.io.files import warn_on_oserror
 from jaxgan.metrics import evaluator, translations
-from jaxgan.metrics.translation_evaluator import TranslationEvaluator
 from jaxgan.metrics.exact import format_scores
+from jaxgan.metrics.translation_evaluator import TranslationEvaluator
 from jaxgan.viz import grid, snapshot
 
 SETTINGS: Settings = {

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from jaxgan import inference
 from jaxgan.core.types import example_fields
 from jaxgan.data.dataset import ArrayDataset, as_networks_see, with_classes
-from jaxgan.data.image_sets import decoded, errors_of_options, format_shape, open_image_sets
+from jaxgan.data.image_sets import decoded, errors_of_options, format_shape, open_image_sets, open_pairs
 from jaxgan.errors import UserError, format_names, warn
 from jaxgan.io import run_folder
 from jaxgan.io.run_folder import RestoredRun
@@ -49,6 +49,7 @@ class EvalTask(NamedTuple):
         about: what decides the scores besides features, for scores.json.
         features: that they are scored by.
         weights: of Inception.
+        pairs: images of both sets that belong together, fields a and b; None unless these are asked for.
     """
 
     fakes: Fakes | None
@@ -58,6 +59,7 @@ class EvalTask(NamedTuple):
     about: dict[str, object]
     features: list[str]
     weights: Path | None
+    pairs: ArrayDataset | None = None
 
 
 class Encoded(NamedTuple):
@@ -141,18 +143,23 @@ def usual_features(reals: ArrayDataset) -> list[str]:
 
 def of_two_sets(options: argparse.Namespace) -> EvalTask:
     """One set of images beside another one."""
-    names = feature_names(options, None)
+    names, pairs = feature_names(options, None) if options.features != NO_FEATURES else [], None
     weights = inception_file(options, names, None)
     settings = {name: value for name in OF_SETS if (value := getattr(options, name)) is not None}
     places = {"--fakes": options.fakes, "--reals": options.reals}
-    fakes, reals = open_image_sets(places, settings | on_bad_image(options), options.size)
+    settings |= on_bad_image(options)
+    fakes, reals = open_image_sets(places, settings, options.size)
+    if options.paired:
+        pairs = open_pairs(places, settings, fakes.shape)
     count, unknown = min(len(fakes), options.num), [name for name in fakes.classes if name not in reals.classes]
     labels = with_classes(fakes, reals.classes).labels[:count] if len(unknown) < len(fakes.classes) else None
     about = {"fakes": options.fakes, "reals": options.reals, "samples": count, "digest": reals.digest}
     about |= {"size": options.size, "images": format_shape(reals.shape)}
-    scored = Fakes(count, labels, lambda: fakes.images[:count])
-    task = EvalTask(scored, reals, None, None, about, names or usual_features(reals), weights)
-    check_task(task, options)
+    scored = Fakes(count, labels, lambda: fakes.images[:count]) if options.features != NO_FEATURES else None
+    names = usual_features(reals) if names is None else names
+    task = EvalTask(scored, reals, None, None, about, names, weights, pairs)
+    if scored:
+        check_task(task, options)
     if fakes.digest == reals.digest:
         warn("--fakes and --reals hold the same images: the scores tell nothing of other ones")
     if unknown and reals.classes:

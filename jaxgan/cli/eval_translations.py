@@ -57,11 +57,13 @@ def check(options: argparse.Namespace, found: Domains, ways: list[Direction], na
 
 def score(options: argparse.Namespace, restored: RestoredRun) -> tuple[dict[str, object], dict[str, Result]]:
     """What decides the scores, and the scores of all directions; errors as of the functions above."""
-    ways, names, usual = asked_directions(options, restored), [], restored.exp.config.eval
+    ways, settings, names, weights = asked_directions(options, restored), restored.exp.config.eval, [], None
     if options.features != NO_FEATURES:
-        names = eval_task.feature_names(options, usual.features if usual.features != USUAL else "random")
-    weights = eval_task.inception_file(options, names, usual.get("weights"))
+        usual = settings.features if settings.features != USUAL or settings.every else None
+        names = eval_task.feature_names(options, usual)
+        weights = eval_task.inception_file(options, names, settings.get("weights"))
     found, about = open_domains(options, restored)
+    names = eval_task.usual_features(found.train[ways[0].target.name]) if names is None else names
     check(options, found, ways, names)
     translated, results, used = {}, {}, {}
     for way in ways:

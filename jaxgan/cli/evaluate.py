@@ -37,7 +37,7 @@ from jaxgan.cli import eval_task, eval_translations, image_options
 from jaxgan.cli.eval_task import NO_FEATURES, Encoded, EvalTask
 from jaxgan.core import devices
 from jaxgan.core.settings import MAX_SEED
-from jaxgan.data.dataset import from_arrays
+from jaxgan.data.dataset import ArrayDataset, from_arrays
 from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.errors import Parser, UserError, check_path, choose, exit_code, warn
 from jaxgan.io import run_folder
@@ -58,7 +58,7 @@ MOST_CONFUSED = 100  # classes of a confusion matrix
 OF_RUNS = {"step": None, "raw": False, "member": 0, "seed": 0, "direction": None}
 OF_HELD_OUT = ("split", "k", "num_held_out")  # options for held-out examples of a run
 OF_FEATURES = ("inception_weights", "per_class", "gan_train", "save_features", "neighbours")  # options for samples
-OF_IMAGES = ("features", "size", *eval_task.OF_SETS, "on_bad_image", *OF_FEATURES)  # options for images
+OF_IMAGES = ("features", "size", "paired", *eval_task.OF_SETS, "on_bad_image", *OF_FEATURES)  # options for images
 K = 5000  # latents of each example for its likelihood, as Burda et al., 2016, have it
 MAX_K = 10**9
 
@@ -70,6 +70,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--fakes", help="or any set of images, with --reals: FOLDER, FILE.zip, FILE.npz, or tfds:NAME")
     parser.add_argument("--reals", help="what they are compared with")
     image_options.add(parser, "bring all images of both sets to N or HEIGHTxWIDTH pixels, as training does")
+    parser.add_argument(
+        "--paired", action="store_true", help="images of equal names (in arrays: of equal places) belong together"
+    )
     parser.add_argument(
         "--num", type=int, default=10_000, help="how many samples, and at most how many real images in scores of pairs"
     )
@@ -127,15 +130,15 @@ def check_together(options: argparse.Namespace) -> None:
         for name, usual in names.items():
             if options.fakes and getattr(options, name) != usual:
                 raise UserError(f"--{name} is about {subject} of a run: leave it out, or give --workdir=RUN")
-    for name in ("size", *eval_task.OF_SETS):
-        if options.workdir and getattr(options, name) is not None:
+    for name in ("size", "paired", *eval_task.OF_SETS):
+        if options.workdir and getattr(options, name) not in (None, False):
             raise UserError(f"--{name} is about --fakes and --reals: leave it out, since a run has its own")
     if options.features == NO_FEATURES:
-        if options.fakes:
-            raise UserError("--features=none leaves nothing to score: --fakes and --reals are compared by features")
         for name in OF_FEATURES:
             if getattr(options, name):
                 raise UserError(f"--{name} has no effect with --features=none: leave one of them out")
+        if options.fakes and not options.paired:
+            raise UserError("--features=none leaves nothing to score: --fakes and --reals are compared by features")
     elif options.features:
         for name in eval_task.split_names(options.features):
             choose("extractor", name, EXTRACTORS)
@@ -298,6 +301,13 @@ def score_examples(
     return Result(Scored(held_out.score(exp, restored.variables, tasks, dataset, inputs, rows))), about
 
 
+def score_pairs(pairs: ArrayDataset, count: int) -> Result:
+    """How far images are from those that belong to them."""
+    rows = features.rows_of(pairs, count)
+    images, truth = (pairs.array(name)[rows] for name in ("a", "b"))
+    return Result(translations.beside_truth(images, truth))
+
+
 def of_translations(options: argparse.Namespace, restored: RestoredRun) -> int:
     """Scores a run that translates."""
     check_outputs(options, "out")
@@ -333,6 +343,9 @@ def of_images(options: argparse.Namespace) -> int:
             if not results:
                 raise
             warn(f"there are no scores of held-out examples: {error}")  # the others took their time
+    if task.pairs:
+        results["pairs"] = score_pairs(task.pairs, options.num)
+        about["pairs"] = min(len(task.pairs), options.num)
     report(options.out, about, results, list(task.reals.classes))
     return 0
 

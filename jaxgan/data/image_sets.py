@@ -69,6 +69,27 @@ def open_image_sets(
     return opened
 
 
+def open_pairs(places: Mapping[str, str], settings: Mapping[str, object], shape: Shape) -> ArrayDataset:
+    """The images of two sets that belong together, as fields a and b: those of equal names, or in arrays of equal
+    places.
+
+    Args:
+        places, settings: as of `open_image_sets`.
+        shape: to which that brought the images.
+
+    Raises:
+        UserError: there is no pair.
+    """
+    found = [find_image_set(option, place, settings) for option, place in places.items()]
+    config = configuration.default({"data.source": f"paired:{'|'.join(own.config.data.source for own in found)}"})
+    config.data.update(settings)
+    height, width, config.data.channels = shape
+    config.data.size = height if height == width else format_size(height, width)
+    config.data.split = found[0].config.data.split
+    with errors_of_options("--paired", config.data.source):
+        return decoded(config)
+
+
 def find_image_set(option: str, place: str, settings: Mapping[str, object]) -> ImageSet:
     """The set that an option names; arguments and errors as of `open_image_sets`."""
     text = f"{option}={place}"

@@ -12,7 +12,7 @@ from scipy import optimize, special
 
 from jaxgan.metrics.moments import Features
 
-PENALTY = 0.01  # times half the squared norm of the weights, beside a mean log loss
+PENALTY = 0.1  # times half the squared norm of the weights, beside a mean log loss
 
 
 class DomainClassifier(NamedTuple):

@@ -5,7 +5,7 @@ themselves, as if they were translations ("unchanged"), and that of real trainin
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from jaxgan.metrics.domains import DomainClassifier
 from jaxgan.metrics.features import Extractor, Features
 from jaxgan.metrics.image_quality import UNIFORM
 from jaxgan.metrics.intervals import wilson
-from jaxgan.metrics.report import Result
+from jaxgan.metrics.report import Result, merged
 from jaxgan.metrics.scores import Samples, Score, Scored
 
 MOST_TAUGHT = 10_000  # training images of each domain from which a classifier of domains learns
@@ -151,31 +151,38 @@ def by_images(way: Direction, found: Domains, rows: Int[np.ndarray, " n"], trans
     real images of both domains that do not belong together.
     """
     inputs, targets = (found.test[field.name].images for field in (way.source, way.target))
-    inputs, own, unchanged, floor = inputs[rows], {}, {}, {}
-    large = min(inputs.shape[1:3]) >= len(UNIFORM)
-    missing = {} if large else {"SSIM": {"pixels of height and width": len(UNIFORM)}}
+    inputs, own, unchanged, floor = inputs[rows], [], Scored(), Scored()
     if found.aligned:
-        own, unchanged = beside_truth(translated, targets[rows]), beside_truth(inputs, targets[rows])
-    if not found.paired and large:
+        own, unchanged = [beside_truth(translated, targets[rows])], beside_truth(inputs, targets[rows])
+    if not found.paired:
         count = min(len(inputs), len(targets))
-        others = np.roll(targets[:count], 1, axis=0)
-        own |= mean_scores({"source_SSIM": image_quality.grey_ssim(translated, inputs)})
-        floor = mean_scores({"source_SSIM": image_quality.grey_ssim(others, inputs[:count])})
-    sides = (Scored(own, missing, len(inputs), len(targets)), Scored(floor), Scored(unchanged))
-    return Result(*(of_direction(side, way) for side in sides[:2]), unchanged=of_direction(sides[2], way))
+        own.append(structure_kept(translated, inputs))
+        floor = structure_kept(np.roll(targets[:count], 1, axis=0), inputs[:count])
+    scored = Scored(merged(own, "found"), merged(own, "missing"), len(inputs), len(targets))
+    return Result(of_direction(scored, way), of_direction(floor, way), unchanged=of_direction(unchanged, way))
 
 
-def beside_truth(images: Images, truth: Images) -> dict[str, Score]:
-    """The mean L1, PSNR and SSIM of images beside the right ones; no SSIM where they are smaller than its window."""
-    found = {"L1": image_quality.l1(images, truth), "PSNR": np.minimum(image_quality.psnr(images, truth), MAX_PSNR)}
+def beside_truth(images: Images, truth: Images) -> Scored:
+    """The means of L1, PSNR and SSIM of images beside the right ones."""
+    errors = {"L1": image_quality.l1(images, truth), "PSNR": np.minimum(image_quality.psnr(images, truth), MAX_PSNR)}
+    return means_of(errors, "SSIM", image_quality.ssim, images, truth)
+
+
+def structure_kept(images: Images, inputs: Images) -> Scored:
+    """The mean SSIM of images beside what they were made from, all of them grey."""
+    return means_of({}, "source_SSIM", image_quality.grey_ssim, images, inputs)
+
+
+def means_of(
+    numbers: Mapping[str, np.ndarray], name: str, similarity: Callable, images: Images, others: Images
+) -> Scored:
+    """The means of numbers of single images and of a structural similarity, which needs images as large as a window."""
+    missing = {name: {"pixels of height and width": len(UNIFORM)}}
     if min(images.shape[1:3]) >= len(UNIFORM):
-        found["SSIM"] = image_quality.ssim(images, truth)
-    return mean_scores(found)
-
-
-def mean_scores(numbers: Mapping[str, np.ndarray]) -> dict[str, Score]:
-    """The means of numbers of single images."""
-    return {name: Score(examples.mean(name, own)) for name, own in numbers.items()}
+        numbers, missing = {**numbers, name: similarity(images, others)}, {}
+    return Scored(
+        {key: Score(examples.mean(key, own)) for key, own in numbers.items()}, missing, len(images), len(others)
+    )
 
 
 def of_direction(scored: Scored, way: Direction) -> Scored:
