@@ -25,7 +25,7 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree, UInt8
 
 from jaxgan.errors import UserError
-from jaxgan.metrics import torch_weights
+from jaxgan.io import torch_weights
 from jaxgan.metrics.inception_weights import fold_batch_norm
 
 SIZE = 224  # rows and columns of the network's inputs
