@@ -73,7 +73,9 @@ def translations(exp: Experiment, state: TrainState, networks: Networks, real: M
 
     own = DIRECTIONS if exp.is_enabled("identity") else {}
     if own and independent(exp, networks):
-        both = {to: translate(way, jnp.concatenate([real[start], real[to]]), "both") for way, (start, to) in own.items()}
+        both = {
+            to: translate(way, jnp.concatenate([real[start], real[to]]), "both") for way, (start, to) in own.items()
+        }
         fake, identity = ({to: jnp.split(both[to], 2)[half] for to in both} for half in range(2))
     else:
         fake = {to: translate(way, real[start], "fake") for way, (start, to) in DIRECTIONS.items()}

@@ -7,10 +7,14 @@ References:
     https://arxiv.org/abs/1603.08155
 """
 
+from typing import Any
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from jaxgan.core.settings import NOT_NEGATIVE, Setting, Settings
 from jaxgan.models.ops import layers
@@ -67,22 +71,34 @@ class Translator(nn.Module):
         def normalised(layer: nn.Module, hidden: Array) -> Array:
             return NORMS[self.norm](apply_layer(layer, hidden), None, train, self.axis_name, **layout)
 
-        def reflected(hidden: Array, features: int, size: int) -> Array:
-            layer = layers.Conv(features, size, stride=1, padding=(0, 0), **hidden_options)
-            return normalised(layer, layers.reflect_pad(hidden, size // 2))
+        def valid(features: int, size: int, options: dict, **where: Any) -> nn.Module:
+            return layers.Conv(features, size, stride=1, padding=(0, 0), **options, **where)
 
-        hidden = layers.to_layout(images.astype(self.dtype), self.batch_last)
-        hidden = nn.relu(reflected(hidden, width, 7))
-        for features in (2 * width, 4 * width):
-            hidden = nn.relu(normalised(layers.Conv(features, 3, **hidden_options), hidden))
-        for _ in range(self.blocks):
-            inner = nn.relu(reflected(hidden, 4 * width, 3))
+        def block(hidden: Array, first: nn.Module, second: nn.Module) -> Array:
+            inner = nn.relu(normalised(first, layers.reflect_pad(hidden, 1)))
             if train and self.dropout and not self.is_initializing():
                 inner = layers.dropout(inner, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
-            hidden = hidden + reflected(inner, 4 * width, 3)
+            return hidden + normalised(second, layers.reflect_pad(inner, 1))
+
+        def block_of(hidden: Array, params: tuple[PyTree, PyTree]) -> tuple[Array, None]:
+            pair = (valid(4 * width, 3, hidden_options, parent=None).bind({"params": own}) for own in params)
+            return block(hidden, *pair), None
+
+        hidden = layers.to_layout(images.astype(self.dtype), self.batch_last)
+        hidden = nn.relu(normalised(valid(width, 7, hidden_options), layers.reflect_pad(hidden, 3)))
+        for features in (2 * width, 4 * width):
+            hidden = nn.relu(normalised(layers.Conv(features, 3, **hidden_options), hidden))
+        names = [f"Conv_{3 + number}" for number in range(2 * self.blocks)]
+        if self.is_initializing() or self.norm == "batch" or self.spectral_norm or self.dropout:
+            for pair in zip(names[::2], names[1::2], strict=True):
+                hidden = block(hidden, *(valid(4 * width, 3, hidden_options, name=name) for name in pair))
+        elif names:  # they have parameters alone, so one compiled block serves all
+            params = [self.variables["params"][name] for name in names]
+            stacked = (jax.tree.map(lambda *own: jnp.stack(own), *params[place::2]) for place in range(2))
+            hidden, _ = lax.scan(block_of, hidden, tuple(stacked))
         for features in (2 * width, width):
             hidden = nn.relu(normalised(layers.ConvTranspose(features, 3, padding=1, **hidden_options), hidden))
-        last = layers.Conv(self.shape[-1], 7, stride=1, padding=(0, 0), **options)
+        last = valid(self.shape[-1], 7, options, name=f"Conv_{3 + 2 * self.blocks}")
         images = apply_layer(last, layers.reflect_pad(hidden, 3))
         return nn.tanh(layers.to_layout(images, self.batch_last).astype(jnp.float32))
 
