@@ -3,9 +3,8 @@
 A loss is the mean over places, and over scales. A penalty takes the mean of an image's logits for its logit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
@@ -130,7 +129,8 @@ def discriminator_objective(
         The value; the new model state, metrics, and what the penalties carry on.
     """
     given = [augmented(exp, state, network, own, kind, parts) for kind, own in zip(KINDS, images, strict=True)]
-    (real, fake), model_state = apply_each(exp.networks[network], variables, given)
+    real, model_state = apply(exp.networks[network], variables, given[0], train=True)
+    fake, model_state = apply(exp.networks[network], Variables(variables.params, model_state), given[1], train=True)
     loss = discriminator_loss(exp, state, real, fake)
 
     def critic(images: Images) -> Float[Array, " batch"]:
@@ -159,23 +159,6 @@ def discriminator_objective(
     penalty, metrics, carried = penalties.weighted_sum(exp, own, "penalties", inputs)
     metrics = {"loss/discriminator": loss, "logits/real": inputs.real_logits.mean(), **metrics}
     return loss + penalty, (model_state, metrics | {"logits/fake": inputs.fake_logits.mean()}, carried)
-
-
-def apply_each(network: nn.Module, variables: Variables, batches: Sequence[Images]) -> tuple[list[PatchOutput], PyTree]:
-    """The logits of a discriminator for batches of one size, and its new model state.
-
-    Without statistics of a batch the logits are the same in any batch, and one large batch takes less time.
-    """
-    if not variables.model_state:
-        logits = apply(network, variables, jnp.concatenate(batches), train=True)[0].logits
-        parts = zip(*(jnp.split(maps, len(batches)) for maps in logits), strict=True)
-        return [PatchOutput(own, ()) for own in parts], variables.model_state
-    found = []
-    for images in batches:
-        out, model_state = apply(network, variables, images, train=True)
-        variables = variables.replace(model_state=model_state)
-        found.append(out)
-    return found, variables.model_state
 
 
 def image_logits(output: PatchOutput) -> Float[Array, " batch"]:

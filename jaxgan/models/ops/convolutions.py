@@ -118,7 +118,7 @@ class Shape(NamedTuple):
 
     @property
     def paired(self) -> bool:
-        """Whether pairs of rows and columns pay: large windows of few features take longer to lay out than they share."""
+        """Whether pairs of rows and columns do: windows of few features take longer to lay out than to multiply."""
         even = all(count % 2 == 0 for count in self.output_size)
         return self.stride == 1 and self.size >= LARGE and self.features < FEW and even
 
