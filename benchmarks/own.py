@@ -1,12 +1,16 @@
 """The training step of jaxgan, by the program that `train.py` compiles."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from benchmarks import flops
 from benchmarks.peer_flax import device_peak, use_precision
 from jaxgan import __version__
 from jaxgan import config as configuration
-from jaxgan.core import devices, program
+from jaxgan.core import devices, population, program
 from jaxgan.data import loader
 from jaxgan.data.dataset import ArrayDataset
 
@@ -50,3 +54,15 @@ class Program:
             jax.block_until_ready(before)  # two dispatches at most are under way, as in train.py
             before = metrics
         jax.block_until_ready((self.state, before))
+
+
+def step_flops(config: ConfigDict) -> int:
+    """The FLOPs of one training step, by count of jaxgan's with convolutions by their definition."""
+    exp = configuration.build(config)
+    networks = {name: network.clone(batch_last=False) for name, network in exp.networks.items()}
+    exp = dataclasses.replace(exp, networks=networks)
+    state = jax.eval_shape(lambda: population.init_state(exp))
+    batch = {
+        field.name: jax.ShapeDtypeStruct((1, config.batch_size, *field.shape), jnp.float32) for field in exp.fields
+    }
+    return flops.count(lambda state, batch: exp.algorithm.step(exp, state, batch), state, batch)

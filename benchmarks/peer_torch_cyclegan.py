@@ -59,7 +59,9 @@ class Program:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         own = {name: network.to(DEVICE, memory_format=layout) for name, network in networks(config).items()}
         self.parameters = {
-            player: [value for name, network in own.items() if name.startswith(player) for value in network.parameters()]
+            player: [
+                value for name, network in own.items() if name.startswith(player) for value in network.parameters()
+            ]
             for player in ("generator", "discriminator")
         }
         self.optimizers = {

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from benchmarks import peer_flax, report, turns, workloads
+from benchmarks import own, peer_flax, report, turns, workloads
 from benchmarks.turns import Child, ChildError, Ready
 from jaxgan.errors import Parser, UserError, choose, exit_code
 
@@ -68,19 +68,21 @@ class Measured(NamedTuple):
         return statistics.median(self.times)
 
 
-PACKAGES = {"peer_torch": "torch", "peer_tensorflow": "tensorflow"}  # without which a module is left out
+PACKAGES = {"peer_torch": "torch", "peer_torch_cyclegan": "torch", "peer_tensorflow": "tensorflow"}  # that they need
 PRECISIONS = {"cpu": ("float32", "bfloat16"), "gpu": ("float32", "tf32", "bfloat16")}
 SUFFIXES = {"float32": "", "tf32": "-tf32", "bfloat16": "-bf16"}
 
 
-def systems(platform: str, images: bool = True) -> dict[str, System]:
+def systems(platform: str, images: bool = True, algorithm: str = "gan") -> dict[str, System]:
     """All that a platform can compare, by name: jaxgan first, every precision of a system behind the other.
 
     Args:
         platform: "cpu" or "gpu".
         images: whether there are any, whose channels may lie last in memory.
+        algorithm: of the workload.
     """
     found = {}
+    torch = "peer_torch" if algorithm == "gan" else f"peer_torch_{algorithm}"
 
     def add(name: str, title: str, module: str, precisions: Iterable[str], **options: object) -> None:
         for precision in precisions:
@@ -93,10 +95,12 @@ def systems(platform: str, images: bool = True) -> dict[str, System]:
     for compiled in (False, True):
         name, title = ("torch-compile", "PyTorch, compiled") if compiled else ("torch", "PyTorch, eager")
         options = {"compiled": compiled, "channels_last": False}
-        add(name, title, "peer_torch", most if images else everything, **options)
+        add(name, title, torch, most if images else everything, **options)
         if images:
             options["channels_last"] = True
-            add(f"{name}-channels-last", f"{title}, channels last", "peer_torch", everything, **options)
+            add(f"{name}-channels-last", f"{title}, channels last", torch, everything, **options)
+    if algorithm != "gan":
+        return found
     singles = [precision for precision in most if precision != "bfloat16"]
     add("tensorflow", "TensorFlow", "peer_tensorflow", singles, xla=False)
     add("tensorflow-xla", "TensorFlow, XLA", "peer_tensorflow", singles, xla=True)
@@ -224,7 +228,7 @@ def verdicts(chosen: Mapping[str, System], found: Mapping[str, Measured]) -> lis
 def compare(name: str, config: ConfigDict, chosen: Mapping[str, System], rounds: int, peak: dict[str, float]) -> str:
     """The section of one workload."""
     found, failed = measure(config, chosen, rounds)
-    flops = peer_flax.step_flops(config)
+    flops = peer_flax.step_flops(config) if config.algorithm == "gan" else own.step_flops(config)
     lines = rows(chosen, found, failed, config.batch_size, flops, peak)
     powers = ", ".join(f"{value / 1e9:,.0f} GFLOP/s in {precision}" for precision, value in peak.items())
     notes = [
@@ -343,7 +347,8 @@ def benchmark(argv: list[str]) -> None:
     peak = peaks(PRECISIONS[platform], modules, size)
     for name in options.workloads:
         for config in workloads.variants(name, platform):
-            chosen = selected(options.systems, systems(platform, images="world" not in config.data.source))
+            available = systems(platform, "world" not in config.data.source, config.algorithm)
+            chosen = selected(options.systems, available)
             sized = workloads.tiny(config) if options.tiny else config
             report.append(
                 "Training step", command, f"{compare(name, sized, chosen, options.rounds, peak)}\n\n{machine}"

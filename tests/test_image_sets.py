@@ -248,6 +248,7 @@ WRONG = {
     "digits:x": "--fakes=digits:x must be digits alone",
     "tfds:nope": "--fakes=tfds:nope: unknown data set",
     "world:ring": "--fakes=world:ring holds no images",
+    "unpaired:digits|x": "--fakes=unpaired:digits.x must be one set of images",
 }
 
 

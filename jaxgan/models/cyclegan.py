@@ -9,10 +9,14 @@ References:
     https://arxiv.org/abs/2007.15651
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from jaxgan.core.settings import NOT_NEGATIVE, Setting, Settings
 from jaxgan.core.types import Sides
@@ -30,6 +34,38 @@ def check_shape(shape: tuple[int, ...]) -> str | None:
         return "cyclegan translates images"
     fits = all(side % 4 == 0 and side >= LEAST for side in shape[:2])
     return None if fits else f"cyclegan translates multiples of 4 from {LEAST} on"
+
+
+class Block(nn.Module):
+    """Two convolutions between mirrored borders, each with its norm, whose result is added to what comes in.
+
+    Attributes:
+        features: channels in and out.
+        norm, spectral_norm, dropout, axis_name, batch_last: as in `Translator`.
+        kernel_init: the kernels' initialiser.
+    """
+
+    features: int
+    norm: str
+    spectral_norm: bool
+    dropout: float
+    kernel_init: Callable
+    axis_name: str | None
+    batch_last: bool
+
+    @nn.compact
+    def __call__(self, hidden: Features, train: bool) -> Features:
+        def convolve(hidden: Features) -> Features:
+            options = {"use_bias": self.norm != "batch", "kernel_init": self.kernel_init, "batch_last": self.batch_last}
+            layer = layers.Conv(self.features, 3, stride=1, padding=(0, 0), **options)
+            hidden = layers.maybe_spectral_norm(layer, layers.reflect_pad(hidden, 1), self.spectral_norm, train)
+            return NORMS[self.norm](hidden, None, train, self.axis_name, batch_last=self.batch_last)
+
+        inner = nn.relu(convolve(hidden))
+        if train and self.dropout and not self.is_initializing():
+            key = self.make_rng("dropout")
+            inner = layers.dropout(inner, key, self.dropout, self.axis_name, batch_last=self.batch_last)
+        return hidden + convolve(inner)
 
 
 class Translator(nn.Module):
@@ -75,6 +111,7 @@ class Translator(nn.Module):
         layout, width = {"batch_last": self.batch_last}, self.base_channels
         options = {"kernel_init": layers.INITIALIZERS[self.initializer](self.init_stddev), **layout}
         hidden_options = {"use_bias": self.norm != "batch", **options}
+        shared = {name: getattr(self, name) for name in ("norm", "spectral_norm", "dropout", "axis_name")} | options
 
         def apply_layer(layer: nn.Module, hidden: Array) -> Array:
             return layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
@@ -82,39 +119,43 @@ class Translator(nn.Module):
         def normalised(hidden: Array) -> Array:
             return NORMS[self.norm](hidden, None, train, self.axis_name, **layout)
 
-        def valid(padded: Array, features: int, size: int) -> Array:
-            layer = layers.Conv(features, size, stride=1, padding=(0, 0), **hidden_options)
-            return normalised(apply_layer(layer, padded))
-
-        def block(hidden: Array) -> Array:
-            inner = nn.relu(valid(layers.reflect_pad(hidden, 1), 4 * width, 3))
-            if train and self.dropout and not self.is_initializing():
-                inner = layers.dropout(inner, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
-            return hidden + valid(layers.reflect_pad(inner, 1), 4 * width, 3)
-
         def doubled(hidden: Array, features: int) -> Array:
             if not self.antialias:
                 return apply_layer(layers.ConvTranspose(features, 3, padding=1, **hidden_options), hidden)
             return apply_layer(layers.Conv(features, 3, stride=1, **hidden_options), antialias.blur_upsample(hidden))
 
         seen = [layers.reflect_pad(layers.to_layout(images.astype(self.dtype), self.batch_last), 3)]
-        hidden = nn.relu(valid(seen[0], width, 7))
+        first = layers.Conv(width, 7, stride=1, padding=(0, 0), **hidden_options)
+        hidden = nn.relu(normalised(apply_layer(first, seen[0])))
         for features in (2 * width, 4 * width):
             layer = layers.Conv(features, 3, stride=1 if self.antialias else 2, **hidden_options)
             seen.append(apply_layer(layer, hidden))
             hidden = nn.relu(normalised(seen[-1]))
             hidden = antialias.blur_pool(hidden) if self.antialias else hidden
-        last_encoded = min(LAST_ENCODED, self.blocks)
-        for number in range(1, 1 + (last_encoded if self.encode_only else self.blocks)):
-            hidden = block(hidden)
-            seen += [hidden] if number in (1, last_encoded) else []
+        count = min(LAST_ENCODED, self.blocks) if self.encode_only else self.blocks
+        if self.is_initializing() or self.norm == "batch" or self.spectral_norm or self.dropout:
+            after = [hidden := Block(4 * width, **shared)(hidden, train) for _ in range(count)]
+        elif count:  # blocks have parameters alone, so one compiled block serves all
+            own = [self.variables["params"][f"Block_{number}"] for number in range(count)]
+            hidden, after = self._scanned(Block(4 * width, **shared, parent=None), hidden, own, train)
         if self.encode_only:
-            return tuple(seen)
+            return (*seen, *(after[place] for place in sorted({0, count - 1}) if count))
         for features in (2 * width, width):
             hidden = nn.relu(normalised(doubled(hidden, features)))
-        layer = layers.Conv(self.shape[-1], 7, stride=1, padding=(0, 0), **options)
-        images = apply_layer(layer, layers.reflect_pad(hidden, 3))
+        last = layers.Conv(self.shape[-1], 7, stride=1, padding=(0, 0), **options)
+        images = apply_layer(last, layers.reflect_pad(hidden, 3))
         return nn.tanh(layers.to_layout(images, self.batch_last).astype(jnp.float32))
+
+    def _scanned(
+        self, block: "Block", hidden: Features, params: list[PyTree], train: bool
+    ) -> tuple[Features, Features | None]:
+        """What comes out of the last block, and of each of them where the features are wanted."""
+
+        def one(hidden: Features, own: PyTree) -> tuple[Features, Features | None]:
+            out = block.apply({"params": own}, hidden, train)
+            return out, out if self.encode_only else None
+
+        return lax.scan(one, hidden, jax.tree.map(lambda *own: jnp.stack(own), *params))
 
 
 SETTINGS: Settings = {

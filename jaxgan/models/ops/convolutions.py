@@ -118,7 +118,7 @@ class Shape(NamedTuple):
 
     @property
     def paired(self) -> bool:
-        """Whether pairs of rows and columns pay: large windows of few features take longer to lay out than they share."""
+        """Whether pairs of rows and columns do: windows of few features take longer to lay out than to multiply."""
         even = all(count % 2 == 0 for count in self.output_size)
         return self.stride == 1 and self.size >= LARGE and self.features < FEW and even
 
@@ -253,18 +253,18 @@ def _windows_correlate(images: Features, outputs: Features, shape: Shape) -> Ker
 
 
 def _windows(images: Features, shape: Shape) -> Features:
-    """The inputs of a convolution, tap by tap: [size * size * features, rows, columns, batch]."""
+    """The inputs of a convolution, tap by tap: [size * size * features, rows, columns, batch].
+
+    First come windows of columns, then rows of those: that takes 2 * size copies in the place of size * size.
+    """
     size, stride, (rows, columns) = shape.size, shape.stride, shape.output_size
     bits, restore = _as_bits(images)
     blocks = _blocks(bits, shape, _per_axis(lambda outputs: outputs + shape.taps - 1, shape.output_size))
     # Without the barrier XLA takes strided slices of the images after all, which are slow.
     blocks = lax.optimization_barrier(blocks).reshape(stride, stride, len(images), *blocks.shape[1:])
-    taps = [
-        blocks[i % stride, j % stride, :, i // stride : i // stride + rows, j // stride : j // stride + columns]
-        for i in range(size)
-        for j in range(size)
-    ]
-    return restore(jnp.concatenate(taps))
+    taps = [blocks[:, j % stride, :, :, j // stride : j // stride + columns] for j in range(size)]
+    across = lax.optimization_barrier(jnp.concatenate(taps, axis=1))
+    return restore(jnp.concatenate([across[i % stride, :, i // stride : i // stride + rows] for i in range(size)]))
 
 
 def _as_bits(array: Array) -> tuple[Array, Callable[[Array], Array]]:
