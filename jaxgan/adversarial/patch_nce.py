@@ -71,13 +71,15 @@ def at_places(features: tuple[Features, ...], places: tuple[Places, ...], batch_
     return tuple(found)
 
 
-def patch_nce(queries: tuple[Vectors, ...], keys: tuple[Vectors, ...], temperature: float | Array) -> Float[Array, ""]:
-    """The mean of -log exp(q.k / T) / sum_j exp(q.k_j / T) over places, examples and layers.
+def patch_nce(
+    queries: tuple[Vectors, ...], keys: tuple[Vectors, ...], temperature: float | Array
+) -> Float[Array, " batch"]:
+    """The mean of -log exp(q.k / T) / sum_j exp(q.k_j / T) over the places of an image, then over layers.
 
     The key k is of the same place as the query q, and the k_j are of all places of its image. No gradient reaches keys.
     """
     values = []
     for query, key in zip(queries, keys, strict=True):
         logits = jnp.einsum("bpf,bqf->bpq", query, lax.stop_gradient(key)) / temperature
-        values.append(-jnp.diagonal(jax.nn.log_softmax(logits), axis1=1, axis2=2).mean())
-    return jnp.stack(values).mean()
+        values.append(-jnp.diagonal(jax.nn.log_softmax(logits), axis1=1, axis2=2).mean(-1))
+    return jnp.stack(values).mean(0)

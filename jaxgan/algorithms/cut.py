@@ -21,6 +21,7 @@ from ml_collections import ConfigDict
 
 from jaxgan import models
 from jaxgan.adversarial import patch_nce, patches, penalties
+from jaxgan.adversarial.forward import deinterleave, interleave
 from jaxgan.core import optimizers, rng
 from jaxgan.core.experiment import Experiment, hparam
 from jaxgan.core.gradients import EMA_SETTINGS, apply_gradients, ema_conflict, finish_step, gradients
@@ -47,15 +48,12 @@ def domains(exp: Experiment) -> tuple[str, str]:
 
 
 def generate(
-    exp: Experiment, state: TrainState, params: PyTree, real: Mapping[str, Images], flip: Bool[Array, ""]
-) -> tuple[dict[str, Images], PyTree]:
-    """The translation of each domain's images, flipped or not, and the generator's new model state."""
-    translated, model_state = {}, state.networks["generator"].model_state
-    for name, images in real.items():
-        key = rng.stream_key(state.seed, state.step, f"generator {name} dropout")
-        given, variables = flipped(images, flip), Variables(params, model_state)
-        translated[name], model_state = apply(exp.networks["generator"], variables, given, train=True, key=key)
-    return translated, model_state
+    exp: Experiment, state: TrainState, params: PyTree, given: Images, flip: Bool[Array, ""]
+) -> tuple[Images, PyTree]:
+    """The translations of images, flipped or not, and the generator's new model state."""
+    variables = state.networks["generator"].replace(params=params)
+    key = rng.stream_key(state.seed, state.step, "generator dropout")
+    return apply(exp.networks["generator"], variables, flipped(given, flip), train=True, key=key)
 
 
 def flipped(images: Features, flip: Bool[Array, ""]) -> Features:
@@ -63,27 +61,27 @@ def flipped(images: Features, flip: Bool[Array, ""]) -> Features:
     return jnp.where(flip, images[:, :, ::-1], images)
 
 
-def nce_loss(
-    exp: Experiment, state: TrainState, params: Params, domain: str, pair: tuple[Images, Images], flip: Bool[Array, ""]
-) -> Float[Array, ""]:
-    """PatchNCE of images and their translations.
+def nce_losses(
+    exp: Experiment, state: TrainState, params: Params, given: Images, translated: Images, flip: Bool[Array, ""]
+) -> Float[Array, " batch"]:
+    """PatchNCE of each image and its translation, which is flipped or not.
 
     Args:
         exp, state: the experiment and its state.
         params: of generator and heads.
-        domain: of the images, each of which has its own random numbers.
-        pair: images and translations.
+        given, translated: images and what the generator makes of them.
         flip: whether the translations are flipped.
     """
     encoder = exp.networks["generator"].clone(encode_only=True)
 
     def encode(images: Images, purpose: str) -> tuple[Features, ...]:
         variables = state.networks["generator"].replace(params=params["generator"])
-        key = rng.stream_key(state.seed, state.step, f"generator {domain} {purpose} dropout")
+        key = rng.stream_key(state.seed, state.step, f"{purpose} dropout")
         return apply(encoder, variables, images, train=True, key=key)[0]
 
-    keys, queries = encode(pair[0], "keys"), [flipped(own, flip) for own in encode(pair[1], "queries")]
-    key = rng.stream_key(state.seed, state.step, f"nce places {domain}")
+    keys = encode(given, "keys")
+    queries = tuple(flipped(own, flip) for own in encode(translated, "queries"))
+    key = rng.stream_key(state.seed, state.step, "nce places")
     places = patch_nce.draw_places(key, keys, exp.config.nce.patches)
 
     def vectors(features: tuple[Features, ...]) -> tuple[patch_nce.Vectors, ...]:
@@ -91,15 +89,15 @@ def nce_loss(
         found = patch_nce.at_places(features, places, encoder.batch_last)
         return apply(exp.networks["heads"], variables, *found, train=True)[0]
 
-    return patch_nce.patch_nce(vectors(tuple(queries)), vectors(keys), hparam(exp, state, "nce.temperature"))
+    return patch_nce.patch_nce(vectors(queries), vectors(keys), hparam(exp, state, "nce.temperature"))
 
 
 def generator_objective(
     exp: Experiment,
     state: TrainState,
     params: Params,
-    real: Mapping[str, Images],
-    translated: Mapping[str, Images],
+    real: tuple[Images, ...],
+    translated: Images,
     flip: Bool[Array, ""],
 ) -> tuple[Float[Array, ""], Metrics]:
     """What generator and heads minimise.
@@ -107,35 +105,40 @@ def generator_objective(
     Args:
         exp, state: the experiment and its state.
         params: of generator and heads.
-        real: images by domain.
-        translated: what the generator makes of them; where the images are of the target, they are to stay.
+        real: images of the source and of the target.
+        translated: what the generator makes of `translated_domains`, interleaved.
         flip: whether those are flipped.
     """
-    source, target = domains(exp)
-    pair, variables = (real[target], translated[source]), state.networks["discriminator"]
-    loss, _ = patches.generator_loss(exp, state, "discriminator", variables, pair)
-    metrics = {"loss/generator": loss}
-    for name, metric in ((source, "loss/nce"), (target, "loss/nce_identity")):
-        if name in translated:
-            metrics[metric] = nce_loss(exp, state, params, name, (real[name], translated[name]), flip)
-    nce, share = metrics["loss/nce"], hparam(exp, state, "nce.identity")
-    if target in translated:
-        nce = (nce + share * metrics["loss/nce_identity"]) / (1 + share)
+    given = translated_domains(exp, real)
+    fake, *_ = deinterleave(translated, len(given))
+    loss, _ = patches.generator_loss(exp, state, "discriminator", state.networks["discriminator"], (real[1], fake))
+    losses = nce_losses(exp, state, params, interleave(given), translated, flip)
+    nce, *identity = (own.mean() for own in deinterleave(losses, len(given)))
+    metrics = {"loss/generator": loss, "loss/nce": nce}
+    for own in identity:
+        metrics["loss/nce_identity"], weight = own, hparam(exp, state, "nce.identity")
+        nce = (nce + weight * own) / (1 + weight)
     return hparam(exp, state, "adversarial") * loss + hparam(exp, state, "nce.weight") * nce, metrics
+
+
+def translated_domains(exp: Experiment, real: tuple[Images, ...]) -> tuple[Images, ...]:
+    """Images of the source and, where those are to stay as they are, of the target."""
+    return real if exp.is_enabled("nce.identity") else real[:1]
 
 
 def step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """One update of the discriminator, then one of generator and heads, of the same translations."""
-    source, target = domains(exp)
-    real = {name: batch[name][0] for name in (source, target)}
+    real = tuple(batch[name][0] for name in domains(exp))
     flip = jnp.asarray(False)
     if exp.config.nce.flip:
         flip = jax.random.bernoulli(rng.stream_key(state.seed, state.step, "nce flip"))
-    given = real if exp.is_enabled("nce.identity") else {source: real[source]}
+    given = translated_domains(exp, real)
     translated, vjp, model_state = jax.vjp(
-        lambda params: generate(exp, state, params, given, flip), state.networks["generator"].params, has_aux=True
+        lambda params: generate(exp, state, params, interleave(given), flip),
+        state.networks["generator"].params,
+        has_aux=True,
     )
-    pair = real[target], lax.stop_gradient(translated[source])
+    pair = real[1], lax.stop_gradient(deinterleave(translated, len(given))[0])
 
     def discriminator_objective(params: Params) -> tuple[Array, tuple]:
         variables = state.networks["discriminator"].replace(params=params["discriminator"])
@@ -145,7 +148,7 @@ def step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, 
     extra = {"discriminator": carried} if carried else {}
     after, metrics = apply_gradients(exp, state, "discriminator", grads, {"discriminator": new}, metrics, extra)
 
-    def objective(params: Params, translated: Mapping[str, Images]) -> tuple[Array, Metrics]:
+    def objective(params: Params, translated: Images) -> tuple[Array, Metrics]:
         return generator_objective(exp, after, params, real, translated, flip)
 
     grads, (to_translated,), own = gradients(exp, after, ("generator", "heads"), objective, (translated,))
