@@ -70,7 +70,7 @@ def test_few_blocks_give_features_of_the_first_and_the_last(blocks, count):
     found, variables = jax.eval_shape(lambda: network.init_with_output(jax.random.key(0), given, train=True))
     assert len(found) == count
     assert [own.shape[-1] for own in found] == [3, 4, *[8] * (count - 2)]
-    assert len(variables["params"]) == 3 + 2 * min(blocks, 5)
+    assert len(variables["params"]) == 3 + min(blocks, 5)
 
 
 def parameters(network, channels: int = 3) -> dict[tuple[str, ...], tuple[int, ...]]:

@@ -37,7 +37,7 @@ PLAYERS = {
     "heads": Player(("heads",)),
 }
 
-Images = Float[Array, "batch height width channel"]
+Images = Float[Array, "_ height width channel"]
 Params = Mapping[str, PyTree]
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from jaxgan.core.settings import NOT_NEGATIVE, Setting, Settings
 from jaxgan.core.types import Sides
@@ -148,7 +148,7 @@ class Translator(nn.Module):
 
     def _scanned(
         self, block: "Block", hidden: Features, params: list[PyTree], train: bool
-    ) -> tuple[Features, Features | None]:
+    ) -> tuple[Features, Float[Array, "blocks _ _ _ _"] | None]:
         """What comes out of the last block, and of each of them where the features are wanted."""
 
         def one(hidden: Features, own: PyTree) -> tuple[Features, Features | None]:

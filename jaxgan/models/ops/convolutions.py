@@ -463,7 +463,7 @@ def _pairs_correlate(images: Features, outputs: Features, shape: Shape) -> Kerne
     return jax.linear_transpose(_pairs_kernel, like)(paired)[0]
 
 
-def _pairs_kernel(kernel: Kernel) -> Kernel:
+def _pairs_kernel(kernel: Kernel) -> Float[Array, "wider wider in _"]:
     """The kernel at each of the four places in a window that is larger by one."""
     places = [(i, j) for i in range(2) for j in range(2)]
     return jnp.concatenate([jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i, j in places], axis=3)
