@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
@@ -238,7 +239,7 @@ def variables_of(path: Path, generator: Generator, shapes: Variables) -> Variabl
         found, asked = (list(each[place].shape) if place in each else "absent" for each in (generator.variables, own))
         if found != asked:
             raise UserError(f"{path}: {'/'.join(place)} is {found}, and {asked} in such a network")
-    arrays = {place: np.ascontiguousarray(array, np.float32) for place, array in generator.variables.items()}
+    arrays = {place: jnp.asarray(array, jnp.float32) for place, array in generator.variables.items()}
     tree = traverse_util.unflatten_dict(arrays)
     return Variables(tree.pop("params"), tree)
 
