@@ -154,7 +154,7 @@ def conv_transpose(images: Features, kernel: Kernel, stride: int, padding: int |
     return _transpose(images, _mirrored(kernel), _shape(images, kernel, stride, before, image_size, images.shape[1:3]))
 
 
-def _mirrored(kernel: Kernel) -> Kernel:
+def _mirrored(kernel: Kernel) -> Float[Array, "size size out in"]:
     """The kernel of the transposed convolution; without a barrier its gradient's axes are swapped in slow loops."""
     return lax.optimization_barrier(kernel[::-1, ::-1]).swapaxes(2, 3)
 
