@@ -20,12 +20,14 @@ if __name__ == "__main__":
     sys.exit(entry.convert())
 
 import argparse
+import collections
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from ml_collections import ConfigDict
@@ -162,26 +164,32 @@ def norm_of(path: Path, layers: Sequence[Layer]) -> str:
 
 def flax_arrays(layers: Sequence[Layer], transposed: Sequence[Layer]) -> dict[tuple[str, ...], np.ndarray]:
     """The arrays of the layers by the paths that Flax gives layers of each kind in the order of their use."""
-    counts, found = {"Conv": 0, "ConvTranspose": 0, "BatchNorm": 0}, {}
-    upwards = {layer.name for layer in transposed}
+    found, upwards = {}, {layer.name for layer in transposed}
+    names = collections.defaultdict(list)  # of a kind of module, in the order of their use
+
+    def numbered(module: tuple[str, ...], kind: str, name: str) -> tuple[str, ...]:
+        own = names[(*module, kind)]
+        if name not in own:
+            own.append(name)
+        return (*module, f"{kind}_{own.index(name)}")
+
     for layer in layers:
-        kind = "BatchNorm" if layer.is_batch_norm else "ConvTranspose" if layer.name in upwards else "Conv"
         if not (layer.is_conv or layer.is_batch_norm):
             continue
-        name, arrays = f"{kind}_{counts[kind]}", layer.arrays
-        counts[kind] += 1
+        block, within, _ = layer.name.partition(".conv_block.")
+        module = numbered((), "Block", block) if within else ()
+        kind = "BatchNorm" if layer.is_batch_norm else "ConvTranspose" if layer.name in upwards else "Conv"
+        path, arrays = numbered(module, kind, layer.name), layer.arrays
         if "bias" in arrays:
-            found["params", name, "bias"] = arrays["bias"]
+            found["params", *path, "bias"] = arrays["bias"]
         if kind == "BatchNorm":
-            found["params", name, "scale"] = arrays["weight"]
-            found["batch_stats", name, "mean"], found["batch_stats", name, "var"] = (
-                arrays["running_mean"],
-                arrays["running_var"],
-            )
+            found["params", *path, "scale"] = arrays["weight"]
+            found["batch_stats", *path, "mean"] = arrays["running_mean"]
+            found["batch_stats", *path, "var"] = arrays["running_var"]
         elif kind == "Conv":  # [out, in, rows, columns]
-            found["params", name, "kernel"] = arrays["weight"].transpose(2, 3, 1, 0)
+            found["params", *path, "kernel"] = arrays["weight"].transpose(2, 3, 1, 0)
         else:  # [in, out, rows, columns], mirrored
-            found["params", name, "kernel"] = arrays["weight"].transpose(2, 3, 0, 1)[::-1, ::-1]
+            found["params", *path, "kernel"] = arrays["weight"].transpose(2, 3, 0, 1)[::-1, ::-1]
     return found
 
 
@@ -231,7 +239,7 @@ def variables_of(path: Path, generator: Generator, shapes: Variables) -> Variabl
         found, asked = (list(each[place].shape) if place in each else "absent" for each in (generator.variables, own))
         if found != asked:
             raise UserError(f"{path}: {'/'.join(place)} is {found}, and {asked} in such a network")
-    arrays = {place: np.ascontiguousarray(array, np.float32) for place, array in generator.variables.items()}
+    arrays = {place: jnp.asarray(array, jnp.float32) for place, array in generator.variables.items()}
     tree = traverse_util.unflatten_dict(arrays)
     return Variables(tree.pop("params"), tree)
 
