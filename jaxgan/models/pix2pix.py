@@ -86,7 +86,7 @@ class Translator(nn.Module):
         def apply_layer(layer: nn.Module, hidden: Array) -> Array:
             return layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
 
-        def normalised(hidden: Array) -> Array:
+        def apply_norm(hidden: Array) -> Array:
             return NORMS[self.norm](hidden, None, train, self.axis_name, **layout)
 
         hidden = layers.to_layout(images.astype(self.dtype), self.batch_last)
@@ -95,10 +95,10 @@ class Translator(nn.Module):
         for level in range(1, count):
             seen.append(hidden)
             hidden = apply_layer(layers.Conv(widths[level], use_bias=use_bias, **options), nn.leaky_relu(hidden, 0.2))
-            hidden = normalised(hidden) if level < count - 1 else hidden
+            hidden = apply_norm(hidden) if level < count - 1 else hidden
         for level in reversed(range(count - 1)):
             layer = layers.ConvTranspose(widths[level], padding=1, use_bias=use_bias, **options)
-            hidden = normalised(apply_layer(layer, nn.relu(hidden)))
+            hidden = apply_norm(apply_layer(layer, nn.relu(hidden)))
             dropped = self.dropout and train and not self.is_initializing() and 3 <= level < count - 2
             if dropped:
                 hidden = layers.dropout(hidden, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
