@@ -161,3 +161,46 @@ def test_xavier_normal_has_the_deviation_of_its_gain():
     kernel = layers.INITIALIZERS["xavier_normal"](0.5)(jax.random.key(0), (3, 3, 64, 128))
     assert float(kernel.std()) == pytest.approx(0.5 * np.sqrt(2 / (9 * (64 + 128))), rel=0.01)
     assert float(jnp.abs(kernel).max()) > 3.5 * float(kernel.std())  # not truncated
+
+
+NETWORKS = {
+    "cyclegan": cyclegan.Translator((16, 16, 3), base_channels=2, blocks=2),
+    "cut": cyclegan.Translator((16, 16, 3), base_channels=2, blocks=2, antialias=True),
+    "unet": pix2pix.Translator((16, 16, 3), base_channels=2, norm="instance", dropout=0.0),
+    "patch": patchgan.Discriminator(base_channels=2, depth=2),
+}
+LEARNING = {  # the biases that no instance normalisation takes away
+    "cyclegan": {"Conv_3"},
+    "cut": {"Conv_5"},
+    "unet": {"Conv_0", "Conv_3", "ConvTranspose_3"},
+    "patch": {"Conv_0", "Conv_3"},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_bias_learns_unless_a_normalisation_takes_it_away(name):
+    """Its gradient would be rounding errors, of which Adam makes steps of full length; here it is 0 to the bit."""
+    network, given = NETWORKS[name], jnp.float32(images(0, (16, 16)))
+    variables = filled(network, given)
+
+    def value(params):
+        out = apply(network, variables.replace(params=params), given, train=True)[0]
+        return (out.logits[0] if isinstance(out, PatchOutput) else out).std()
+
+    slopes = flax.traverse_util.flatten_dict(quick_jit(jax.grad(value))(variables.params))
+    found = {path[-2] for path, slope in slopes.items() if path[-1] == "bias" and jnp.abs(slope).max() > 0}
+    assert found == LEARNING[name]
+    assert all(jnp.abs(slope).max() > 0 for path, slope in slopes.items() if path[-1] == "kernel")
+
+
+def test_biases_before_a_norm_learn_where_their_features_are_compared():
+    """The halving convolutions of an encoder, whose features CUT takes before they are normalised."""
+    network, given = NETWORKS["cut"].clone(encode_only=True), jnp.float32(images(0, (16, 16)))
+    variables = filled(network, given)
+
+    def value(params):
+        features = apply(network, variables.replace(params=params), given, train=True)[0]
+        return sum(own.mean() for own in features[1:3])
+
+    slopes = quick_jit(jax.grad(value))(variables.params)
+    assert [float(jnp.abs(slopes[f"Conv_{index}"]["bias"]).max()) > 0 for index in range(3)] == [False, True, True]

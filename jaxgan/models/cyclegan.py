@@ -56,7 +56,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, hidden: Features, train: bool) -> Features:
         def convolve(hidden: Features) -> Features:
-            options = {"use_bias": self.norm != "batch", "kernel_init": self.kernel_init, "batch_last": self.batch_last}
+            options = layers.bias_options(self.norm) | {"kernel_init": self.kernel_init, "batch_last": self.batch_last}
             layer = layers.Conv(self.features, 3, stride=1, padding=(0, 0), **options)
             hidden = layers.maybe_spectral_norm(layer, layers.reflect_pad(hidden, 1), self.spectral_norm, train)
             return NORMS[self.norm](hidden, None, train, self.axis_name, batch_last=self.batch_last)
@@ -110,7 +110,7 @@ class Translator(nn.Module):
     def __call__(self, images: layers.Images, train: bool) -> layers.Images | tuple[Features, ...]:
         layout, width = {"batch_last": self.batch_last}, self.base_channels
         options = {"kernel_init": layers.INITIALIZERS[self.initializer](self.init_stddev), **layout}
-        hidden_options = {"use_bias": self.norm != "batch", **options}
+        hidden_options = layers.bias_options(self.norm) | options
         shared = {name: getattr(self, name) for name in ("norm", "spectral_norm", "dropout", "axis_name")} | options
 
         def apply_layer(layer: nn.Module, hidden: Array) -> Array:
@@ -128,7 +128,8 @@ class Translator(nn.Module):
         first = layers.Conv(width, 7, stride=1, padding=(0, 0), **hidden_options)
         hidden = nn.relu(apply_norm(apply_layer(first, seen[0])))
         for features in (2 * width, 4 * width):
-            layer = layers.Conv(features, 3, stride=1 if self.antialias else 2, **hidden_options)
+            shown = {"constant_bias": False} if self.encode_only else {}  # before its norm
+            layer = layers.Conv(features, 3, stride=1 if self.antialias else 2, **hidden_options | shown)
             seen.append(apply_layer(layer, hidden))
             hidden = nn.relu(apply_norm(seen[-1]))
             hidden = antialias.blur_pool(hidden) if self.antialias else hidden

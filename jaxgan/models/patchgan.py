@@ -54,7 +54,7 @@ class Patches(nn.Module):
     @nn.compact
     def __call__(self, hidden: Features, train: bool) -> tuple[Features, tuple[Features, ...]]:
         def convolve(hidden: Array, features: int, stride: int, norm: str) -> Array:
-            options = {"use_bias": norm != "batch", "kernel_init": self.kernel_init, "batch_last": self.batch_last}
+            options = layers.bias_options(norm) | {"kernel_init": self.kernel_init, "batch_last": self.batch_last}
             layer = layers.Conv(features, stride=stride, **options)
             hidden = layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
             return NORMS[norm](hidden, None, train, self.axis_name, batch_last=self.batch_last)

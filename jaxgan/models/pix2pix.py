@@ -80,7 +80,7 @@ class Translator(nn.Module):
     def __call__(self, images: layers.Images, train: bool) -> layers.Images:
         layout, count = {"batch_last": self.batch_last}, self.halvings
         options = {"kernel_init": layers.INITIALIZERS[self.initializer](self.init_stddev), **layout}
-        use_bias = self.norm != "batch"
+        bias = layers.bias_options(self.norm)
         widths = [self.base_channels * min(2**level, MOST_WIDTHS) for level in range(count)]
 
         def apply_layer(layer: nn.Module, hidden: Array) -> Array:
@@ -90,14 +90,16 @@ class Translator(nn.Module):
             return NORMS[self.norm](hidden, None, train, self.axis_name, **layout)
 
         hidden = layers.to_layout(images.astype(self.dtype), self.batch_last)
-        hidden = apply_layer(layers.Conv(widths[0], use_bias=use_bias, **options), hidden)
+        hidden = apply_layer(layers.Conv(widths[0], use_bias=bias["use_bias"], **options), hidden)
         seen = []
         for level in range(1, count):
             seen.append(hidden)
-            hidden = apply_layer(layers.Conv(widths[level], use_bias=use_bias, **options), nn.leaky_relu(hidden, 0.2))
-            hidden = apply_norm(hidden) if level < count - 1 else hidden
+            is_last = level == count - 1
+            own = {"use_bias": bias["use_bias"]} if is_last else bias
+            hidden = apply_layer(layers.Conv(widths[level], **own, **options), nn.leaky_relu(hidden, 0.2))
+            hidden = hidden if is_last else apply_norm(hidden)
         for level in reversed(range(count - 1)):
-            layer = layers.ConvTranspose(widths[level], padding=1, use_bias=use_bias, **options)
+            layer = layers.ConvTranspose(widths[level], padding=1, **bias, **options)
             hidden = apply_norm(apply_layer(layer, nn.relu(hidden)))
             dropped = self.dropout and train and not self.is_initializing() and 3 <= level < count - 2
             if dropped:

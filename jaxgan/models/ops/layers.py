@@ -113,6 +113,8 @@ class Conv(nn.Module):
         features: channels out.
         size, stride, padding: of the window, the same for rows and columns.
         use_bias: off where a normalisation follows.
+        constant_bias: whether no gradient reaches the bias; on where a normalisation takes it away again, so that its
+            gradient is rounding errors alone, which Adam would make steps of full length of.
         kernel_init: the kernel's initialiser.
         batch_last: the layout of what comes in and goes out.
     """
@@ -122,6 +124,7 @@ class Conv(nn.Module):
     stride: int = 2
     padding: tuple[int, int] = (1, 1)
     use_bias: bool = True
+    constant_bias: bool = False
     kernel_init: Callable = nn.initializers.lecun_normal()
     batch_last: bool = False
 
@@ -130,7 +133,7 @@ class Conv(nn.Module):
         shape = (self.size, self.size, inputs.shape[0 if self.batch_last else -1], self.features)
         convolve = convolutions.conv if self.batch_last else convolutions.stock_conv
         out = convolve(inputs, self.param("kernel", self.kernel_init, shape), self.stride, self.padding)
-        return _with_bias(self, out)
+        return _with_bias(self, out, self.constant_bias)
 
 
 class ConvTranspose(nn.Module):
@@ -145,6 +148,7 @@ class ConvTranspose(nn.Module):
     stride: int = 2
     padding: int | None = None
     use_bias: bool = True
+    constant_bias: bool = False
     kernel_init: Callable = nn.initializers.lecun_normal()
     batch_last: bool = False
 
@@ -153,13 +157,14 @@ class ConvTranspose(nn.Module):
         shape = (self.size, self.size, inputs.shape[0 if self.batch_last else -1], self.features)
         convolve = convolutions.conv_transpose if self.batch_last else convolutions.stock_conv_transpose
         kernel = self.param("kernel", self.kernel_init, shape)
-        return _with_bias(self, convolve(inputs, kernel, self.stride, self.padding))
+        return _with_bias(self, convolve(inputs, kernel, self.stride, self.padding), self.constant_bias)
 
 
-def _with_bias(layer: Dense | Conv | ConvTranspose, out: Array) -> Array:
+def _with_bias(layer: Dense | Conv | ConvTranspose, out: Array, constant: bool = False) -> Array:
     if not layer.use_bias:
         return out
     bias = layer.param("bias", nn.initializers.zeros, (layer.features,))
+    bias = lax.stop_gradient(bias) if constant else bias
     # In float32, so that its gradient is added up in it.
     return (out + (bias.reshape(-1, *[1] * (out.ndim - 1)) if layer.batch_last else bias)).astype(out.dtype)
 
@@ -284,6 +289,11 @@ def _scrambled(bits: UInt32[Array, "*shape"]) -> UInt32[Array, "*shape"]:
     bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
     bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
     return bits ^ (bits >> 16)
+
+
+def bias_options(norm: str) -> dict[str, bool]:
+    """Of a convolution before a norm: "batch" brings its own bias, and "instance" takes away any."""
+    return {"use_bias": norm != "batch", "constant_bias": norm == "instance"}
 
 
 NORMS = {"batch": batch_norm, "none": no_norm}
