@@ -172,7 +172,7 @@ def conv_transpose(images: Features, kernel: Kernel, stride: int, padding: int |
     return _transpose(images, _mirrored(kernel), _shape(images, kernel, stride, before, image_size, images.shape[1:3]))
 
 
-def _mirrored(kernel: Kernel) -> Kernel:
+def _mirrored(kernel: Kernel) -> Float[Array, "size size out in"]:
     """The kernel of the transposed convolution; without a barrier its gradient's axes are swapped in slow loops."""
     return lax.optimization_barrier(kernel[::-1, ::-1]).swapaxes(2, 3)
 
@@ -463,7 +463,7 @@ def _pairs_correlate(images: Features, outputs: Features, shape: Shape) -> Kerne
     return jax.linear_transpose(_pairs_kernel, like)(paired)[0]
 
 
-def _pairs_kernel(kernel: Kernel) -> Kernel:
+def _pairs_kernel(kernel: Kernel) -> Float[Array, "larger larger in squares"]:
     """The kernel at each of the four places in a window that is larger by one."""
     places = [(i, j) for i in range(2) for j in range(2)]
     return jnp.concatenate([jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i, j in places], axis=3)
