@@ -16,7 +16,7 @@ OVERLAP = 4  # of a tile at least a quarter lies in the next one
 STRIP = 4  # and of that overlap a quarter, at the border of a tile, is not used
 LEVELS = 255  # of the weights
 
-Image = UInt8[np.ndarray, "height width channels"]
+Image = UInt8[np.ndarray, "_ _ _"]  # height, width, channels
 
 
 class Tiling(NamedTuple):
@@ -54,7 +54,7 @@ def tiling(size: tuple[int, int], tile: int | None, multiple: int) -> Tiling:
         size: height and width, multiples of `multiple`.
         tile: height and width of a tile, a multiple of `multiple`; the image is one tile where it is not larger, or if
             None.
-        multiple: that each tile begins at: a network that halves images then joins the same pixels as in the whole.
+        multiple: that each tile begins at: a network that halves images sees the same pixels together as in the whole.
     """
     tile = tile or max(size)
     stride = (tile - tile // OVERLAP) // multiple * multiple
