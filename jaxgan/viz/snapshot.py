@@ -16,7 +16,7 @@ from jaxgan.metrics.exact import mixture_scores
 from jaxgan.viz import grid, mixture
 
 Picture = UInt8[np.ndarray, "height width 3"]
-Images = UInt8[np.ndarray, "batch height width channels"]
+Images = UInt8[np.ndarray, "batch _ _ _"]
 MAX_COLUMNS = 16  # classes that have a column each in a grid, or examples side by side
 MIN_COLUMNS = 4
 WIDE = 1024  # pixels of a row of examples, about
