@@ -15,7 +15,7 @@ from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.metrics.exact import mixture_scores
 from jaxgan.viz import grid, mixture
 
-Picture = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "_ _ 3"]
 Images = UInt8[np.ndarray, "batch height width channels"]
 MAX_COLUMNS = 16  # classes that have a column each in a grid, or examples side by side
 MIN_COLUMNS = 4
