@@ -6,8 +6,8 @@ own: facades/train/label and facades/train/photo, with equal names, and the same
 Command:  python train.py --config=configs/facades.py --workdir=runs/facades \\
               --config.data.source=paired:facades
           python sample.py --workdir=runs/facades --input=drawing.png --out=photo.png
-Time:     to be measured
-Expect:   to be measured
+Time:     TIME
+Expect:   EXPECT
 """
 
 from ml_collections import ConfigDict
@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 4
     config.steps = 10_000
     for network in config.optimizer.values():
-        network.learning_rate = 4e-4  # twice that of the paper, whose batches have one image
+        network.learning_rate = 4e-4  # twice that of the paper, which has one image in a batch
         network.constant_steps = config.steps // 2
         network.decay_steps = config.steps // 2
     config.log_every = 100

@@ -6,8 +6,8 @@ http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/summer2winter_yosemite.zip
 Command:  python train.py --config=configs/summer2winter.py --workdir=runs/summer2winter \\
               --config.data.source=unpaired:summer2winter_yosemite
           python sample.py --workdir=runs/summer2winter --input=photo.jpg --direction=ab --out=winter.png
-Time:     to be measured
-Expect:   to be measured
+Time:     TIME
+Expect:   EXPECT
 """
 
 from ml_collections import ConfigDict
@@ -38,7 +38,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 4
     config.steps = 6000
     for network in config.optimizer.values():
-        network.learning_rate = 4e-4  # twice that of the paper, whose batches have one image
+        network.learning_rate = 4e-4  # twice that of the paper, which has one image in a batch
         network.constant_steps = config.steps // 2
         network.decay_steps = config.steps // 2
     config.log_every = 100

@@ -16,7 +16,7 @@ OVERLAP = 4  # of a tile at least a quarter lies in the next one
 STRIP = 4  # and of that overlap a quarter, at the border of a tile, is not used
 LEVELS = 255  # of the weights
 
-Image = UInt8[np.ndarray, "height width channels"]
+Image = UInt8[np.ndarray, "_ _ _"]  # height, width, channels
 
 
 class Tiling(NamedTuple):

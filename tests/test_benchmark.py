@@ -109,7 +109,7 @@ def test_count_is_that_of_xla(name):
 
 
 def test_joined_batches_leave_the_count_as_it_is():
-    """Of four passes through each generator three are for the losses of CycleGAN's cycles and fakes, one for identity."""
+    """Dropout keeps fakes and identities apart, and its masks are a small share of the arithmetic."""
     config = tiny("cyclegan")
     separate = config.copy_and_resolve_references()
     separate.model.generator.dropout = 1e-9

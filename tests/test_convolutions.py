@@ -116,6 +116,8 @@ def test_a_transposed_convolution_has_the_values_of_the_stock_one(kernel, stride
 HALVING, POOLED, POINTWISE = ("conv", 4, 2, (1, 1)), ("conv", 3, 1, (1, 1)), ("conv", 1, 1, (0, 0))
 TF_HALVING = ("conv", 5, 2, (1, 2))
 DOUBLING, TF_SAME, TF_DOUBLING = (("conv_transpose", *pair) for pair in ((4, 2), (5, 1), (5, 2)))
+VALID, PATCHES, LARGE = ("conv", 3, 1, (0, 0)), ("conv", 4, 1, (1, 1)), ("conv", 7, 1, (0, 0))
+NARROW_HALVING, NARROW_DOUBLING = ("conv", 3, 2, (1, 1)), ("conv_transpose", 3, 2, 1)
 # The convolutions of the models, at their sizes: the smallest squares, odd sizes, and several tiles in a row. Batches
 # are small, or large enough for Fourier's transform.
 USED = [
@@ -131,6 +133,12 @@ USED = [
     (TF_DOUBLING, 7, FEW, 2),
     (TF_DOUBLING, 7, MANY, 2),
     (TF_DOUBLING, 7, MANY, 32),
+    (VALID, 10, MANY, 2),
+    (PATCHES, 8, MANY, 2),
+    (LARGE, 10, (3, 17), 2),
+    (LARGE, 10, (17, 3), 2),
+    (NARROW_HALVING, 8, MANY, 2),
+    (NARROW_DOUBLING, 4, MANY, 2),
 ]
 # Rectangles, high and wide, by all algorithms; the last one's rows and columns end at other places of a stride.
 RECTANGLES = [
@@ -143,6 +151,10 @@ RECTANGLES = [
     (TF_DOUBLING, (7, 4), FEW, 2),
     (TF_DOUBLING, (3, 7), MANY, 32),
     (("conv", 4, 3, (0, 2)), (7, 8), (17, 3), 2),
+    (VALID, (7, 9), MANY, 2),
+    (PATCHES, (9, 6), MANY, 2),
+    (LARGE, (10, 14), (3, 17), 2),
+    (LARGE, (9, 10), (17, 3), 2),
 ]
 
 

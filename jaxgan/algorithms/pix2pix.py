@@ -1,4 +1,4 @@
-"""pix2pix: a generator translates images whose right translations are known; a discriminator sees both joined.
+"""pix2pix: a generator translates images whose right translations are known; a discriminator is given both joined.
 
 References:
     Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, 2017.

@@ -58,8 +58,8 @@ def find_pictures(place: str) -> list[Picture]:
     """
     path = Path(place)
     if path.is_dir() or is_archive(path):
-        with errors_of_options(f"--input={place}", f"folder:{place}"):
-            found = folder.listing_of(place)
+        with errors_of_options(f"--input={place}"):
+            found = folder.listing_of(place, f"--input={place}")
             paths = folder.pictures_of(found)
         if not paths:
             raise UserError(f"--input={place} holds no images ({formats.USUAL})")

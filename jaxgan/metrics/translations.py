@@ -215,7 +215,7 @@ def classifier_of(extract: Extractor, first: ArrayDataset, second: ArrayDataset)
 
 
 def reference(way: Direction, found: Domains, extract: Extractor, count: int) -> Reference:
-    """What translations of at most `count` images are set beside; warns if the domains cannot be told apart."""
+    """What translations of at most `count` images stand beside; warns if a classifier does not separate the domains."""
     source, target = way.source.name, way.target.name
     classifier = classifier_of(extract, found.train[source], found.train[target])
     inputs, reals = (features.features_of(extract, found.test[name], count)[0] for name in (source, target))

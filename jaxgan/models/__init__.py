@@ -249,4 +249,4 @@ def kernel_init(config: ConfigDict) -> Callable:
 
 def init_argument(config: ConfigDict) -> float:
     """The initialiser's only number; 0 for one that takes none."""
-    return sum(config.model[name] for name in INITIALIZERS[config.model.initializer])
+    return float(sum(config.model[name] for name in INITIALIZERS[config.model.initializer]))

@@ -116,7 +116,7 @@ class Translator(nn.Module):
         def apply_layer(layer: nn.Module, hidden: Array) -> Array:
             return layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
 
-        def normalised(hidden: Array) -> Array:
+        def apply_norm(hidden: Array) -> Array:
             return NORMS[self.norm](hidden, None, train, self.axis_name, **layout)
 
         def doubled(hidden: Array, features: int) -> Array:
@@ -126,12 +126,12 @@ class Translator(nn.Module):
 
         seen = [layers.reflect_pad(layers.to_layout(images.astype(self.dtype), self.batch_last), 3)]
         first = layers.Conv(width, 7, stride=1, padding=(0, 0), **hidden_options)
-        hidden = nn.relu(normalised(apply_layer(first, seen[0])))
+        hidden = nn.relu(apply_norm(apply_layer(first, seen[0])))
         for features in (2 * width, 4 * width):
             shown = {"constant_bias": False} if self.encode_only else {}  # before its norm
             layer = layers.Conv(features, 3, stride=1 if self.antialias else 2, **hidden_options | shown)
             seen.append(apply_layer(layer, hidden))
-            hidden = nn.relu(normalised(seen[-1]))
+            hidden = nn.relu(apply_norm(seen[-1]))
             hidden = antialias.blur_pool(hidden) if self.antialias else hidden
         count = min(LAST_ENCODED, self.blocks) if self.encode_only else self.blocks
         if self.is_initializing() or self.norm == "batch" or self.spectral_norm or self.dropout:
@@ -142,7 +142,7 @@ class Translator(nn.Module):
         if self.encode_only:
             return (*seen, *(after[place] for place in sorted({0, count - 1}) if count))
         for features in (2 * width, width):
-            hidden = nn.relu(normalised(doubled(hidden, features)))
+            hidden = nn.relu(apply_norm(doubled(hidden, features)))
         last = layers.Conv(self.shape[-1], 7, stride=1, padding=(0, 0), **options)
         images = apply_layer(last, layers.reflect_pad(hidden, 3))
         return nn.tanh(layers.to_layout(images, self.batch_last).astype(jnp.float32))

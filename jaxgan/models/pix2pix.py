@@ -86,7 +86,7 @@ class Translator(nn.Module):
         def apply_layer(layer: nn.Module, hidden: Array) -> Array:
             return layers.maybe_spectral_norm(layer, hidden, self.spectral_norm, train)
 
-        def normalised(hidden: Array) -> Array:
+        def apply_norm(hidden: Array) -> Array:
             return NORMS[self.norm](hidden, None, train, self.axis_name, **layout)
 
         hidden = layers.to_layout(images.astype(self.dtype), self.batch_last)
@@ -97,10 +97,10 @@ class Translator(nn.Module):
             is_last = level == count - 1
             own = {"use_bias": bias["use_bias"]} if is_last else bias
             hidden = apply_layer(layers.Conv(widths[level], **own, **options), nn.leaky_relu(hidden, 0.2))
-            hidden = hidden if is_last else normalised(hidden)
+            hidden = hidden if is_last else apply_norm(hidden)
         for level in reversed(range(count - 1)):
             layer = layers.ConvTranspose(widths[level], padding=1, **bias, **options)
-            hidden = normalised(apply_layer(layer, nn.relu(hidden)))
+            hidden = apply_norm(apply_layer(layer, nn.relu(hidden)))
             dropped = self.dropout and train and not self.is_initializing() and 3 <= level < count - 2
             if dropped:
                 hidden = layers.dropout(hidden, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)

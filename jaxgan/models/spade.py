@@ -58,13 +58,13 @@ class Modulated(nn.Module):
     @nn.compact
     def __call__(self, features: Features, labels: layers.Images, train: bool) -> Features:
         axis = 0 if self.batch_last else -1
-        normalised = NORMS[self.norm](features, None, train, self.axis_name, self.batch_last)
+        standardised = NORMS[self.norm](features, None, train, self.axis_name, self.batch_last)
         options = {"size": 3, "stride": 1, "kernel_init": self.kernel_init, "batch_last": self.batch_last}
         stride = labels.shape[1] // features.shape[1]
         nearest = layers.to_layout(labels[:, ::stride, ::stride], self.batch_last)
         hidden = nn.relu(layers.Conv(self.hidden_channels, **options)(nearest))
         scales, shifts = jnp.split(layers.Conv(2 * features.shape[axis], **options)(hidden), 2, axis)
-        return normalised * (1 + scales) + shifts
+        return standardised * (1 + scales) + shifts
 
 
 class Block(nn.Module):

@@ -15,8 +15,8 @@ from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.metrics.exact import mixture_scores
 from jaxgan.viz import grid, mixture
 
-Picture = UInt8[np.ndarray, "_ _ 3"]
-Images = UInt8[np.ndarray, "batch height width channels"]
+Picture = UInt8[np.ndarray, "height width 3"]
+Images = UInt8[np.ndarray, "batch _ _ _"]
 MAX_COLUMNS = 16  # classes that have a column each in a grid, or examples side by side
 MIN_COLUMNS = 4
 WIDE = 1024  # pixels of a row of examples, about

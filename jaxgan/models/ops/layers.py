@@ -253,7 +253,10 @@ _standardized.defvjp(_standardized_forward, _standardized_backward)
 
 
 def _place_mean(features: Features) -> Features:
-    return features.mean((1, 2), keepdims=True)
+    """Over rows, then over columns: batch last a CPU adds up whole rows of memory in half the time."""
+    rows = features.mean(1, keepdims=True)
+    # Without the barrier XLA makes one sum of both.
+    return (lax.optimization_barrier(rows) if jax.default_backend() == "cpu" else rows).mean(2, keepdims=True)
 
 
 def no_norm(
