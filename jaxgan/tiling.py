@@ -54,7 +54,7 @@ def tiling(size: tuple[int, int], tile: int | None, multiple: int) -> Tiling:
         size: height and width, multiples of `multiple`.
         tile: height and width of a tile, a multiple of `multiple`; the image is one tile where it is not larger, or if
             None.
-        multiple: that each tile begins at: a network that halves images sees the same pixels together as in the whole.
+        multiple: that each tile begins at: a network that halves images joins the same pixels as in the whole.
     """
     tile = tile or max(size)
     stride = (tile - tile // OVERLAP) // multiple * multiple

@@ -263,15 +263,12 @@ def test_without_input_the_run_s_own_images_make_a_grid(runs, tmp_path):
     out = tmp_path / "grid.png"
     assert translate(runs["pix2pix"], f"--out={out}", "--num=3") == 0
     exp, variables, *_ = run_folder.restore(runs["pix2pix"])
-    given = {
-        name: sample.given_examples(
-            sample.parse([f"--workdir={runs['pix2pix']}", f"--out={out}"]), exp, "translate", 3
-        )[name]
-        for name in "ab"
-    }
+    options = sample.parse([f"--workdir={runs['pix2pix']}", f"--out={out}"])
+    given = sample.given_examples(options, exp, "translate", 3)
+    assert list(given) == ["true a", "b"]
     inputs = inference.seed_inputs(0, 3) | snapshot.as_inputs(exp, given)
     made = inference.run_task(exp, "translate", variables, inputs)["a"]
-    rows = [("b", given["b"]), ("a", made), ("true a", given["a"])]
+    rows = [("b", given["b"]), ("a", made), ("true a", given["true a"])]
     np.testing.assert_array_equal(read(out), snapshot.examples_grid(rows))
 
 

@@ -191,13 +191,14 @@ def task_inputs(
 
 def given_examples(options: argparse.Namespace, exp: Experiment, name: str, most: int) -> dict[str, np.ndarray]:
     """The examples that a task needs, at most `most`, by field, as they lie in a data set; with them, of pairs in the
-    run's own data, the right outputs.
+    run's own data, the right outputs, by the names of `snapshot.truths`.
 
     Raises:
         UserError: there are none, or they do not fit the networks.
     """
     task, path = exp.algorithm.tasks[name], Path(options.input) if options.input else None
-    wanted = (*task.needs(exp), *(() if path else snapshot.truths(exp, name)))
+    truths = {} if path else snapshot.truths(exp, name)
+    wanted = (*task.needs(exp), *truths.values())
     fields = {field.name: field for field in exp.fields if field.name in wanted}
     if path is not None and path.suffix == ".npz":
         try:
@@ -232,7 +233,8 @@ def given_examples(options: argparse.Namespace, exp: Experiment, name: str, most
         if field.kind == "labels" and not ((found[name] >= 0) & (found[name] < exp.classes)).all():
             raise UserError(f"--input: {name} must be from 0 to {exp.classes - 1}")
     count = min(most, *map(len, found.values()))
-    return {name: array[:count] for name, array in found.items()}
+    shown = {field: name for name, field in truths.items()}
+    return {shown.get(name, name): array[:count] for name, array in found.items()}
 
 
 def arrange(options: argparse.Namespace, labels: list[int]) -> None:

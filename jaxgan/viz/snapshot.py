@@ -20,6 +20,7 @@ Images = UInt8[np.ndarray, "batch _ _ _"]
 MAX_COLUMNS = 16  # classes that have a column each in a grid, or examples side by side
 MIN_COLUMNS = 4
 WIDE = 1024  # pixels of a row of examples, about
+TRUE = "true "  # before the name of an output, for the right one
 ROWS = 8  # of examples and what is made of them, in a picture drawn while training
 
 
@@ -47,7 +48,8 @@ def draw(
     count = config.sample_grid if known or len(states) == 1 else max(config.sample_grid // len(states), 1)
     if needs:
         count = min(count, most_shown(exp, task, len(states)))
-    given = {name: examples[name][:count] for name in (*needs, *truths(exp, task))}
+    given = {name: examples[name][:count] for name in needs}
+    given |= {shown: examples[name][:count] for shown, name in truths(exp, task).items()}
     count = min([count, *map(len, given.values())])
     labels = inference.mixed_labels(exp, count)
     drawn = []
@@ -64,13 +66,13 @@ def draw(
     return picture, {}
 
 
-def truths(exp: Experiment, task: str) -> list[str]:
-    """The outputs of a task of which the data have the right ones: the other images of pairs."""
+def truths(exp: Experiment, task: str) -> dict[str, str]:
+    """The outputs of a task of which the data have the right ones: other images of pairs, by how a grid names them."""
     entry, fields = exp.algorithm.tasks[task], {field.name: field for field in exp.fields if field.kind == "pixels"}
     needs = entry.needs(exp)
     groups = {fields[name].group for name in needs if name in fields}
     found = [name for name in entry.outputs(exp) if name in fields and name not in needs]
-    return [name for name in found if groups == {fields[name].group}]
+    return {f"{TRUE}{name}": name for name in found if groups == {fields[name].group}}
 
 
 def most_shown(exp: Experiment, task: str, members: int = 1) -> int:
@@ -142,15 +144,14 @@ def draw_images(exp: Experiment, states: list, given: Mapping, drawn: list[dict]
     """A grid; where inputs are given, each with its outputs in a column, and the right ones where they are given."""
     del step
     if given:
-        fields = {field.name: field for field in exp.fields if field.kind == "pixels"}
+        sizes = {field.name: field.shape[:2] for field in exp.fields if field.kind == "pixels"}
+        own = {name: name.removeprefix(TRUE) for name in given}
         real = {
-            name: central_crop(np.asarray(array), fields[name].shape[:2])
-            for name, array in given.items()
-            if name in fields
+            name: central_crop(np.asarray(given[name]), sizes[field]) for name, field in own.items() if field in sizes
         }
-        rows = [(name, array) for name, array in real.items() if name not in drawn[0]]
-        rows += [item for own in drawn for item in own.items()]
-        return examples_grid(rows + [(f"true {name}", array) for name, array in real.items() if name in drawn[0]])
+        rows = [(name, array) for name, array in real.items() if name == own[name]]
+        rows += [item for outputs in drawn for item in outputs.items()]
+        return examples_grid(rows + [(name, array) for name, array in real.items() if name != own[name]])
     (name,) = drawn[0]
     count, columns = len(drawn[0][name]), None
     choices = exp.algorithm.choices(exp)
