@@ -185,7 +185,7 @@ CONFIG_FILES = {
     ),
     "incomplete": (
         f"{DEFAULT}    config.optimizer.generator.schedule = 'cosine'\n    return config\n",
-        r"incomplete\.py: config\.optimizer\.generator\.decay_steps is missing",
+        r"incomplete\.py: config\.optimizer\.generator\.constant_steps is missing",
     ),
     "digit": (None, r"unknown configuration 'digit': did you mean digits"),
 }

@@ -201,7 +201,7 @@ def test_a_schedule_in_between_times_the_warm_up(name, warmup):
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 def test_constant_steps_put_off_a_schedule(name):
     options = {"schedule": name, "decay_steps": 40, "final_fraction": 0.1}
-    late, steps = schedule(settings(**options, constant_steps=30)), np.arange(0, 90, 10)
+    late, steps = schedule(settings(**options, constant_steps=30)), range(0, 90, 10)
     expected = [float(schedule(settings(**options))(max(step - 30, 0))) for step in steps]
     np.testing.assert_allclose([float(late(step)) for step in steps], expected, rtol=1e-6, atol=1e-7)
 

@@ -25,8 +25,8 @@ def test_blocks_in_a_loop_are_blocks_one_after_the_other(blocks):
     """Initialisation runs block by block, since each makes its parameters."""
     network = Translator((12, 16, 1), base_channels=4, blocks=blocks, init_stddev=0.3)
     expected, variables = network.init_with_output(jax.random.key(0), IMAGES, train=False)
-    names = {f"Conv_{number}" for number in range(4 + 2 * blocks)} | {"ConvTranspose_0", "ConvTranspose_1"}
-    assert variables["params"].keys() == names
+    convolutions = {*(f"Conv_{number}" for number in range(4)), "ConvTranspose_0", "ConvTranspose_1"}
+    assert variables["params"].keys() == convolutions | {f"Block_{number}" for number in range(blocks)}
     assert_close(network.apply(variables, IMAGES, train=True), expected)
 
 

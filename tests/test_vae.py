@@ -581,7 +581,10 @@ def test_a_conditional_run_encodes_given_examples_with_their_labels(tmp_path, ca
         ({"lower_latent_dim": 9}, "config.lower_latent_dim has no effect here: stochastic_layers=two has it"),
         ({"likelihood": "poisson"}, "unknown config.likelihood 'poisson'"),
         ({"likelihood_stddev": 0.1}, "config.likelihood_stddev has no effect here: likelihood=gaussian has it"),
-        ({"penalties.r1": 1.0}, "config.penalties.r1 has no effect here: algorithm=gan has it"),
+        (
+            {"penalties.r1": 1.0},
+            "config.penalties.r1 has no effect here: algorithm=gan or cyclegan or cut or pix2pix has it",
+        ),
     ],
 )
 def test_wrong_settings_are_refused_with_a_reason(settings, message):
