@@ -374,8 +374,8 @@ def test_an_unknown_setting_names_the_choice_that_has_it():
                 for key in keys.split(" or "):
                     assert flatten(default(values))[choice] != key
             # Of several choices that have it, the one that leads to this declaration.
-            choice = next(other for other in choices if other in reasons and other not in values)
-            assert choices[choice] in reasons[choice].split(" or ")
+            leads = (other for other in choices if choices[other] in reasons.get(other, "").split(" or "))
+            choice = next(other for other in leads if other not in values)
             values[choice] = choices[choice]
             seen.add(name)
     assert {"margin", "conditioning.categories", "optimizer.generator.decay_steps", "eval.weights"} <= seen

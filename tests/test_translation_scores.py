@@ -263,4 +263,4 @@ def test_two_folders_are_compared_pair_by_pair(tmp_path, capsys):
     np.savez(tmp_path / "array.npz", images=first)
     mixed = (f"--fakes={tmp_path / 'ours'}", f"--reals={tmp_path / 'array.npz'}", "--paired")
     assert evaluate.main([*mixed, f"--out={out}"]) == 2
-    assert "both must be files, or both arrays" in capsys.readouterr().err
+    assert "images of a folder have names, and pair with those of a folder" in capsys.readouterr().err
