@@ -123,14 +123,14 @@ class Shape(NamedTuple):
         return self.stride == 1 and self.size >= LARGE and self.features < FEW and even
 
     @property
-    def by_rows(self) -> bool:
+    def tiles_rows(self) -> bool:
         """Whether tiles of rows pay; half-precision numbers lack the digits for so many outputs of a tile."""
         return self.stride == 1 and self.features >= FEW and self.taps in ROW_TAPS and not self.half
 
     @property
     def tiled(self) -> int:
         """Outputs in a row of a tile of Winograd's, 0 where it does not pay; few outputs would leave tiles empty."""
-        if self.by_rows:
+        if self.tiles_rows:
             return ROW_OUTPUTS
         if self.features < FEW or self.taps not in TAPS:
             return 0
@@ -563,7 +563,7 @@ def _per_axis(function: Callable[[int], Any], size: Size) -> tuple:
 def _algorithm(shape: Shape) -> SimpleNamespace:
     if shape.fourier_pays:
         return FOURIER
-    return PAIRS if shape.paired else ROWS if shape.by_rows else WINOGRAD if shape.tiled else WINDOWS
+    return PAIRS if shape.paired else ROWS if shape.tiles_rows else WINOGRAD if shape.tiled else WINDOWS
 
 
 def _traced_once(**functions: Callable) -> SimpleNamespace:
