@@ -13,7 +13,11 @@ in float32 whatever the images' type is.
 A convolution with a stride is one of stride 1 on blocks of stride x stride pixels, by a kernel of few taps. Many
 features of 2, 3 or 5 taps go by Winograd's algorithm: a tile of 2 x 2 outputs of 2 x 2 taps takes 9 products in the
 place of 16. Its sums cost digits, of which half-precision numbers have few: an error of .4%, where .2% is rounding.
-Tiles of 4 x 4 outputs cost more, and pay for 5 taps only, which are multiplied in float32.
+Tiles of 4 x 4 outputs cost more, and pay for 5 taps only, which are multiplied in float32. 3 or 4 taps of stride 1 go in
+tiles of 4 rows, with windows along the columns: about as many products, of half as many arrays, each a long run.
+
+Large kernels of few features compute squares of 2 x 2 outputs as four times the features, at a stride of 2: windows are
+a third of the numbers, for a third more products.
 
 Kernels of 5 x 5 on small images go by Fourier's transform: 7 x 7 outputs take 121 products, where the definition has
 1,225 and tiles of 4 x 4 have 256. It keeps lengths, so it costs no digits in float32, and half-precision numbers err by
