@@ -13,8 +13,8 @@ in float32 whatever the images' type is.
 A convolution with a stride is one of stride 1 on blocks of stride x stride pixels, by a kernel of few taps. Many
 features of 2, 3 or 5 taps go by Winograd's algorithm: a tile of 2 x 2 outputs of 2 x 2 taps takes 9 products in the
 place of 16. Its sums cost digits, of which half-precision numbers have few: an error of .4%, where .2% is rounding.
-Tiles of 4 x 4 outputs cost more, and pay for 5 taps only, which are multiplied in float32. 3 or 4 taps of stride 1 go in
-tiles of 4 rows, with windows along the columns: about as many products, of half as many arrays, each a long run.
+Tiles of 4 x 4 outputs cost more, and pay for 5 taps only, which are multiplied in float32. 3 or 4 taps of stride 1 go
+in tiles of 4 rows, with windows along the columns: about as many products, of half as many arrays, each a long run.
 
 Large kernels of few features compute squares of 2 x 2 outputs as four times the features, at a stride of 2: windows are
 a third of the numbers, for a third more products.
