@@ -13,7 +13,11 @@ in float32 whatever the images' type is.
 A convolution with a stride is one of stride 1 on blocks of stride x stride pixels, by a kernel of few taps. Many
 features of 2, 3 or 5 taps go by Winograd's algorithm: a tile of 2 x 2 outputs of 2 x 2 taps takes 9 products in the
 place of 16. Its sums cost digits, of which half-precision numbers have few: an error of .4%, where .2% is rounding.
-Tiles of 4 x 4 outputs cost more, and pay for 5 taps only, which are multiplied in float32.
+Tiles of 4 x 4 outputs cost more, and pay for 5 taps only, which are multiplied in float32. 3 or 4 taps of stride 1 go
+in tiles of 4 rows, with windows along the columns: about as many products, of half as many arrays, each a long run.
+
+Large kernels of few features compute squares of 2 x 2 outputs as four times the features, at a stride of 2: windows are
+a third of the numbers, for a third more products.
 
 Kernels of 5 x 5 on small images go by Fourier's transform: 7 x 7 outputs take 121 products, where the definition has
 1,225 and tiles of 4 x 4 have 256. It keeps lengths, so it costs no digits in float32, and half-precision numbers err by
@@ -123,14 +127,14 @@ class Shape(NamedTuple):
         return self.stride == 1 and self.size >= LARGE and self.features < FEW and even
 
     @property
-    def in_rows(self) -> bool:
+    def tiles_rows(self) -> bool:
         """Whether tiles of rows pay; half-precision numbers lack the digits for so many outputs of a tile."""
         return self.stride == 1 and self.features >= FEW and self.taps in ROW_TAPS and not self.half
 
     @property
     def tiled(self) -> int:
         """Outputs in a row of a tile of Winograd's, 0 where it does not pay; few outputs would leave tiles empty."""
-        if self.in_rows:
+        if self.tiles_rows:
             return ROW_OUTPUTS
         if self.features < FEW or self.taps not in TAPS:
             return 0
@@ -463,7 +467,7 @@ def _pairs_correlate(images: Features, outputs: Features, shape: Shape) -> Kerne
     return jax.linear_transpose(_pairs_kernel, like)(paired)[0]
 
 
-def _pairs_kernel(kernel: Kernel) -> Float[Array, "wider wider in _"]:
+def _pairs_kernel(kernel: Kernel) -> Float[Array, "larger larger in squares"]:
     """The kernel at each of the four places in a window that is larger by one."""
     places = [(i, j) for i in range(2) for j in range(2)]
     return jnp.concatenate([jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i, j in places], axis=3)
@@ -563,7 +567,7 @@ def _per_axis(function: Callable[[int], Any], size: Size) -> tuple:
 def _algorithm(shape: Shape) -> SimpleNamespace:
     if shape.fourier_pays:
         return FOURIER
-    return PAIRS if shape.paired else ROWS if shape.in_rows else WINOGRAD if shape.tiled else WINDOWS
+    return PAIRS if shape.paired else ROWS if shape.tiles_rows else WINOGRAD if shape.tiled else WINDOWS
 
 
 def _traced_once(**functions: Callable) -> SimpleNamespace:
