@@ -19,7 +19,7 @@ from jaxgan.models.patchgan import NORM_SETTINGS, NORMS
 
 MOST_WIDTHS = 8
 MOST_HALVINGS = 8
-DROPPED = 3  # layers of the decoder that have dropout, at most: those between the innermost and the last four
+WITHOUT_DROPOUT = 3  # doublings before the last one; fewer in a small network, so that one has dropout
 
 
 def halvings(height: int, width: int) -> int:
@@ -47,7 +47,8 @@ class Translator(nn.Module):
         depth: halvings; 0: as many as the sides allow, 8 at most.
         norm: a name of `patchgan.NORMS`, after each convolution but the first, the innermost and the last.
         spectral_norm: whether the kernels are divided by their largest singular value.
-        dropout: share of the features that are dropped in the inner layers of the decoder.
+        dropout: share of the features that are dropped in the decoder's layers behind the innermost one: in three of
+            them for 256 pixels, and in one at least.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
         axis_name: the axis over whose devices the batch is sharded.
         batch_last: how the features of convolutions are laid out, as in `layers`.
@@ -98,11 +99,11 @@ class Translator(nn.Module):
             own = {"use_bias": bias["use_bias"]} if is_last else bias
             hidden = apply_layer(layers.Conv(widths[level], **own, **options), nn.leaky_relu(hidden, 0.2))
             hidden = hidden if is_last else apply_norm(hidden)
+        dropped = range(min(WITHOUT_DROPOUT, count - 3), count - 2)
         for level in reversed(range(count - 1)):
             layer = layers.ConvTranspose(widths[level], padding=1, **bias, **options)
             hidden = apply_norm(apply_layer(layer, nn.relu(hidden)))
-            dropped = self.dropout and train and not self.is_initializing() and 3 <= level < count - 2
-            if dropped:
+            if self.dropout and train and not self.is_initializing() and level in dropped:
                 hidden = layers.dropout(hidden, self.make_rng("dropout"), self.dropout, self.axis_name, **layout)
             hidden = jnp.concatenate([seen.pop(), hidden], axis=0 if self.batch_last else -1)
         images = apply_layer(layers.ConvTranspose(self.shape[-1], padding=1, **options), nn.relu(hidden))
