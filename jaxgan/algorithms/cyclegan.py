@@ -269,7 +269,7 @@ CYCLEGAN = Algorithm(
         "data.source": "unpaired:digits|edited:inverted:digits",
         "data.size": 16,  # maps of 2x2 numbers, as 8 pixels would give, are ill-conditioned once they are normalised
         "batch_size": 4,
-        "model.generator.base_channels": 2,
+        "model.generator.base_channels": 4,
         "model.generator.blocks": 1,
         "model.discriminator.base_channels": 2,
         "model.discriminator.depth": 1,
