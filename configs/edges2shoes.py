@@ -7,7 +7,7 @@ picture, are side_by_side:PATH. A hundred pairs give shapes, and one colour to a
 Command:  python train.py --config=configs/edges2shoes.py --workdir=runs/edges2shoes \\
               --config.data.source=paired:edges2shoes
           python sample.py --workdir=runs/edges2shoes --input=drawing.png --out=shoe.png
-Time:     an hour and more on 2 CPU cores
+Time:     not measured yet
 Expect:   not trained to the end yet by those who wrote it
 """
 

@@ -6,7 +6,7 @@ own: facades/train/label and facades/train/photo, with equal names, and the same
 Command:  python train.py --config=configs/facades.py --workdir=runs/facades \\
               --config.data.source=paired:facades
           python sample.py --workdir=runs/facades --input=drawing.png --out=photo.png
-Time:     an hour and more on 2 CPU cores
+Time:     not measured yet
 Expect:   not trained to the end yet by those who wrote it
 """
 

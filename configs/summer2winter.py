@@ -1,12 +1,12 @@
 """Summer to winter and back, 64x64 in colour: CycleGAN on photographs of Yosemite, without pairs.
 
-The data are 1,540 and 962 photographs of CycleGAN's authors, in the folders trainA, trainB, testA and testB:
+The data are photographs of CycleGAN's authors, in the folders trainA, trainB, testA and testB:
 http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/summer2winter_yosemite.zip
 
 Command:  python train.py --config=configs/summer2winter.py --workdir=runs/summer2winter \\
               --config.data.source=unpaired:summer2winter_yosemite
           python sample.py --workdir=runs/summer2winter --input=photo.jpg --direction=ab --out=winter.png
-Time:     an hour and more on 2 CPU cores
+Time:     not measured yet
 Expect:   not trained to the end yet by those who wrote it
 """
 

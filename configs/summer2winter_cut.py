@@ -6,7 +6,7 @@ The data are those of summer2winter.py. FastCUT is the same with --config.nce.we
 Command:  python train.py --config=configs/summer2winter_cut.py --workdir=runs/summer2winter_cut \\
               --config.data.source=unpaired:summer2winter_yosemite
           python sample.py --workdir=runs/summer2winter_cut --input=photo.jpg --out=winter.png
-Time:     an hour and more on 2 CPU cores
+Time:     not measured yet
 Expect:   not trained to the end yet by those who wrote it
 """
 

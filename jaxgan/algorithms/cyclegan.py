@@ -269,7 +269,7 @@ CYCLEGAN = Algorithm(
         "data.source": "unpaired:digits|edited:inverted:digits",
         "data.size": 16,  # maps of 2x2 numbers, as 8 pixels would give, are ill-conditioned once they are normalised
         "batch_size": 4,
-        # With 2 channels an activation is 0 but for rounding, and gradients depend on the last bit, on one device as well.
+        # With 2 channels an activation is 0 but for rounding, and gradients depend on its last bit, even on one device.
         "model.generator.base_channels": 4,
         "model.generator.blocks": 1,
         "model.discriminator.base_channels": 2,
