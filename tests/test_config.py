@@ -479,9 +479,14 @@ def test_another_choice_keeps_what_it_knows_and_drops_and_lists_the_rest(choice)
     entries = entries_of(choice)
     for (old, choices), (new, _) in zip(entries, entries[1:] + entries[:1], strict=True):
         config = all_changed(default(choices | {choice: old}))
-        changed, dropped = with_changes(config, {choice: new})
-        before, after = flatten(config), flatten(changed)
+        before = flatten(config)
         resolved = resolve(SETTINGS, before)
+        if isinstance(resolved[choice].table().get(new, "another choice leads there"), str):
+            with raises_user_error(UserError, match=re.escape(f"config.{choice}")):
+                with_changes(config, {choice: new})
+            continue
+        changed, dropped = with_changes(config, {choice: new})
+        after = flatten(changed)
         made = {name: after[name] for name, entry in resolve(SETTINGS, after).items() if isinstance(entry, Choice)}
         fresh = flatten(default(made))
         assert after[choice] == new
