@@ -200,7 +200,7 @@ def test_what_has_no_part_is_not_computed():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model.family": "pix2pix"}, "has no feature_translator, which this algorithm needs: choose from cut"),
+        ({"model.family": "pix2pix"}, "has no feature_translator, which this algorithm needs: choose from cyclegan"),
         ({"data.source": "digits"}, "config.data.source=digits is one: make it unpaired:A|B"),
         ({"model.discriminator.depth": 3}, "needs images of 24 pixels at least"),
         ({"nce.temperature": 0.0}, "config.nce.temperature=0.0 must be above 0"),

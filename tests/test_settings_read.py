@@ -19,6 +19,7 @@ import pytest
 from contracts import ALGORITHM_NAMES
 from jax.interpreters import partial_eval
 
+from jaxgan.adversarial.losses import LOSSES
 from jaxgan.adversarial.penalties import TABLES
 from jaxgan.algorithms import ALGORITHMS
 from jaxgan.config import SETTINGS, build, default, with_changes
@@ -77,6 +78,7 @@ VALUES: dict[str, Any] = {
     "data.source": ["world:grid"],
     "data.split": ["train[:50]"],
     "eval.weights": ["a file"],
+    "loss": list({id(entry): name for name, entry in reversed(LOSSES.items())}.values()),  # no two names of one loss
     "penalty_settings.transform": [("cutout",)],
     "schedules": ["optimizer.PLAYER.learning_rate=linear(1, 9)"],
     "sweep": ["optimizer.PLAYER.learning_rate=1,2"],

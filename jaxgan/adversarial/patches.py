@@ -36,7 +36,7 @@ def settings(loss: str, weight: float) -> Settings:
     return {
         "loss": losses.SETTINGS["loss"]._replace(default=loss),
         "adversarial": Setting(weight, "weight of the adversarial loss for generators", NOT_NEGATIVE, sweepable=True),
-        **{name: penalties.SETTINGS[name] for name in ("penalties", "penalty_interval", "penalty_settings")},
+        **penalties.settings("penalties", latents=False),
         **augment.SETTINGS,
     }
 
@@ -50,8 +50,6 @@ def check(exp: Experiment, size: tuple[int, int]) -> Iterator[str]:
     """
     config = exp.config
     yield from penalties.check(exp)
-    if exp.is_enabled("penalties.zcr"):
-        yield f"config.penalties.zcr must be 0: algorithm={config.algorithm} has no latents to move"
     depth, most = config.model.generator.get("depth", 0), halvings(*size)
     if depth > most:
         yield (

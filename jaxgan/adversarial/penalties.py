@@ -277,6 +277,7 @@ class Penalty(NamedTuple):
             fake. With BatchNorm a logit depends on the whole batch: the gradient is no longer the slope of a function
             of one example. Gulrajani et al., Improved Training of Wasserstein GANs, 2017, section 4.
         images_only: whether it augments images.
+        needs_latents: whether it moves the latents of fakes.
     """
 
     value: Callable[[Any], Values | Scalar | tuple[Values | Scalar, Any]]
@@ -286,6 +287,7 @@ class Penalty(NamedTuple):
     update: Callable[[Any, Any, Any], Mapping[str, Array]] = lambda inputs, aux, due: {}
     needs_independent_logits: bool = False
     images_only: bool = False
+    needs_latents: bool = False
 
 
 def fold_in_name(keys: Keys, name: str) -> Keys:
@@ -369,6 +371,7 @@ PENALTIES: dict[str, Penalty] = {
         lambda i: consistency(i.critic, i.fake, i.perturbed()),
         "fakes of slightly moved latents have the same logit",
         PERTURBATION,
+        needs_latents=True,
     ),
     "orthogonal": Penalty(lambda i: orthogonality(i.params), "the columns of kernels stay orthogonal"),
 }
@@ -378,6 +381,7 @@ GENERATOR_PENALTIES: dict[str, Penalty] = {
         lambda i: latent_diversity(i.fake, i.perturbed()),
         "slightly moved latents give different examples",
         PERTURBATION,
+        needs_latents=True,
     ),
     "orthogonal": Penalty(lambda i: orthogonality(i.params), "the columns of kernels stay orthogonal"),
 }
@@ -385,34 +389,38 @@ TABLES = {"penalties": PENALTIES, "generator_penalties": GENERATOR_PENALTIES}
 INTERVALS = {"penalties": "penalty_interval", "generator_penalties": "generator_penalty_interval"}
 
 
-def weights(group: str) -> Settings:
-    """The weights of a group's penalties."""
-    return {name: Setting(0.0, entry.help, NOT_NEGATIVE, sweepable=True) for name, entry in TABLES[group].items()}
+def settings(*groups: str, latents: bool = True) -> Settings:
+    """The weights of groups of penalties, how often these are taken, and what single ones read besides.
 
+    Args:
+        groups: "penalties", "generator_penalties".
+        latents: whether examples are made of latents; without, penalties that move those have no settings.
+    """
 
-def intervals(group: str) -> Settings:
-    """How often a group's penalties are taken."""
-    text = "training steps from one time to the next; at 16 the penalty counts 16 times"
-    return {name: Setting(1, text, POSITIVE) for name in TABLES[group]}
+    def entries(group: str) -> dict[str, Penalty]:
+        return {name: entry for name, entry in TABLES[group].items() if latents or not entry.needs_latents}
 
+    def weights(group: str) -> Settings:
+        return {name: Setting(0.0, entry.help, NOT_NEGATIVE, sweepable=True) for name, entry in entries(group).items()}
 
-def own_settings() -> Settings:
-    """What single penalties read besides."""
-    return {name: entry for table in TABLES.values() for own in table.values() for name, entry in own.settings.items()}
+    def intervals(group: str) -> Settings:
+        text = "training steps from one time to the next; at 16 the penalty counts 16 times"
+        return {name: Setting(1, text, POSITIVE) for name in entries(group)}
 
+    def own() -> Settings:
+        every = [entry for group in groups for entry in entries(group).values()]
+        return {name: found for entry in every for name, found in entry.settings.items()}
 
-SETTINGS: Settings = {
-    "penalties": lambda: weights("penalties"),
-    "penalty_interval": lambda: intervals("penalties"),
-    "penalty_settings": own_settings,
-    "generator_penalties": lambda: weights("generator_penalties"),
-    "generator_penalty_interval": lambda: intervals("generator_penalties"),
-}
+    found: Settings = {}
+    for group in groups:
+        found |= {group: functools.partial(weights, group), INTERVALS[group]: functools.partial(intervals, group)}
+    return found | {"penalty_settings": own}
 
 
 def enabled(exp: Experiment, group: str) -> list[str]:
     """The penalties of a group, "penalties" or "generator_penalties", that have a weight; none of a group without."""
-    return [name for name in TABLES[group] if group in exp.config and exp.is_enabled(f"{group}.{name}")]
+    own = exp.config.get(group, {})
+    return [name for name in TABLES[group] if name in own and exp.is_enabled(f"{group}.{name}")]
 
 
 def initial_extra(exp: Experiment) -> dict[str, dict[str, dict[str, Array]]]:

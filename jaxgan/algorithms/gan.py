@@ -294,7 +294,7 @@ SETTINGS: Settings = {
         ),
         "decay_steps": Setting(10_000, "training steps until then, from a fraction of 1", POSITIVE),
     },
-    **penalties.SETTINGS,
+    **penalties.settings("penalties", "generator_penalties"),
     "weight_clip": Setting(
         0.0, "the discriminator's parameters stay within +-this; 0: anywhere", NOT_NEGATIVE, sweepable=True
     ),

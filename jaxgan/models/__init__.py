@@ -22,7 +22,8 @@ class Role(NamedTuple):
     Attributes:
         module: a Flax module. A generator or decoder is called with (latents, modulation, train) and has attributes for
             the shape of an example; a discriminator or encoder is called with (examples, train) and makes features. A
-            translator is called with (images, train), and `sides` are those of images that it takes.
+            translator is called with (images, train), and `sides` are those of images that it takes; a
+            feature_translator gives its encoder's features as well.
         settings: that become its attributes.
         fixed: further attributes.
     """
@@ -122,12 +123,16 @@ def antialiased(own: Settings) -> Settings:
 PATCH_DISCRIMINATOR = Role(patchgan.Discriminator, patchgan.SETTINGS)
 MODELS |= {
     "cyclegan": Family(
-        {"translator": Role(cyclegan.Translator, cyclegan.SETTINGS), "patch_discriminator": PATCH_DISCRIMINATOR},
+        {
+            "translator": Role(cyclegan.Translator, cyclegan.SETTINGS),
+            "feature_translator": Role(cyclegan.Translator, cyclegan.SETTINGS),
+            "patch_discriminator": PATCH_DISCRIMINATOR,
+        },
         cyclegan.check_shape,
         {"base_channels": 2},
         (24, 24, 1),
     ),
-    "cut": Family(  # CycleGAN's networks, antialiased, of which the translator gives features
+    "cut": Family(  # CycleGAN's networks, antialiased
         {
             "translator": Role(cyclegan.Translator, antialiased(cyclegan.SETTINGS)),
             "feature_translator": Role(cyclegan.Translator, antialiased(cyclegan.SETTINGS)),
