@@ -34,11 +34,7 @@ def discriminator_loss(
     index: int | Array = 0,
 ) -> tuple[Float[Array, ""], Metrics]:
     """The adversarial loss of the discriminator and, where it guesses conditions, how wrong it is."""
-    loss, options = LOSSES[exp.config.loss], global_means(exp, real, fake)
-    if loss.takes_margin:
-        options["margin"] = jnp.asarray(hparam(exp, state, "margin"))
-    targets = sample_targets(exp, state, len(real.logits), index)
-    total = loss.discriminator(real.logits, fake.logits, *targets, **options).mean()
+    total = adversarial_values(exp, state, real.logits, fake.logits, index).mean()
     metrics = {"loss/discriminator": total, "logits/real": real.logits.mean(), "logits/fake": fake.logits.mean()}
     metrics["d_pairwise_accuracy"] = (
         0.5 + 0.5 * jnp.sign(real.logits - fake.logits).mean()
@@ -51,11 +47,26 @@ def discriminator_loss(
     return total, metrics
 
 
+def adversarial_values(
+    exp: Experiment,
+    state: TrainState,
+    real_logits: Float[Array, " batch"],
+    fake_logits: Float[Array, " batch"],
+    index: int | Array = 0,
+) -> Float[Array, " batch"]:
+    """What the loss of the configuration is for the discriminator, example by example."""
+    loss, options = LOSSES[exp.config.loss], global_means(exp, real_logits, fake_logits)
+    if loss.takes_margin:
+        options["margin"] = jnp.asarray(hparam(exp, state, "margin"))
+    targets = sample_targets(exp, state, len(real_logits), index)
+    return loss.discriminator(real_logits, fake_logits, *targets, **options)
+
+
 def generator_loss(
     exp: Experiment, state: TrainState, real: DiscriminatorOutput, fake: DiscriminatorOutput, condition: Condition
 ) -> tuple[Float[Array, ""], Metrics]:
     """The adversarial loss of the generator, the distance of features, and how well its conditions are recognised."""
-    values = LOSSES[exp.config.loss].generator(real.logits, fake.logits, **global_means(exp, real, fake))
+    values = LOSSES[exp.config.loss].generator(real.logits, fake.logits, **global_means(exp, real.logits, fake.logits))
     if exp.config.top_k.fraction < 1:
         values *= top_k_weights(exp, state, fake.logits)
     metrics = {"loss/generator": values.mean()}
@@ -83,11 +94,13 @@ def diversity_ratio(
     return jnp.where(real_stddev == 0, 1.0, fake_stddev / real_stddev)
 
 
-def global_means(exp: Experiment, real: DiscriminatorOutput, fake: DiscriminatorOutput) -> dict[str, Float[Array, ""]]:
+def global_means(
+    exp: Experiment, real_logits: Float[Array, "*places"], fake_logits: Float[Array, "*places"]
+) -> dict[str, Float[Array, ""]]:
     """The means of the logits over all devices, for a loss that asks for them."""
     if not LOSSES[exp.config.loss].takes_means:
         return {}
-    return {"real_mean": exp.pmean(real.logits.mean()), "fake_mean": exp.pmean(fake.logits.mean())}
+    return {"real_mean": exp.pmean(real_logits.mean()), "fake_mean": exp.pmean(fake_logits.mean())}
 
 
 def sample_targets(exp: Experiment, state: TrainState, count: int, index: int | Array = 0) -> tuple[Array, ...]:
@@ -206,9 +219,17 @@ def generator_penalties(
     exp: Experiment, state: TrainState, params: PyTree, fake: Examples, latents: LatentBatch
 ) -> tuple[Float[Array, ""], Metrics, dict[str, PyTree]]:
     """The same for the generator of those parameters and its fakes."""
+
+    def synthesize(own: Array, rows: Array) -> Examples:
+        condition = jax.tree.map(lambda array: array[rows], latents.condition)
+        return generate(exp, state, params, latents._replace(latents=own, condition=condition))[0]
+
     inputs = GeneratorPenaltyInputs(
         fake,
         lambda: generate(exp, state, params, latents, perturb=True)[0],
+        latents.latents,
+        synthesize,
+        exp.example_keys(state, len(fake), f"{latents.stream} penalties", latents.index),
         params,
         extra={},
         hparam=lambda name: hparam(exp, state, f"penalty_settings.{name}"),

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxgan.adversarial import augment, losses, penalties
 from jaxgan.adversarial.losses import LOSSES
-from jaxgan.adversarial.objectives import sample_targets
+from jaxgan.adversarial.objectives import global_means, sample_targets
 from jaxgan.adversarial.penalties import PenaltyInputs
 from jaxgan.core.experiment import Experiment, hparam
 from jaxgan.core.settings import NOT_NEGATIVE, Setting, Settings, split_names
@@ -179,10 +179,3 @@ def mean(values: list[Float[Array, " places"]]) -> Float[Array, ""]:
 def flat(*maps: Maps) -> list[Float[Array, " places"]]:
     """The logits of all places of all examples, as losses take them."""
     return [each.reshape(-1) for each in maps]
-
-
-def global_means(exp: Experiment, real: Maps, fake: Maps) -> dict[str, Float[Array, ""]]:
-    """The means of the logits over all devices, for a loss that asks for them."""
-    if not LOSSES[exp.config.loss].takes_means:
-        return {}
-    return {"real_mean": exp.pmean(real.mean()), "fake_mean": exp.pmean(fake.mean())}

@@ -6,13 +6,15 @@ Weights, means over the batch, and how often a penalty is applied belong to the 
 """
 
 import functools
+import math
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from ml_collections import ConfigDict
 
 from jaxgan.adversarial.augment import AUGMENTATION_NAMES
 from jaxgan.core.experiment import Experiment, hparam
@@ -20,6 +22,7 @@ from jaxgan.core.settings import FRACTION, NOT_NEGATIVE, POSITIVE, Setting, Sett
 from jaxgan.core.state import TrainState
 
 Examples = Float[Array, "batch *shape"]
+Images = Float[Array, "batch height width channel"]
 Values = Float[Array, " batch"]
 Scalar = Float[Array, ""]
 Keys = Key[Array, " batch"]
@@ -190,6 +193,28 @@ def latent_diversity(fake: Examples, perturbed: Examples) -> Values:
     return -((fake - perturbed) ** 2).mean(axis=range(1, fake.ndim))
 
 
+def path_lengths(
+    synthesize: Callable[[Float[Array, "batch *styles"]], Images], styles: Float[Array, "batch *styles"], keys: Keys
+) -> Values:
+    """|J^T y| of each image: J is its derivative by its styles, and y ~ N(0, 1) / sqrt(height x width).
+
+    The length is of each style's vector, and the root mean square over several of them.
+
+    Args:
+        synthesize: styles -> images.
+        styles: [batch, dim], or [batch, count, dim].
+        keys: one for each example.
+
+    References:
+        Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, section 3.2.
+        https://arxiv.org/abs/1912.04958
+    """
+    images, vjp = jax.vjp(synthesize, styles)
+    noise = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:]))(keys)
+    (slopes,) = vjp(noise / math.sqrt(images.shape[1] * images.shape[2]))
+    return jnp.sqrt((slopes**2).sum(-1).mean(axis=range(1, slopes.ndim - 1)))
+
+
 def orthogonality(params: PyTree) -> Scalar:
     """The sum over all kernels W, as matrices [-1, out], of the squares of W^T W off its diagonal.
 
@@ -250,12 +275,18 @@ class GeneratorPenaltyInputs(NamedTuple):
     Attributes:
         fake: G(z).
         perturbed: () -> G(z + dz), fakes of slightly moved latents.
+        styles: what fakes are made of last: the latents, or what a mapping network makes of them.
+        synthesize: (styles of some examples, their rows in the batch) -> fakes.
+        keys: [batch], one for each example.
         params: the generator's.
         extra, hparam, pmean: as in `PenaltyInputs`.
     """
 
     fake: Examples
     perturbed: Callable[[], Examples]
+    styles: Float[Array, "batch *styles"]
+    synthesize: Callable[[Array, Int[Array, " rows"]], Examples]
+    keys: Keys
     params: PyTree
     extra: Mapping[str, Array]
     hparam: Callable[[str], Any]
@@ -276,7 +307,7 @@ class Penalty(NamedTuple):
         needs_independent_logits: whether it binds the gradient of each logit by its own example at mixtures of real and
             fake. With BatchNorm a logit depends on the whole batch: the gradient is no longer the slope of a function
             of one example. Gulrajani et al., Improved Training of Wasserstein GANs, 2017, section 4.
-        images_only: whether it augments images.
+        images_only: whether examples have to be images.
         needs_latents: whether it moves the latents of fakes.
     """
 
@@ -312,6 +343,19 @@ def lecam_anchors(inputs: PenaltyInputs, aux: Scalar, due: Any) -> dict[str, Sca
     share = 1 - inputs.hparam("lecam_decay")
     means = {"real": inputs.real_logits.mean(), "fake": inputs.fake_logits.mean()}
     return {name: inputs.extra[name] + share * (mean - inputs.extra[name]) for name, mean in means.items()}
+
+
+def path_length(inputs: GeneratorPenaltyInputs) -> tuple[Values, Scalar]:
+    """(length - a)^2 of every second example's path, where a is the moving average of lengths, and the new a.
+
+    The average takes this step's lengths in first, and gradients pass through them. Half a batch is every second
+    example, so that devices change nothing.
+    """
+    rows = jnp.arange(0, len(inputs.styles), 2)
+    lengths = path_lengths(lambda styles: inputs.synthesize(styles, rows), inputs.styles[rows], inputs.keys[rows])
+    old = inputs.extra["mean"]
+    mean = old + inputs.hparam("path_length_rate") * (inputs.pmean(lengths.mean()) - old)
+    return (lengths - mean) ** 2, mean
 
 
 PERTURBATION: Settings = {
@@ -383,6 +427,14 @@ GENERATOR_PENALTIES: dict[str, Penalty] = {
         PERTURBATION,
         needs_latents=True,
     ),
+    "path_length": Penalty(
+        path_length,
+        "images change as much with any step of their styles; takes half a batch",
+        {"path_length_rate": Setting(0.01, "of the moving average of path lengths", FRACTION)},
+        {"mean": 0.0},
+        lambda inputs, mean, due: {"mean": jnp.where(due, mean, inputs.extra["mean"])},
+        images_only=True,
+    ),
     "orthogonal": Penalty(lambda i: orthogonality(i.params), "the columns of kernels stay orthogonal"),
 }
 TABLES = {"penalties": PENALTIES, "generator_penalties": GENERATOR_PENALTIES}
@@ -442,6 +494,22 @@ def initial_extra(exp: Experiment) -> dict[str, dict[str, dict[str, Array]]]:
     return found
 
 
+def due(exp: Experiment, state: TrainState, group: str) -> bool | Bool[Array, ""]:
+    """Whether one of a group's enabled penalties is taken in this step."""
+    every = [exp.config[INTERVALS[group]][name] for name in enabled(exp, group)]
+    return True if 1 in every else jnp.any(state.step % jnp.asarray(every, jnp.int32) == 0)
+
+
+def last_values(state: TrainState, group: str) -> dict[str, Scalar]:
+    """The metrics of a group in a step in which none of its penalties is due."""
+    return {metric(group, name): own["last"] for name, own in state.extra[group].items()}
+
+
+def metric(group: str, name: str) -> str:
+    """The name of a penalty's mean value among metrics."""
+    return f"{group.replace('penalties', 'penalty')}/{name}"
+
+
 def mean_value(entry: Penalty, inputs: PenaltyInputs | GeneratorPenaltyInputs) -> tuple[Scalar, PyTree]:
     """A penalty's mean value, and what its `update` gets."""
     found = entry.value(inputs)
@@ -486,7 +554,7 @@ def weighted_sum(
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(take))
             value, aux = jax.lax.cond(due, take, lambda zeros=zeros: zeros)
             shown = jnp.where(due, value, extra["last"])
-        metrics[f"{group.replace('penalties', 'penalty')}/{name}"] = shown
+        metrics[metric(group, name)] = shown
         total += hparam(exp, state, f"{group}.{name}") * every * value
         if extra:
             new = dict(entry.update(own, aux, due)) | ({"last": shown} if every > 1 else {})
@@ -503,6 +571,14 @@ def check(exp: Experiment) -> Iterator[str]:
             f"config.penalties.{bound[0]} needs config.model.discriminator.norm=none: with BatchNorm a logit depends "
             "on the whole batch, and its gradient by its own example is not defined"
         )
-    augmenting = [name for name in used if PENALTIES[name].images_only]
-    if augmenting and not any(field.kind == "pixels" for field in exp.fields):
-        yield f"config.penalties.{augmenting[0]} is for images, and config.data.source={config.data.source} has none"
+    of_images = [
+        f"{group}.{name}" for group in TABLES for name in enabled(exp, group) if TABLES[group][name].images_only
+    ]
+    if of_images and not any(field.kind == "pixels" for field in exp.fields):
+        yield f"config.{of_images[0]} is for images, and config.data.source={config.data.source} has none"
+
+
+def examples_together(config: ConfigDict) -> int:
+    """Examples that have to be on one device: path lengths are of every second one."""
+    texts = [config.get(name, "") for name in ("schedules", "sweep")]
+    return 2 if config.generator_penalties.path_length or any("path_length" in text for text in texts) else 1

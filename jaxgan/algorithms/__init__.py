@@ -4,12 +4,14 @@ from jaxgan.algorithms.cut import CUT
 from jaxgan.algorithms.cyclegan import CYCLEGAN
 from jaxgan.algorithms.gan import GAN
 from jaxgan.algorithms.pix2pix import PIX2PIX
+from jaxgan.algorithms.stylegan2 import STYLEGAN2
 from jaxgan.algorithms.vae import VAE
 from jaxgan.algorithms.vaegan import VAEGAN
 from jaxgan.core.types import Algorithm
 
 ALGORITHMS: dict[str, Algorithm] = {
     "gan": GAN,
+    "stylegan2": STYLEGAN2,
     "vae": VAE,
     "vaegan": VAEGAN,
     "cyclegan": CYCLEGAN,

@@ -5,6 +5,7 @@ the batch is sharded over devices, the experiment's `axis_name` names the mapped
 averaged over it, and an example keeps the random numbers that belong to its index in the global batch.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 
@@ -333,6 +334,8 @@ def check(exp: Experiment) -> Iterator[str]:
         yield reason
     if not learns(exp):
         yield "config.adversarial=0 leaves the generator nothing to learn: config.feature_matching must be above 0"
+    if exp.is_enabled("generator_penalties.path_length") and exp.is_enabled("latent_optimisation.rate"):
+        yield "config.generator_penalties.path_length must be 0 with config.latent_optimisation, which moves latents"
     if config.get("unrolled_steps", 0) and exp.is_enabled("weight_clip"):
         yield "config.weight_clip must be 0 with config.unrolled_steps: no gradient passes where it clips"
     side = DISCRIMINATOR_CONDITIONING[config.conditioning.discriminator]
@@ -459,6 +462,12 @@ def choices(exp: Experiment) -> int:
     return conditioning.label_classes(exp.config, exp.classes)
 
 
+def examples_together(config: ConfigDict) -> int:
+    """Examples that have to be on one device: those of a group of packs, and those that path lengths take half of."""
+    packed = config.packing * (config.model.discriminator.get("minibatch_stddev", 0) or 1)
+    return math.lcm(packed, penalties.examples_together(config))
+
+
 def outputs(exp: Experiment) -> dict[str, str]:
     """The generator makes what the data set holds."""
     return {field.name: field.kind for field in example_fields(exp.fields)}
@@ -510,7 +519,7 @@ GAN = Algorithm(
         "model.discriminator.depth": 1,
     },
     batches_per_step=lambda config: config.get("discriminator_steps", 1),
-    examples_together=lambda config: config.packing * (config.model.discriminator.get("minibatch_stddev", 0) or 1),
+    examples_together=examples_together,
     check=check,
     extra=penalties.initial_extra,
     choices=choices,

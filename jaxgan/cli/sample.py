@@ -80,6 +80,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--member", type=int, default=0, help="which one of a population draws")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--truncation", type=float, help="latents only from within +-this; smaller is more typical")
+    parser.add_argument(
+        "--truncation_psi",
+        type=float,
+        help="styles this far from their mean: 1 as they are, 0.7 more typical, 0 the mean",
+    )
+    parser.add_argument("--truncation_cutoff", type=int, metavar="N", help="only the styles of the first N layers")
     parser.add_argument("--interpolate", type=int, metavar="SEED", help="walk to this seed's images")
     parser.add_argument("--columns", type=int, help="images in a row of the grid (8 with --interpolate)")
     parser.add_argument("--step", type=int, help="an older checkpoint than the newest")
@@ -88,7 +94,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if any(isinstance(value, list) for value in vars(options).values()):  # as Python's parser reads --num=--
         raise UserError("-- is no value of an option (see sample.py --help)")
     image_options.check(options)
-    for name in ("num", "columns", "tile", "batch_size"):
+    for name in ("num", "columns", "tile", "batch_size", "truncation_cutoff"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name}={value} must be at least 1")
@@ -98,6 +104,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
             raise UserError(f"--{name}={value} must be from 0 to {MAX_SEED}")
     if options.truncation is not None and not 1e-6 <= options.truncation <= 1e6:  # beyond, float32 knows no better
         raise UserError(f"--truncation={options.truncation} must be above 0, 1 say")
+    if options.truncation_psi is not None and not -2 <= options.truncation_psi <= 2:
+        raise UserError(f"--truncation_psi={options.truncation_psi} must be from -2 to 2, 0.7 say")
+    if options.truncation_cutoff is not None and options.truncation_psi is None:
+        raise UserError(f"--truncation_cutoff={options.truncation_cutoff} needs --truncation_psi, 0.7 say")
     if not options.out.endswith((".png", ".npz", "/", os.sep)):
         raise UserError(f"--out={options.out} must end in .png, in .npz, or in / for a folder of pictures")
     check_path("workdir", options.workdir)
@@ -107,7 +117,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def check_options(options: argparse.Namespace, exp: Experiment, name: str, task: Task) -> None:
     """Raises a `UserError` for an option that the task does not have."""
-    needed = {"labels": "labels", "truncation": "truncation", "interpolate": "end_seed"}
+    truncations = ("truncation", "truncation_psi", "truncation_cutoff")
+    needed = {"labels": "labels", "interpolate": "end_seed"} | {name: name for name in truncations}
     for option, own in needed.items():
         if getattr(options, option) is not None and own not in task.options:
             raise UserError(f"--{option} has no effect with --task={name}: leave it out")
@@ -179,8 +190,9 @@ def task_inputs(
     count = options.num // columns  # of images, or of walks between two
     labels = np.repeat(np.int32(asked), count // len(asked)) if asked else inference.mixed_labels(exp, count)
     inputs = inference.seed_inputs(options.seed, count, labels)
-    if options.truncation is not None:
-        inputs["truncation"] = np.full(count, options.truncation, np.float32)
+    for name, kind in {"truncation": np.float32, "truncation_psi": np.float32, "truncation_cutoff": np.int32}.items():
+        if getattr(options, name) is not None:
+            inputs[name] = np.full(count, getattr(options, name), kind)
     if options.interpolate is None:
         return inputs, labels
     inputs = {name: np.repeat(array, columns) for name, array in inputs.items()}

@@ -91,7 +91,8 @@ class Task(NamedTuple):
         outputs: experiment -> {name of an output: its kind}, a kind of `Field`, or "curve", "latents" (the mean latents
             of an encoded example) or "score" (a number whose mean over held-out examples is a score).
         needs: experiment -> fields that a user has to give; none means seeds and labels alone.
-        options: names of inputs that a user may give: "labels", "truncation", "fraction", "end_seed" and "k".
+        options: names of inputs that a user may give: "labels", "truncation", "truncation_psi", "truncation_cutoff",
+            "fraction", "end_seed" and "k".
         layout: (experiment, run, inputs of all given examples, rows, columns) -> a grid of outputs, for a task that
             makes other outputs than one of each given example.
         unavailable: experiment -> why its networks cannot do this, or None if they can.
