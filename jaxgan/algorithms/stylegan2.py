@@ -43,7 +43,7 @@ ROLES = {"mapping": "mapping", "synthesis": "synthesis", "discriminator": "style
 
 Images = Float[Array, "batch height width channel"]
 Styles = Float[Array, "batch num_ws w_dim"]
-Labels = Float[Array, "batch classes"] | None  # one-hot
+Labels = Float[Array, "_ classes"] | None  # one-hot
 Params = Mapping[str, PyTree]
 
 
@@ -61,7 +61,7 @@ def draw_styles(
     """
     variables = state.networks["mapping"].replace(params=params)
 
-    def of_latents(purpose: str) -> tuple[Styles, PyTree]:
+    def of_latents(purpose: str) -> tuple[Float[Array, "batch w_dim"], PyTree]:
         key = rng.stream_key(state.seed, state.step, f"{stream} {purpose}")
         latents = core_latents.sample_latents(key, exp.global_indices(count), exp.config.latent_dim)
         return apply(exp.networks["mapping"], variables, latents, labels, train=True)
