@@ -91,8 +91,11 @@ def create_state(
 def apply(
     network: nn.Module, variables: Variables, *inputs: Array | None, train: bool, key: Key[Array, ""] | None = None
 ) -> tuple[Any, PyTree]:
-    """The network's output and its new model state, which is the old one unless `train`; dropout draws from the key."""
+    """The network's output and its new model state, which is the old one unless `train`.
+
+    Dropout or noise, of which a network has one at most, draws from the key.
+    """
     if not train:
         return network.apply(variables.collections(), *inputs, train=False), variables.model_state
-    rngs = {} if key is None else {"dropout": key}
+    rngs = {} if key is None else {"dropout": key, "noise": key}
     return network.apply(variables.collections(), *inputs, train=True, mutable=list(variables.model_state), rngs=rngs)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxgan.core.settings import NOT_NEGATIVE, Choice, Setting, Settings, one_of
 from jaxgan.data.sizes import format_size
 from jaxgan.errors import UserError
-from jaxgan.models import cyclegan, dcgan, iwae_mlp, mlp, patchgan, pix2pix, spade, tf_dcgan, toy_mlp, vaegan
+from jaxgan.models import cyclegan, dcgan, iwae_mlp, mlp, patchgan, pix2pix, spade, stylegan2, tf_dcgan, toy_mlp, vaegan
 from jaxgan.models.ops import layers
 
 
@@ -23,7 +23,9 @@ class Role(NamedTuple):
         module: a Flax module. A generator or decoder is called with (latents, modulation, train) and has attributes for
             the shape of an example; a discriminator or encoder is called with (examples, train) and makes features. A
             translator is called with (images, train), and `sides` are those of images that it takes; a
-            feature_translator gives its encoder's features as well.
+            feature_translator gives its encoder's features as well. A mapping is called with (latents, labels, train),
+            a synthesis with (its intermediate latents, train), of which it takes `num_ws`, and a style_discriminator
+            with (images, labels, train) for logits; labels are one-hot, or None.
         settings: that become its attributes.
         fixed: further attributes.
     """
@@ -41,12 +43,14 @@ class Family(NamedTuple):
         check_shape: the shape of an example -> what would be right, if the family cannot make such examples.
         smallest: settings of the smallest networks, {name in the group of a network: value}, for contract tests.
         shape: of the examples of those.
+        initializable: whether the initialiser of its kernels can be chosen.
     """
 
     roles: Mapping[str, Role]
     check_shape: Callable[[tuple[int, ...]], str | None]
     smallest: Mapping[str, Any]
     shape: tuple[int, ...]
+    initializable: bool = True
 
 
 MODELS: dict[str, Family] = {
@@ -154,6 +158,17 @@ MODELS |= {
         {"base_channels": 2},
         (24, 24, 1),
     ),
+    "stylegan2": Family(
+        {
+            "mapping": Role(stylegan2.Mapping, stylegan2.MAPPING_SETTINGS),
+            "synthesis": Role(stylegan2.Synthesis, stylegan2.SETTINGS),
+            "style_discriminator": Role(stylegan2.Discriminator, stylegan2.DISCRIMINATOR_SETTINGS),
+        },
+        stylegan2.check_shape,
+        {"w_dim": 4, "depth": 2, "channel_base": 16},
+        (8, 8, 1),
+        initializable=False,
+    ),
 }
 
 MOST_CHANGE = 128  # pixels by which the images may differ that an error proposes
@@ -172,25 +187,23 @@ def settings(roles: Mapping[str, str], family: str = "dcgan", initializer: str =
         family, initializer: the defaults.
     """
 
+    kernels = {"initializer": Choice(initializer, "of the kernels", lambda: INITIALIZERS)}
+
+    def brought(entry: Family) -> Settings | str:
+        missing = [role for role in roles.values() if role not in entry.roles]
+        if missing:
+            return f"has no {missing[0]}, which this algorithm needs"
+        networks = {network: entry.roles[role].settings for network, role in roles.items()}
+        return networks | (kernels if entry.initializable else {})
+
     def table() -> dict[str, Settings | str]:
-        found: dict[str, Settings | str] = {}
-        for name, entry in MODELS.items():
-            missing = [role for role in roles.values() if role not in entry.roles]
-            found[name] = (
-                f"has no {missing[0]}, which this algorithm needs"
-                if missing
-                else {network: entry.roles[role].settings for network, role in roles.items()}
-            )
-        return found
+        return {name: brought(entry) for name, entry in MODELS.items()}
 
     return {
         "precision": Setting(
             "float32", "what networks compute in; parameters and losses stay float32", one_of("float32", "bfloat16")
         ),
-        "model": {
-            "family": Choice(family, "of the networks", table),
-            "initializer": Choice(initializer, "of the kernels", lambda: INITIALIZERS),
-        },
+        "model": {"family": Choice(family, "of the networks", table)},
     }
 
 
@@ -224,7 +237,8 @@ def make(
     known = set(module.__dataclass_fields__)
     places = {"shape": shape, "dim": shape[0]}
     attributes = places | {"axis_name": axis_name, "dtype": jnp.dtype(config.precision)}
-    attributes |= {"initializer": config.model.initializer, "init_stddev": init_argument(config)}
+    if family.initializable:
+        attributes |= {"initializer": config.model.initializer, "init_stddev": init_argument(config)}
     attributes |= {"batch_last": jax.default_backend() == "cpu"}
     attributes = {name: value for name, value in attributes.items() if name in known}
     return module(**attributes, **{name: config.model[network][name] for name in declared}, **fixed)
@@ -248,7 +262,9 @@ def near_sizes(family: Family, shape: tuple[int, ...]) -> list[str]:
 
 
 def kernel_init(config: ConfigDict) -> Callable:
-    """The initialiser of kernels outside a family's networks."""
+    """The initialiser of kernels outside a family's networks; LeCun's beside a family that has its own."""
+    if not MODELS[config.model.family].initializable:
+        return nn.initializers.lecun_normal()
     return layers.INITIALIZERS[config.model.initializer](init_argument(config))
 
 
