@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -211,14 +212,20 @@ def test_every_family_fits_or_says_why(name, family, wider):
         source = {"data.source": images, "data.size": f"{shape[0]}x{shape[1]}"}
     elif wider:
         pytest.skip("points have no width")
-    roles = [group for group in exp.config.model if group not in ("family", "initializer", "init_stddev", "init_gain")]
-    widths = {f"model.{role}.{key}": value for role in roles for key, value in entry.smallest.items()}
     smallest = {key: value for key, value in ALGORITHMS[name].smallest.items() if not key.startswith(("model", "data"))}
-    settings = {"algorithm": name, **smallest, "model.family": family, **source, **widths}
-    if isinstance(refusal := declarations_of(name)["model"]["family"].table()[family], str):
-        with raises_user_error(UserError, match=f"config.model.family={family} {refusal}: choose from "):
+    settings = {"algorithm": name, **smallest, "model.family": family, **source}
+    brought = declarations_of(name)["model"]["family"].table()[family]
+    if isinstance(brought, str):
+        with raises_user_error(UserError, match=f"config.model.family={family} {brought}: choose from "):
             default(settings)
         return
+    networks = {network: own for network, own in brought.items() if isinstance(own, Mapping)}
+    settings |= {
+        f"model.{network}.{key}": value
+        for network, own in networks.items()
+        for key, value in entry.smallest.items()
+        if key in own
+    }
     exp = build(default(settings), classes=10)
     state = jax.eval_shape(lambda: population.init_state(exp))
     batch = jax.eval_shape(lambda: example_batch(exp))

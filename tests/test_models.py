@@ -143,7 +143,7 @@ def test_dcgan_halves_both_sides_exactly(height, width):
         assert rows * columns <= dcgan.MOST_PIXELS
 
 
-@pytest.mark.parametrize("family", ["dcgan", "tf_dcgan", "vaegan"])
+@pytest.mark.parametrize("family", ["dcgan", "tf_dcgan", "vaegan", "stylegan2"])
 @given(size=st.integers(1, 300))
 def test_no_square_lies_nearer_than_those_that_are_named(family, size):
     entry = models.MODELS[family]

@@ -7,11 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments import quick_jit, raises_user_error
 from flax.traverse_util import flatten_dict, unflatten_dict
 from made_up import numbers
 
+from jaxgan import models
+from jaxgan.core import settings as declarations
 from jaxgan.core.state import Variables, apply
-from jaxgan.models import stylegan2
+from jaxgan.errors import UserError
+from jaxgan.models import stylegan2, summary
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "stylegan2.npz")
 SIDE, BATCH, LATENT, W_DIM, CLASSES, GROUP = 16, 4, 6, 8, 3, 2
@@ -127,9 +131,11 @@ def test_the_synthesis_network_equals_that_of_its_authors(batch_last):
     network = synthesis(clamp=0.0, batch_last=batch_last)
     own = made_up(network, WS)
     assert network.num_ws == WS.shape[1]
-    assert_near(jax.jit(lambda own: network.apply(own, WS, train=True))(own), channels_last(GOLDEN["synthesis/const"]))
+    assert_near(
+        quick_jit(lambda own: network.apply(own, WS, train=True))(own), channels_last(GOLDEN["synthesis/const"])
+    )
     quiet = {path: 0 * leaf if "strength" in path[-1] else leaf for path, leaf in flatten_dict(own).items()}
-    clamped = jax.jit(lambda own: network.clone(clamp=1.0).apply(own, WS, train=False))(unflatten_dict(quiet))
+    clamped = quick_jit(lambda own: network.clone(clamp=1.0).apply(own, WS, train=False))(unflatten_dict(quiet))
     assert_near(clamped, channels_last(GOLDEN["synthesis/none"]))
 
 
@@ -143,7 +149,7 @@ def test_path_lengths_and_their_gradients_equal_those_of_the_authors(batch_last)
         lengths = jnp.sqrt(jnp.square(slopes).sum(2).mean(1))
         return jnp.square(lengths - lengths.mean() / 100).mean(), lengths
 
-    gradients, lengths = jax.jit(jax.grad(penalty, has_aux=True))(own["params"])
+    gradients, lengths = quick_jit(jax.grad(penalty, has_aux=True))(own["params"])
     assert_near(lengths, GOLDEN["synthesis/lengths"])
     assert_gradients_near(network, gradients, "synthesis/path")
 
@@ -160,7 +166,7 @@ def test_the_discriminator_equals_that_of_its_authors(name, classes, architectur
     """With its features cut off."""
     network = discriminator(architecture=architecture, clamp=1.0, batch_last=batch_last)
     inputs = jax.tree.map(lambda array: array[ORDER], (IMAGES, one_hot(classes)))
-    logits = jax.jit(lambda own: network.apply(own, *inputs, train=True))(made_up(network, *inputs))
+    logits = quick_jit(lambda own: network.apply(own, *inputs, train=True))(made_up(network, *inputs))
     assert_near(logits, GOLDEN[f"{name}/logits"][ORDER])
 
 
@@ -177,7 +183,7 @@ def test_r1_and_its_gradients_equal_those_of_the_authors(batch_last):
         slopes, logits = jax.grad(total, has_aux=True)(images)
         return jnp.square(slopes).sum((1, 2, 3)).mean(), (slopes, logits)
 
-    gradients, (slopes, logits) = jax.jit(jax.grad(penalty, has_aux=True))(own["params"])
+    gradients, (slopes, logits) = quick_jit(jax.grad(penalty, has_aux=True))(own["params"])
     assert_near(logits, GOLDEN["resnet/logits"][ORDER])
     assert_near(slopes, channels_last(GOLDEN["resnet/slopes"])[ORDER])
     assert_gradients_near(network, gradients, "resnet/r1")
@@ -210,3 +216,119 @@ def test_parameters_of_published_networks(side, classes, depth, width, architect
     assert found == generator
     images = jax.ShapeDtypeStruct((4, side, side, 3), jnp.float32)
     assert count(stylegan2.Discriminator(architecture, **width), images, labels) == judge
+
+
+def test_noise_is_each_examples_own_and_no_number_of_devices_changes_it():
+    """Without a key there is fixed noise, the same for all examples, as there is outside training."""
+    network, ws = synthesis().clone(shape=(8, 8, 3)), jnp.tile(WS[:1, :4], (4, 1, 1))
+    own = made_up(network, ws)
+    variables = Variables(own["params"], {"noise": own["noise"]})
+
+    def run(key, ws=ws, network=network):
+        return apply(network, variables, ws, train=True, key=key)[0]
+
+    one, other, fixed, still, parts = quick_jit(
+        lambda: (
+            *[run(key) for key in (jax.random.key(1), jax.random.key(2), None)],
+            apply(network, variables, ws, train=False)[0],
+            jax.vmap(lambda ws: run(jax.random.key(1), ws, network.clone(axis_name="devices")), axis_name="devices")(
+                ws.reshape(2, 2, *ws.shape[1:])
+            ),
+        )
+    )()
+    np.testing.assert_allclose(parts.reshape(one.shape), one, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(fixed, still)
+    np.testing.assert_allclose(fixed[1:], jnp.broadcast_to(fixed[:1], fixed[1:].shape), rtol=1e-4, atol=1e-4)
+    differences = [jnp.abs(a - b).max() for a, b in ((one[0], one[1]), (one[0], other[0]), (one[0], fixed[0]))]
+    assert min(differences) > 0.1
+
+
+def test_the_mean_of_intermediate_latents_is_that_of_all_devices():
+    network = stylegan2.Mapping(W_DIM, depth=2, axis_name="devices")
+    own = made_up(network.clone(axis_name=None), LATENTS, None)
+    variables = Variables(own["params"], {"w_avg": own["w_avg"]})
+    _, together = apply(network.clone(axis_name=None), variables, LATENTS, None, train=True)
+    halves = LATENTS.reshape(2, -1, LATENT)
+    _, apart = jax.vmap(lambda z: apply(network, variables, z, None, train=True), axis_name="devices")(halves)
+    for mean in apart["w_avg"]["mean"]:
+        np.testing.assert_allclose(mean, together["w_avg"]["mean"], rtol=1e-5, atol=1e-7)
+
+
+def test_the_mean_approaches_a_constant_at_its_rate():
+    """Of equal latents, after n batches, (1 - .995^n) times theirs; truncation ends there."""
+    network, latents = stylegan2.Mapping(W_DIM, depth=2), jnp.tile(LATENTS[:1], (3, 1))
+    own = made_up(network, latents, None)
+    state = {"w_avg": own["w_avg"]}
+    for _ in range(4):
+        w, state = apply(network, Variables(own["params"], state), latents, None, train=True)
+    mean = state["w_avg"]["mean"]
+    np.testing.assert_allclose(mean, (1 - 0.995**4) * w[0], rtol=1e-4)
+    np.testing.assert_allclose(stylegan2.truncated(w, mean, 1.0), w, rtol=1e-6)
+    np.testing.assert_array_equal(stylegan2.truncated(w, mean, 0.0), jnp.broadcast_to(mean, w.shape))
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_half_precision_is_that_of_the_largest_blocks(count):
+    types = [stylegan2.dtype_at(size, 32, count, jnp.bfloat16) for size in stylegan2.sizes(32)]
+    half = min(count, 3)  # of 8, 16 and 32 rows
+    assert types == (4 - half) * [jnp.float32] + half * [jnp.bfloat16]
+
+
+@in_both_layouts
+@pytest.mark.parametrize("kind", ["synthesis", "discriminator"])
+def test_half_precision_is_near_and_ends_in_float32(kind, batch_last):
+    if kind == "synthesis":
+        network, inputs = synthesis(batch_last=batch_last, half_precision=1), (WS,)
+    else:
+        network, inputs = discriminator(batch_last=batch_last, half_precision=1), (IMAGES, one_hot(CLASSES))
+    own = made_up(network, *inputs)
+    half = network.clone(dtype=jnp.bfloat16)
+    networks = [network, half, half.clone(half_precision=0)]
+    long, short, none = quick_jit(lambda own: [each.apply(own, *inputs, train=True) for each in networks])(own)
+    assert short.dtype == jnp.float32
+    np.testing.assert_array_equal(none, long)
+    assert 1e-5 < np.linalg.norm(short - long) / np.linalg.norm(long) < 0.03
+
+
+ROLES = {"mapping": "mapping", "synthesis": "synthesis", "discriminator": "style_discriminator"}
+
+
+@pytest.mark.parametrize("classes", [0, CLASSES])
+def test_the_table_counts_every_parameter(classes):
+    """Of the smallest networks, as the table of families makes them."""
+    entry = models.MODELS["stylegan2"]
+    declared = models.settings(ROLES, family="stylegan2")
+    known = declarations.resolve(declared, {})
+    values = {f"model.{name}.{key}": value for name in ROLES for key, value in entry.smallest.items()}
+    config = declarations.default(declared, {name: value for name, value in values.items() if name in known})
+    labels = jnp.zeros((4, classes)) if classes else None
+    for name, role in ROLES.items():
+        network = models.make(config, name, role, entry.shape)
+        inputs = {
+            "mapping": lambda: (jnp.zeros((4, 3)), labels),
+            "synthesis": lambda network=network: (jnp.zeros((4, network.num_ws, 4)),),
+            "discriminator": lambda: (jnp.zeros((4, *entry.shape)), labels),
+        }[name]()
+        variables = shapes_of(network, *inputs)
+        rows = summary.layer_rows(network, variables, inputs)
+        assert sum(row.params for row in rows) == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+        assert len({row.path for row in rows}) == len(rows)
+
+
+def test_a_family_with_an_initialiser_of_its_own_has_no_setting_for_another():
+    declared = models.settings({}, family="stylegan2")
+    assert "model.initializer" not in declarations.resolve(declared, {})
+    assert "model.initializer" in declarations.resolve(declared, {"model.family": "dcgan"})
+    with raises_user_error(UserError, match=r"config\.model\.initializer has no effect here: model\.family=dcgan or "):
+        declarations.default(declared, {"model.initializer": "he"})
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (24, 24, 3), (16, 8, 3), (2,)])
+def test_images_are_squares_of_a_power_of_two(shape):
+    assert stylegan2.check_shape(shape)
+    assert stylegan2.check_shape((8, 8, 1)) is stylegan2.check_shape((1024, 1024, 3)) is None
+
+
+def test_groups_that_do_not_divide_a_batch_are_an_error():
+    with pytest.raises(TypeError, match="reshape"):
+        shapes_of(discriminator(), IMAGES[:3], None)
