@@ -1,0 +1,73 @@
+"""Doubling, halving and blurring with the weights 1, 3, 3, 1 on each axis, in either layout.
+
+Rows and columns are taken by their phase, even or odd, so that no convolution of single features is needed. All three
+are linear, and derivatives of any order are the same few sums.
+
+References:
+    Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020. https://arxiv.org/abs/1912.04958
+"""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from jaxgan.models.ops.convolutions import Features
+
+ROWS, COLUMNS = 1, 2  # axes in both layouts
+
+
+def upsample(features: Features, border: str = "constant") -> Features:
+    """Twice the rows and columns, each a mean of the two nearest ones with the weights 3 and 1.
+
+    This is the transposed convolution of stride 2 with the weights 1, 3, 3, 1 over 4 on each axis.
+
+    Args:
+        features: in either layout.
+        border: what lies beyond it, a mode of `jnp.pad`: "constant" for zeros, "edge" for the same numbers again.
+    """
+
+    def along(axis: int, features: Array) -> Array:
+        count = features.shape[axis]
+        padded = jnp.pad(features, _around(axis, features.ndim, (1, 1)), mode=border)
+        before, after = (lax.slice_in_dim(padded, i, i + count, 1, axis) for i in (0, 2))
+        both = jnp.stack([3 * features + before, 3 * features + after], axis + 1) / 4
+        return both.reshape(*features.shape[:axis], 2 * count, *features.shape[axis + 1 :])
+
+    return along(COLUMNS, along(ROWS, features))
+
+
+def downsample(features: Features) -> Features:
+    """Half the rows and columns, which are even numbers: a quarter of the transpose of `upsample`, with zeros around.
+
+    This is the convolution of stride 2 with the weights 1, 3, 3, 1 over 8 on each axis.
+    """
+
+    def along(axis: int, features: Array) -> Array:
+        count = features.shape[axis] // 2
+        pairs = features.reshape(*features.shape[:axis], count, 2, *features.shape[axis + 1 :])
+        even, odd = (lax.index_in_dim(pairs, phase, axis + 1, keepdims=False) for phase in range(2))
+        before = lax.slice_in_dim(jnp.pad(odd, _around(axis, odd.ndim, (1, 0))), 0, count, 1, axis)
+        after = lax.slice_in_dim(jnp.pad(even, _around(axis, even.ndim, (0, 1))), 1, count + 1, 1, axis)
+        return (before + 3 * (even + odd) + after) / 8
+
+    return along(COLUMNS, along(ROWS, features))
+
+
+def blur(features: Features, padding: tuple[int, int]) -> Features:
+    """Means of four rows and columns that follow each other: of n, with zeros around, come n + sum(padding) - 3.
+
+    Beside a convolution of stride 2 it makes one that doubles or halves.
+    """
+
+    def along(axis: int, features: Array) -> Array:
+        padded = jnp.pad(features, _around(axis, features.ndim, padding))
+        count = padded.shape[axis] - 3
+        first, second, third, fourth = (lax.slice_in_dim(padded, i, i + count, 1, axis) for i in range(4))
+        return (first + 3 * (second + third) + fourth) / 8
+
+    return along(COLUMNS, along(ROWS, features))
+
+
+def _around(axis: int, axes: int, padding: tuple[int, int]) -> list[tuple[int, int]]:
+    """The padding of one axis, for `jnp.pad`."""
+    return [padding if each == axis else (0, 0) for each in range(axes)]
