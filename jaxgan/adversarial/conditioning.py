@@ -54,7 +54,7 @@ class DiscriminatorConditioning(NamedTuple):
     Attributes:
         concatenates: whether the condition is concatenated with the examples.
         projects: whether its product with the features is part of the logit.
-        alone: whether nothing else is, so that features come from a linear layer before.
+        alone: whether nothing else is, and the features pass a linear layer before.
         predicts: "labels" or "codes", where the discriminator predicts it instead of being given it.
         settings: that it reads.
     """
@@ -241,8 +241,8 @@ class Discriminator(nn.Module):
 
         count = features.shape[-1]
         if side.alone:
-            embedding_init = nn.initializers.variance_scaling(1 / count, "fan_in", "normal")
-            embedded = dense(count, condition, use_bias=False, kernel_init=embedding_init)
+            init = nn.initializers.variance_scaling(1 / count, "fan_in", "normal")
+            embedded = dense(count, condition, use_bias=False, kernel_init=init, name="embedding")
             logits = (dense(count, features, use_bias=False) * embedded).sum(-1)
         else:
             logits = dense(1, features, use_bias=self.use_bias)[:, 0]
