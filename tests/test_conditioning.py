@@ -47,7 +47,8 @@ def discriminator(conditioning: str = "none", predicted: int = 0):
     network = Discriminator(Body(), conditioning, predicted=predicted, kernel_init=nn.initializers.normal(1.0))
     examples = jax.random.normal(jax.random.key(1), (BATCH, FEATURES))
     params = network.init(jax.random.key(0), examples, ONE_HOT, True)["params"]
-    params["Dense_0"]["bias"] += 0.7
+    if "bias" in params["Dense_0"]:
+        params["Dense_0"]["bias"] += 0.7
     return examples, params, quick_jit(lambda params, *args: network.apply({"params": params}, *args, True))
 
 
@@ -149,6 +150,27 @@ def test_a_projection_is_linear_in_features_and_in_conditions():
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     close(logits(2 * examples - 3 * other, ONE_HOT), 2 * parts[0] - 3 * parts[1])
     close(logits(examples, 2 * ONE_HOT - 3 * labels), 2 * parts[0] - 3 * parts[2])
+
+
+def test_an_inner_product_is_all_of_the_logit():
+    """(W f) . (V y), so that a label without a row has a logit of 0."""
+    examples, params, run = discriminator("inner_product")
+    assert {name: set(layer) for name, layer in params.items()} == {"Dense_0": {"kernel"}, "embedding": {"kernel"}}
+    rows, mixed = np.float64(params["embedding"]["kernel"]), np.float64(examples) @ params["Dense_0"]["kernel"]
+    expected = [mixed[i] @ rows[label] for i, label in enumerate(ONE_HOT.argmax(1))]
+    d_out = run(params, examples, ONE_HOT)
+    np.testing.assert_allclose(d_out.logits, expected, rtol=1e-5, atol=1e-5)
+    assert d_out.aux_logits is None
+    np.testing.assert_array_equal(run(params, examples, UNKNOWN).logits, np.zeros(BATCH))
+
+
+def test_the_rows_of_an_inner_product_begin_as_the_authors_have_them():
+    """Normal, with a variance of 1 over classes and features."""
+    network = Discriminator(Body(), "inner_product")
+    classes, wide = 50, jnp.ones((1, FEATURES))
+    params = [network.init(jax.random.key(seed), wide, jnp.zeros((1, classes)), True)["params"] for seed in range(8)]
+    rows = np.stack([each["embedding"]["kernel"] for each in params])
+    np.testing.assert_allclose(rows.std(), (classes * FEATURES) ** -0.5, rtol=0.1)
 
 
 def test_an_unknown_label_leaves_the_unconditional_logit():

@@ -744,6 +744,8 @@ def shipped(path: Path) -> ConfigDict:
         for name in ("width", "base_channels"):
             if isinstance(network, ConfigDict) and name in network:
                 network[name] = 4
+        if isinstance(network, ConfigDict) and "widths" in network:
+            network.widths, network.cardinality, network.blocks = (4,), (2,), (1,)
     return config
 
 

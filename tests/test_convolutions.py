@@ -179,6 +179,38 @@ def test_all_derivatives_are_those_of_the_stock_convolution(used, size, features
     assert_equal(map(derivatives, both(name, *options)), *arrays(size, kernel, features, batch))
 
 
+def group_by_group(groups):
+    """The stock convolution of each group by itself."""
+
+    def convolve(images, kernel):
+        parts = zip(jnp.split(images, groups, axis=3), jnp.split(kernel, groups, axis=3), strict=True)
+        return jnp.concatenate([convolutions.stock_conv(*part, 1, (1, 1)) for part in parts], axis=3)
+
+    return convolve
+
+
+GROUPED = [(4, 3, FEW, 8), (6, 2, FEW, (4, 6)), (2, 16, (16, 16), 8)]  # groups, batch, features of each, size
+
+
+@pytest.mark.parametrize("batch_last", [False, True])
+@pytest.mark.parametrize(("groups", "batch", "features", "size"), GROUPED)
+def test_groups_have_all_derivatives_of_a_convolution_of_each(groups, batch, features, size, batch_last):
+    inputs, outputs = features
+    images, _ = arrays(size, 3, (groups * inputs, 1), batch)
+    _, kernel = arrays(size, 3, (inputs, groups * outputs))
+    grouped = both("conv", 1, (1, 1), groups)[0 if batch_last else 1]
+    assert_equal(map(derivatives, (grouped, group_by_group(groups))), images, kernel)
+
+
+@pytest.mark.parametrize("batch_last", [False, True])
+def test_a_group_does_not_depend_on_the_features_of_another(batch_last):
+    images, _ = arrays(4, 3, (8, 1))
+    _, kernel = arrays(4, 3, (2, 12))
+    grouped = both("conv", 1, (1, 1), 4)[0 if batch_last else 1]
+    change = grouped(images.at[..., 2].add(1.0), kernel) - grouped(images, kernel)  # of the second of four groups
+    assert [bool(np.abs(part).max() > 1e-3) for part in jnp.split(change, 4, axis=3)] == [False, True, False, False]
+
+
 POPULATION = 3
 
 

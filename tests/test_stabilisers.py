@@ -487,6 +487,22 @@ def test_the_average_s_half_life_in_examples():
     assert_same_bits(params_of(tiny, "generator", state), params_of(tiny, "generator"))
 
 
+def test_a_half_life_that_rises_from_0_begins_without_an_average():
+    """R3GAN's: of a generator that stays as it is, the average is that generator after the first step."""
+    tiny = experiment(**POINTS, schedules="ema_half_life=linear(32, 2)")
+    state = member(tiny, optimizer__generator__learning_rate=0.0)
+    still = params_of(tiny, "generator", state)
+    state, _ = tiny.train_step(state.replace(ema=jax.tree.map(jnp.zeros_like, state.ema)), tiny.batch())
+    assert_same_bits(state.ema["generator"].params, still)
+    state = state.replace(ema=jax.tree.map(jnp.zeros_like, state.ema))
+    left = 1.0
+    for half_life in (16, 32, 32):
+        state, _ = tiny.train_step(state, tiny.batch())
+        left *= 0.5 ** (8 / half_life)
+        expected = jax.tree.map(lambda value, left=left: (1 - left) * value, still)
+        assert_close(state.ema["generator"].params, expected, rtol=1e-5)
+
+
 def test_an_update_is_linear_in_the_learning_rate():
     tiny = experiment(**POINTS, **HALF)
     first, changes = params_of(tiny, "generator"), []

@@ -54,12 +54,14 @@ class DiscriminatorConditioning(NamedTuple):
     Attributes:
         concatenates: whether the condition is concatenated with the examples.
         projects: whether its product with the features is part of the logit.
+        alone: whether nothing else is, and the features pass a linear layer before.
         predicts: "labels" or "codes", where the discriminator predicts it instead of being given it.
         settings: that it reads.
     """
 
     concatenates: bool = False
     projects: bool = False
+    alone: bool = False
     predicts: str = ""
     settings: Settings = {}  # noqa: RUF012
 
@@ -69,6 +71,7 @@ EMBEDDING = {
         0, "features that a condition is embedded in before it is concatenated; 0: one-hot", NOT_NEGATIVE
     )
 }
+EMBEDDING_INIT = nn.initializers.normal(1.0)
 WEIGHT = {"weight": Setting(1.0, "of the loss of the predicted condition", NOT_NEGATIVE, sweepable=True)}
 CODES = {
     "categories": Setting(10, "of the latent code; 0: none", NOT_NEGATIVE),
@@ -84,12 +87,15 @@ GENERATOR_CONDITIONING = {
 }
 
 # projection: Miyato and Koyama, cGANs with Projection Discriminator, 2018. https://arxiv.org/abs/1802.05637
+# inner_product: Huang et al., The GAN is dead; long live the GAN!, 2024, in the authors' code.
+# https://github.com/brownvc/R3GAN
 # acgan: Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, 2017. https://arxiv.org/abs/1610.09585
 # infogan: Chen et al., InfoGAN, 2016. https://arxiv.org/abs/1606.03657
 DISCRIMINATOR_CONDITIONING = {
     "none": DiscriminatorConditioning(),
     "concat": DiscriminatorConditioning(concatenates=True, settings=EMBEDDING),
     "projection": DiscriminatorConditioning(projects=True),
+    "inner_product": DiscriminatorConditioning(projects=True, alone=True),
     "acgan": DiscriminatorConditioning(predicts="labels", settings=WEIGHT),
     "infogan": DiscriminatorConditioning(predicts="codes", settings=WEIGHT | CODES),
 }
@@ -174,17 +180,20 @@ class Generator(nn.Module):
         body: called with (latents, modulation, train), makes examples; the modulation is for its normalisations.
         conditioning: a name of `GENERATOR_CONDITIONING`.
         embedding: features that conditions are embedded in before they are concatenated; 0 leaves them as they are.
+        embedding_init: initialiser of the embedding's kernel.
     """
 
     body: nn.Module
     conditioning: str = "none"
     embedding: int = 0
+    embedding_init: Callable = EMBEDDING_INIT
 
     @nn.compact
     def __call__(self, latents: Float[Array, "batch latent"], condition: Condition, train: bool) -> Array:
         side = GENERATOR_CONDITIONING[self.conditioning]
         if side.concatenates:
-            latents = jnp.concatenate([latents, embed(condition, self.embedding)], axis=-1)
+            embedded = embed(condition, self.embedding, self.embedding_init)
+            latents = jnp.concatenate([latents, embedded], axis=-1)
         return self.body(latents, condition if side.modulates_norm else None, train)
 
 
@@ -198,6 +207,7 @@ class Discriminator(nn.Module):
         predicted: numbers of a condition that is predicted.
         spectral_norm: whether the weights here are divided by their largest singular value.
         kernel_init: their initialiser.
+        use_bias: whether a bias is part of the logits.
     """
 
     body: nn.Module
@@ -206,6 +216,7 @@ class Discriminator(nn.Module):
     predicted: int = 0
     spectral_norm: bool = False
     kernel_init: Callable = nn.initializers.lecun_normal()
+    use_bias: bool = True
 
     @property
     def positively_homogeneous(self) -> bool:
@@ -225,12 +236,18 @@ class Discriminator(nn.Module):
         features = self.body(examples, train)
 
         def dense(outputs: int, inputs: Array, **options) -> Array:
-            layer = nn.Dense(outputs, kernel_init=self.kernel_init, **options)
+            layer = nn.Dense(outputs, **{"kernel_init": self.kernel_init} | options)
             return layers.maybe_spectral_norm(layer, inputs, self.spectral_norm, train)
 
-        logits = dense(1, features)[:, 0]
-        if side.projects:
-            logits += (dense(features.shape[-1], condition, use_bias=False) * features).sum(-1)
+        count = features.shape[-1]
+        if side.alone:
+            init = nn.initializers.variance_scaling(1 / count, "fan_in", "normal")
+            embedded = dense(count, condition, use_bias=False, kernel_init=init, name="embedding")
+            logits = (dense(count, features, use_bias=False) * embedded).sum(-1)
+        else:
+            logits = dense(1, features, use_bias=self.use_bias)[:, 0]
+            if side.projects:
+                logits += (dense(count, condition, use_bias=False) * features).sum(-1)
         return DiscriminatorOutput(logits, features, dense(self.predicted, features) if side.predicts else None)
 
 
@@ -240,11 +257,11 @@ def append_condition(examples: Float[Array, "batch *place channel"], condition: 
     return jnp.concatenate([examples, jnp.broadcast_to(wide, (*examples.shape[:-1], wide.shape[-1]))], axis=-1)
 
 
-def embed(condition: Condition, features: int) -> Array:
+def embed(condition: Condition, features: int, kernel_init: Callable = EMBEDDING_INIT) -> Array:
     """The condition as it is concatenated with something else."""
     if not features:
         return condition
-    return nn.Dense(features, use_bias=False, kernel_init=nn.initializers.normal(1.0), name="embedding")(condition)
+    return nn.Dense(features, use_bias=False, kernel_init=kernel_init, name="embedding")(condition)
 
 
 def latent_code(

@@ -376,8 +376,14 @@ def networks(
     (shape,) = (field.shape for field in example_fields(fields))
     sides, size = config.conditioning, conditioning.condition_size(config, classes)
     bodies = {name: models.make(config, name, role, shape, axis_name) for name, role in ROLES.items()}
+    family = models.MODELS[config.model.family]
     return {
-        "generator": conditioning.Generator(bodies["generator"], sides.generator, sides.get("embedding", 0)),
+        "generator": conditioning.Generator(
+            bodies["generator"],
+            sides.generator,
+            sides.get("embedding", 0),
+            conditioning.EMBEDDING_INIT if family.initializable else models.kernel_init(config),
+        ),
         "discriminator": conditioning.Discriminator(
             bodies["discriminator"],
             sides.discriminator,
@@ -385,6 +391,7 @@ def networks(
             size if DISCRIMINATOR_CONDITIONING[sides.discriminator].predicts else 0,
             config.model.discriminator.get("spectral_norm", False),
             models.kernel_init(config),
+            family.logit_bias,
         ),
     }
 

@@ -20,14 +20,19 @@ Objective = Callable[..., tuple[Float[Array, ""], Any]]  # (parameters by networ
 
 EMA_SETTINGS = {
     "ema_decay": Setting(0.999, "of the exponential moving average, per step", FRACTION, sweepable=True),
-    "ema_half_life": Setting(0.0, "of the average in examples, in place of the decay; 0: use ema_decay", NOT_NEGATIVE),
+    "ema_half_life": Setting(
+        0.0,
+        "of the average in examples, in place of the decay; 0 at all steps: use ema_decay",
+        NOT_NEGATIVE,
+        sweepable=True,
+    ),
     "ema_warmup": Setting(False, "a decay of at most (1 + step) / (10 + step), which forgets the initial parameters"),
 }
 
 
 def ema_conflict(exp: Experiment) -> str | None:
     """Why the settings of the average contradict each other."""
-    if exp.config.ema_half_life and "ema_decay" in exp.swept.keys() | exp.scheduled.keys():
+    if exp.is_enabled("ema_half_life") and "ema_decay" in exp.swept.keys() | exp.scheduled.keys():
         return "config.ema_half_life takes the place of ema_decay: leave one of them out"
     return None
 
@@ -172,8 +177,11 @@ def finish_step(
 
 def ema_update(exp: Experiment, state: TrainState, new: PyTree, average: PyTree) -> PyTree:
     """The moving average after a step."""
-    half_life = exp.config.ema_half_life
-    decay = 0.5 ** (exp.config.batch_size / half_life) if half_life else hparam(exp, state, "ema_decay")
+    if exp.is_enabled("ema_half_life"):
+        half_life = hparam(exp, state, "ema_half_life")  # at 0 the average is what is averaged
+        decay = 0.5 ** (exp.config.batch_size / jnp.maximum(half_life, 1e-8))
+    else:
+        decay = hparam(exp, state, "ema_decay")
     if exp.config.ema_warmup:
         decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
     return optax.incremental_update(new, average, 1 - decay)

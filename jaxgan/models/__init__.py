@@ -12,7 +12,20 @@ from ml_collections import ConfigDict
 from jaxgan.core.settings import NOT_NEGATIVE, Choice, Setting, Settings, one_of
 from jaxgan.data.sizes import format_size
 from jaxgan.errors import UserError
-from jaxgan.models import cyclegan, dcgan, iwae_mlp, mlp, patchgan, pix2pix, spade, stylegan2, tf_dcgan, toy_mlp, vaegan
+from jaxgan.models import (
+    cyclegan,
+    dcgan,
+    iwae_mlp,
+    mlp,
+    patchgan,
+    pix2pix,
+    r3gan,
+    spade,
+    stylegan2,
+    tf_dcgan,
+    toy_mlp,
+    vaegan,
+)
 from jaxgan.models.ops import layers
 
 
@@ -28,11 +41,13 @@ class Role(NamedTuple):
             with (images, labels, train) for logits; labels are one-hot, or None.
         settings: that become its attributes.
         fixed: further attributes.
+        check: (the shape of an example, its settings) -> which of them is wrong, and what would be right.
     """
 
     module: type[nn.Module]
     settings: Settings
     fixed: Mapping[str, Any] = MappingProxyType({})
+    check: Callable[[tuple[int, ...], Mapping[str, Any]], str | None] = lambda shape, settings: None
 
 
 class Family(NamedTuple):
@@ -44,6 +59,7 @@ class Family(NamedTuple):
         smallest: settings of the smallest networks, {name in the group of a network: value}, for contract tests.
         shape: of the examples of those.
         initializable: whether the initialiser of its kernels can be chosen.
+        logit_bias: whether a bias is part of a discriminator's logits.
     """
 
     roles: Mapping[str, Role]
@@ -51,6 +67,7 @@ class Family(NamedTuple):
     smallest: Mapping[str, Any]
     shape: tuple[int, ...]
     initializable: bool = True
+    logit_bias: bool = True
 
 
 MODELS: dict[str, Family] = {
@@ -115,6 +132,17 @@ MODELS: dict[str, Family] = {
         toy_mlp.check_shape,
         {"width": 4, "depth": 1},
         (2,),
+    ),
+    "r3gan": Family(
+        {
+            "generator": Role(r3gan.Generator, r3gan.SETTINGS, check=r3gan.check_settings),
+            "discriminator": Role(r3gan.Discriminator, r3gan.SETTINGS, check=r3gan.check_settings),
+        },
+        r3gan.check_shape,
+        {"widths": (6,), "cardinality": (2,), "blocks": (1,)},
+        (8, 8, 1),
+        initializable=False,
+        logit_bias=False,
     ),
 }
 
@@ -220,7 +248,7 @@ def make(
         axis_name: the axis over whose devices the batch is sharded, for BatchNorm.
 
     Raises:
-        UserError: the family cannot make such examples.
+        UserError: the family cannot make such examples, or not with these settings.
     """
     family = MODELS[config.model.family]
     advice = family.check_shape(shape)
@@ -233,7 +261,10 @@ def make(
         near = near_sizes(family, shape)
         advice += f"; near ones: {', '.join(near)}" if near else ""
         raise UserError(f"{size} does not fit config.model.family={config.model.family}: {advice}")
-    module, declared, fixed = family.roles[role]
+    module, declared, fixed, check = family.roles[role]
+    own = {name: config.model[network][name] for name in declared}
+    if (reason := check(shape, own)) is not None:
+        raise UserError(f"config.model.{network}.{reason}")
     known = set(module.__dataclass_fields__)
     places = {"shape": shape, "dim": shape[0]}
     attributes = places | {"axis_name": axis_name, "dtype": jnp.dtype(config.precision)}
@@ -241,7 +272,7 @@ def make(
         attributes |= {"initializer": config.model.initializer, "init_stddev": init_argument(config)}
     attributes |= {"batch_last": jax.default_backend() == "cpu"}
     attributes = {name: value for name, value in attributes.items() if name in known}
-    return module(**attributes, **{name: config.model[network][name] for name in declared}, **fixed)
+    return module(**attributes, **own, **fixed)
 
 
 def near_sizes(family: Family, shape: tuple[int, ...]) -> list[str]:
@@ -262,9 +293,9 @@ def near_sizes(family: Family, shape: tuple[int, ...]) -> list[str]:
 
 
 def kernel_init(config: ConfigDict) -> Callable:
-    """The initialiser of kernels outside a family's networks; LeCun's beside a family that has its own."""
+    """The initialiser of kernels outside a family's networks; beside a family that has its own, it keeps variances."""
     if not MODELS[config.model.family].initializable:
-        return nn.initializers.lecun_normal()
+        return nn.initializers.variance_scaling(1.0, "fan_in", "normal")
     return layers.INITIALIZERS[config.model.initializer](init_argument(config))
 
 

@@ -58,10 +58,15 @@ SMALL = 16  # rows of an image up to which Fourier's transform pays, whose matri
 GROUPS = 4  # of frequencies: XLA multiplies many small matrices on one thread, but several such lots beside each other
 
 
-def stock_conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
-    """A convolution of [batch, rows, columns, in]: out of n rows come (n + sum(padding) - size) // stride + 1."""
-    kernel = kernel.astype(images.dtype)
-    return lax.conv_general_dilated(images, kernel, (stride, stride), (padding, padding), dimension_numbers=NUMBERS)
+def stock_conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int], groups: int = 1) -> Features:
+    """A convolution of [batch, rows, columns, in]: out of n rows come (n + sum(padding) - size) // stride + 1.
+
+    Each of several groups has its own share of the features in and out; kernels are [size, size, in / groups, out].
+    """
+    options = {"dimension_numbers": NUMBERS, "feature_group_count": groups}
+    return lax.conv_general_dilated(
+        images, kernel.astype(images.dtype), (stride, stride), (padding, padding), **options
+    )
 
 
 def stock_conv_transpose(images: Features, kernel: Kernel, stride: int, padding: int | None = None) -> Features:
@@ -158,8 +163,10 @@ class Shape(NamedTuple):
         return fourier(self.size, self.stride, self.before, self.image_size, self.output_size)
 
 
-def conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]) -> Features:
+def conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int], groups: int = 1) -> Features:
     """`stock_conv`, batch last."""
+    if groups > 1:
+        return _grouped_conv(images, kernel, stride, padding, groups)
     image_size = images.shape[1:3]
     output_size = _per_axis(lambda pixels: (pixels + sum(padding) - len(kernel)) // stride + 1, image_size)
     if stride == 1 and kernel.shape[3] < FEW <= kernel.shape[2]:
@@ -167,6 +174,14 @@ def conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int]
         shape = _shape(images, kernel, 1, len(kernel) - 1 - padding[0], output_size, image_size)
         return _transpose(images, _mirrored(kernel), shape)
     return _conv(images, kernel, _shape(images, kernel, stride, padding[0], image_size, output_size))
+
+
+def _grouped_conv(images: Features, kernel: Kernel, stride: int, padding: tuple[int, int], groups: int) -> Features:
+    """The convolutions of all groups in one: products of matrices become products of as many pairs of matrices."""
+    images = images.reshape(groups, -1, *images.shape[1:])
+    kernels = jnp.moveaxis(kernel.reshape(*kernel.shape[:3], groups, -1), 3, 0)
+    out = jax.vmap(lambda images, kernel: conv(images, kernel, stride, padding))(images, kernels)
+    return out.reshape(-1, *out.shape[2:])
 
 
 def conv_transpose(images: Features, kernel: Kernel, stride: int, padding: int | None = None) -> Features:

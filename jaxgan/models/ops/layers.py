@@ -112,6 +112,7 @@ class Conv(nn.Module):
     Attributes:
         features: channels out.
         size, stride, padding: of the window, the same for rows and columns.
+        groups: of features in and out, each of which is convolved by itself.
         use_bias: off where a normalisation follows.
         constant_bias: whether no gradient reaches the bias; on where a normalisation takes it away again, so that its
             gradient is rounding errors alone, which Adam would make steps of full length of.
@@ -123,6 +124,7 @@ class Conv(nn.Module):
     size: int = 4
     stride: int = 2
     padding: tuple[int, int] = (1, 1)
+    groups: int = 1
     use_bias: bool = True
     constant_bias: bool = False
     kernel_init: Callable = nn.initializers.lecun_normal()
@@ -130,9 +132,10 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Features) -> Features:
-        shape = (self.size, self.size, inputs.shape[0 if self.batch_last else -1], self.features)
+        shape = (self.size, self.size, inputs.shape[0 if self.batch_last else -1] // self.groups, self.features)
         convolve = convolutions.conv if self.batch_last else convolutions.stock_conv
-        out = convolve(inputs, self.param("kernel", self.kernel_init, shape), self.stride, self.padding)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        out = convolve(inputs, kernel, self.stride, self.padding, self.groups)
         return _with_bias(self, out, self.constant_bias)
 
 
