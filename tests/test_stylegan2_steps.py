@@ -195,7 +195,7 @@ def test_labels_are_given_to_both_networks():
     ("settings", "message"),
     [
         ({"batch_size": 5}, "config.batch_size=5 must be a multiple of 2"),
-        ({"data__size": 12}, "squares whose side is a power of two"),
+        ({"data__size": 12}, "shorter side of stylegan2's images is a power of two"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(settings, message):

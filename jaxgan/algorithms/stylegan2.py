@@ -321,7 +321,7 @@ def check(exp: Experiment) -> Iterator[str]:
     """Why settings do not go together."""
     config, examples = exp.config, example_fields(exp.fields)
     if len(examples) != 1 or examples[0].kind != "pixels":
-        yield f"config.algorithm=stylegan2 makes one kind of image, and config.data.source={config.data.source} has none"
+        yield f"config.algorithm=stylegan2 makes images, and config.data.source={config.data.source} has none"
         return
     yield from penalties.check(exp)
     if (reason := ema_conflict(exp)) is not None:

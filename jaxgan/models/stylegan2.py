@@ -21,7 +21,7 @@ from jaxgan.models.ops.convolutions import Features
 from jaxgan.models.ops.equalized import over_places
 from jaxgan.models.ops.modulated_conv import modulated_conv
 
-FIRST = 4  # rows and columns of the learned constant, and of the discriminator's last features
+FIRST = 4  # the shorter side of the learned constant, and of the discriminator's last features
 LEAST = 8  # of images
 
 Labels = Float[Array, "batch classes"] | None  # one-hot
@@ -31,13 +31,15 @@ def check_shape(shape: tuple[int, ...]) -> str | None:
     """What would be right, if examples of that shape cannot be made."""
     if len(shape) != 3:
         return "stylegan2 makes images"
-    height, width = shape[:2]
-    fits = height == width >= LEAST and height & (height - 1) == 0
-    return None if fits else f"stylegan2 makes squares whose side is a power of two, from {LEAST} on"
+    short = min(shape[:2])
+    if short < LEAST or short & (short - 1):
+        return f"the shorter side of stylegan2's images is a power of two, from {LEAST} on"
+    step = short // FIRST
+    return f"the longer side is a multiple of {step} then" if max(shape[:2]) % step else None
 
 
 def sizes(side: int) -> list[int]:
-    """Rows of the features of each block, from `FIRST` up to the image's."""
+    """The shorter side of the features of each block, from `FIRST` up to the image's."""
     return [FIRST << i for i in range((side // FIRST).bit_length())]
 
 
@@ -100,16 +102,18 @@ class Constant(nn.Module):
     """The learned features with which synthesis begins, the same for all examples.
 
     Attributes:
+        size: rows and columns.
         features: channels.
         batch_last: how they are laid out.
     """
 
+    size: tuple[int, int]
     features: int
     batch_last: bool
 
     @nn.compact
     def __call__(self, ws: Float[Array, "batch num_ws w_dim"]) -> Features:
-        constant = self.param("constant", nn.initializers.normal(1.0), (FIRST, FIRST, self.features))
+        constant = self.param("constant", nn.initializers.normal(1.0), (*self.size, self.features))
         return layers.to_layout(jnp.broadcast_to(constant, (len(ws), *constant.shape)), self.batch_last)
 
 
@@ -210,7 +214,7 @@ class Synthesis(nn.Module):
     """Intermediate latents, one for each convolution and the last image, to images without a bound.
 
     Attributes:
-        shape: of an image, (side, side, channels), the side a power of two.
+        shape: of an image, (height, width, channels).
         channel_base: channels times the rows that they have.
         channel_max: the most channels.
         clamp: the largest number that comes out of a convolution; 0: any.
@@ -232,16 +236,17 @@ class Synthesis(nn.Module):
     @property
     def num_ws(self) -> int:
         """Intermediate latents that an image takes."""
-        return 2 * len(sizes(self.shape[0]))
+        return 2 * len(sizes(min(self.shape[:2])))
 
     @nn.compact
     def __call__(self, ws: Float[Array, "batch num_ws w_dim"], train: bool) -> layers.Images:
         del train  # noise alone differs, and comes with its random stream
-        side, channels = self.shape[0], self.shape[2]
+        side, channels = min(self.shape[:2]), self.shape[2]
         by_layer = [ws[:, i] for i in range(self.num_ws)]
         features = {size: channels_at(size, self.channel_base, self.channel_max) for size in sizes(side)}
         options = {name: getattr(self, name) for name in ("clamp", "axis_name", "batch_last")}
-        hidden, images = Constant(features[FIRST], self.batch_last, name="constant")(ws), None
+        first = tuple(rows * FIRST // side for rows in self.shape[:2])
+        hidden, images = Constant(first, features[FIRST], self.batch_last, name="constant")(ws), None
         for level, size in enumerate(sizes(side)):
             hidden = hidden.astype(dtype_at(size, side, self.half_precision, self.dtype))
             own = by_layer[:2] if level == 0 else by_layer[2 * level - 1 : 2 * level + 2]
@@ -317,7 +322,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images: layers.Images, labels: Labels, train: bool) -> Float[Array, " batch"]:
-        side, options = images.shape[1], {"clamp": self.clamp, "batch_last": self.batch_last}
+        side, options = min(images.shape[1:3]), {"clamp": self.clamp, "batch_last": self.batch_last}
         features = {size: channels_at(size, self.channel_base, self.channel_max) for size in sizes(side)}
         hidden = layers.to_layout(images, self.batch_last).astype(self._dtype(side, side))
         hidden = equalized.Conv(features[side], 1, name="from_rgb", **options)(hidden)
