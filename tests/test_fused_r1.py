@@ -122,7 +122,7 @@ FAMILIES = [family for family, entry in MODELS.items() if "discriminator" in ent
 
 def body(family: str, **settings):
     """A family's smallest discriminator without norms, but for these settings; and an example's shape."""
-    module, declared, fixed = MODELS[family].roles["discriminator"]
+    module, declared, fixed, _ = MODELS[family].roles["discriminator"]
     values = {name: setting.default for name, setting in declared.items()} | dict(MODELS[family].smallest)
     values |= {name: value for name, value in PLAIN.items() if name in declared} | settings
     initializer = {"initializer": "he"} if MODELS[family].initializable else {}

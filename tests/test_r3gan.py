@@ -193,7 +193,11 @@ def test_blocks_begin_as_the_identity():
         params, deep = (variables["params"] for variables in init(given))
         kept = {key: value for key, value in params["body"].items() if not key.startswith("Block")}
         deep = deep | params | {"body": deep["body"] | kept}
-        run = quick_jit(lambda *p, x=given, few=few, many=many: [n.apply({"params": own}, x, None, True) for n, own in zip((few, many), p, strict=True)])
+        run = quick_jit(
+            lambda *p, x=given, few=few, many=many: [
+                n.apply({"params": own}, x, None, True) for n, own in zip((few, many), p, strict=True)
+            ]
+        )
         outs = run(params, deep)
         for a, b in zip(*map(jax.tree.leaves, outs), strict=True):
             np.testing.assert_array_equal(a, b)

@@ -245,9 +245,9 @@ class Discriminator(nn.Module):
 
 NUMBERS = Range(lambda values: len(values) > 0 and DIMENSIONS.valid(values), "whole numbers of at least 1, one or more")
 SETTINGS: Settings = {
-    "widths": Setting((768,), "channels of each size of images, from the smallest on; the last counts on", NUMBERS),
-    "cardinality": Setting((96,), "groups of channels within blocks, of each size in the same way", NUMBERS),
-    "blocks": Setting((2,), "residual blocks, of each size in the same way", NUMBERS),
+    "widths": Setting((768,), "channels at each size, the smallest first; the last number serves the rest", NUMBERS),
+    "cardinality": Setting((96,), "groups of channels within the blocks of each size, given in the same way", NUMBERS),
+    "blocks": Setting((2,), "residual blocks of each size, given in the same way", NUMBERS),
     "expansion": Setting(2, "channels within a block for each one between blocks", POSITIVE),
     "bfloat16_stages": Setting(0, "sizes of images, the largest ones, that are computed in bfloat16", NOT_NEGATIVE),
 }
