@@ -34,8 +34,10 @@ Matrix = Float[Array, "n n"]
 # Low-pass filters of orthogonal wavelets: sym6, which makes an image twice as large so that the same filter, reversed,
 # makes it half as large again without a loss; and sym2, which cuts frequencies into bands.
 SYM6 = np.array(
-    [0.015404109327, 0.003490712084, -0.117990111148, -0.048311742586, 0.491055941927, 0.787641141030]
-    + [0.337929421728, -0.072637522786, -0.021060292512, 0.044724901771, 0.001767711864, -0.007800708325]
+    [
+        *(0.015404109327, 0.003490712084, -0.117990111148, -0.048311742586, 0.491055941927, 0.787641141030),
+        *(0.337929421728, -0.072637522786, -0.021060292512, 0.044724901771, 0.001767711864, -0.007800708325),
+    ]
 )
 SYM2 = np.array([-0.129409522551, 0.224143868042, 0.836516303737, 0.482962913145])
 BORDER = 3  # pixels on each side of an image from which sym6 makes the outermost ones
