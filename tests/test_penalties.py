@@ -88,7 +88,7 @@ def inputs_of(critic=quadratic, part=slice(None), **changes):
         perturbed=lambda: PERTURBED[part],
         params={"params": {"Dense_0": {"kernel": KERNEL, "bias": jnp.ones(2)}}},
         extra={"real": jnp.asarray(0.5), "fake": jnp.asarray(-0.25)},
-        hparam={"lecam_decay": 0.75}.__getitem__,
+        hparam={"lecam_decay": 0.75, "through_augmentation": False}.__getitem__,
         pmean=lambda tree: tree,
         pmax=lambda value: value,
     )

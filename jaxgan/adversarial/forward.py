@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Key, PyTree
 
+from jaxgan.adversarial import ada
 from jaxgan.adversarial.augment import augment
 from jaxgan.adversarial.conditioning import (
     DISCRIMINATOR_CONDITIONING,
@@ -181,6 +182,7 @@ def preprocess(
     names = split_names(exp.config.augment)
     if names:
         examples = augment(examples, own("augment"), names)
+    examples = ada.augment(exp, state, examples, own("ada"))
     if exp.is_enabled("instance_noise.stddev"):
         left = jnp.maximum(1 - state.step / exp.config.instance_noise.decay_steps, 0)
         stddev = hparam(exp, state, "instance_noise.stddev") * left

@@ -7,7 +7,8 @@ that of
 
     s dD/dx . (x + c/s dD/dx) + s dD/db . b
 
-in which s and the bracket are constants. The loss's backward pass gives s dD/dx and s dD/db. Differentiating their
+in which s and the bracket are constants. Where x = A r + b is an augmented example and the penalty is by r, A A^T
+dD/dx takes the place of dD/dx in the bracket. The loss's backward pass gives s dD/dx and s dD/db. Differentiating their
 products with the bracket and with b costs one forward pass and one pass of kernel gradients. So loss and penalty take
 four passes through the critic: forward, backward, forward, gradients. Computed apart they take six.
 """
@@ -21,7 +22,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxgan.adversarial import penalties
 from jaxgan.adversarial.conditioning import Condition, DiscriminatorOutput
-from jaxgan.adversarial.forward import DiscriminatorInput, Examples
+from jaxgan.adversarial.forward import DiscriminatorInput, Examples, LatentBatch, preprocess
 from jaxgan.core.experiment import Experiment, hparam
 from jaxgan.core.state import TrainState, Variables, apply
 from jaxgan.core.types import Metrics
@@ -37,6 +38,8 @@ def loss_and_penalty(
     examples: Float[Array, "batch *shape"],
     slopes: Float[Array, " batch"],
     weight: float | Float[Array, ""],
+    augmentation: Callable[[Array], Float[Array, "batch *shape"]] | None = None,
+    raw: Array | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, " batch"]]:
     """What stands for a loss and its gradient penalty where gradients by the parameters are taken.
 
@@ -47,6 +50,8 @@ def loss_and_penalty(
         examples: real or fake.
         slopes: the derivatives of the loss by the logits.
         weight: of the penalty's mean over the batch.
+        augmentation: raw examples -> examples, an affine function; given if the penalty is by raw examples.
+        raw: of which the examples are made.
 
     Returns:
         A number whose value is meaningless. Its gradient by the parameters is that of the loss, as far as it goes
@@ -57,19 +62,22 @@ def loss_and_penalty(
     _, pull = jax.vjp(critic, params, examples)
     to_params, to_examples = pull(slopes)
     each = slopes.reshape(-1, *[1] * (examples.ndim - 1))
-    gradients = to_examples / each
-    total = (to_examples * lax.stop_gradient(examples + weight / len(examples) * gradients / each)).sum()
+    gradients = bracket = to_examples / each
+    if augmentation is not None:
+        _, push = jax.linearize(augmentation, raw)
+        (gradients,) = jax.linear_transpose(push, raw)(gradients)
+        bracket = push(gradients)
+    total = (to_examples * lax.stop_gradient(examples + weight / len(examples) * bracket / each)).sum()
     for (path, leaf), to_leaf in zip(jax.tree.leaves_with_path(params), jax.tree.leaves(to_params), strict=True):
         if jax.tree_util.keystr(path[-1:], simple=True) == "bias":
             total += (to_leaf * leaf).sum()
-    return total, 0.5 * (gradients**2).sum(axis=range(1, examples.ndim))
+    return total, 0.5 * (gradients**2).sum(axis=range(1, gradients.ndim)).reshape(len(slopes), -1).sum(axis=1)
 
 
 def fused_penalties(exp: Experiment) -> list[str]:
     """The penalties that come with the loss's own backward pass: R1, R2, both or none.
 
-    The discriminator declares that it is positively homogeneous; nothing is assumed of one that does not. The
-    penalties bind gradients at the network's own inputs, whatever was augmented before.
+    The discriminator declares that it is positively homogeneous; nothing is assumed of one that does not.
     """
     # Unrolling differentiates the update, and the surrogate treats the slopes as constants: its second derivative is
     # wrong.
@@ -85,8 +93,10 @@ def loss_and_fused_penalties(
     exp: Experiment,
     state: TrainState,
     variables: Variables,
+    raw: tuple[Examples, Examples],
     given: tuple[DiscriminatorInput, DiscriminatorInput],
     d_out: tuple[DiscriminatorOutput, DiscriminatorOutput],
+    latents: LatentBatch,
     cotangents: tuple[DiscriminatorOutput, DiscriminatorOutput],
 ) -> tuple[Float[Array, ""], Metrics]:
     """A surrogate of the loss, of which cotangents of the logits are given, and of the `fused_penalties`.
@@ -96,7 +106,8 @@ def loss_and_fused_penalties(
     """
     network, fused = exp.networks["discriminator"], fused_penalties(exp)
     total, metrics = jnp.zeros(()), {}
-    for name, one, out, cotangent in zip(("r1", "r2"), given, d_out, cotangents, strict=True):
+    kinds = ("r1", "real"), ("r2", "fake")
+    for (name, kind), before, one, out, cotangent in zip(kinds, raw, given, d_out, cotangents, strict=True):
         if name not in fused:
             total += (lax.stop_gradient(cotangent.logits) * out.logits).sum()
             continue
@@ -105,7 +116,11 @@ def loss_and_fused_penalties(
             own = Variables(params, variables.model_state)
             return apply(network, own, examples, condition, train=True)[0].logits
 
+        def augmentation(examples: Examples, kind: str = kind) -> Examples:
+            return preprocess(exp, state, examples, kind, latents).examples
+
         weight = hparam(exp, state, f"penalties.{name}")
-        part, values = loss_and_penalty(critic, variables.params, one.examples, cotangent.logits, weight)
+        through = (augmentation, before) if exp.config.penalty_settings.through_augmentation else ()
+        part, values = loss_and_penalty(critic, variables.params, one.examples, cotangent.logits, weight, *through)
         total, metrics[f"penalty/{name}"] = total + part, values.mean()
     return total, metrics

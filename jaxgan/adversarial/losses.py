@@ -31,6 +31,7 @@ class Loss(NamedTuple):
             the global batch, of which the batch given may be a part; None for the means of the batch given. Gradients
             flow through them.
         margin: the published one, which `discriminator` has unless given another.
+        boundary: the logit between real and fake; None where only differences of logits matter.
     """
 
     discriminator: Callable[..., Values]
@@ -39,6 +40,7 @@ class Loss(NamedTuple):
     takes_margin: bool = False
     takes_means: bool = False
     margin: float = 0.0
+    boundary: float | None = 0.0
 
 
 def cross_entropy(logits: Values, targets: Targets) -> Values:
@@ -277,20 +279,26 @@ LOSSES = {
     "minimax": Loss(minimax_discriminator, minimax_generator, takes_targets=True),
     "non_saturating": Loss(minimax_discriminator, non_saturating_generator, takes_targets=True),
     "logistic": Loss(logistic_discriminator, non_saturating_generator, takes_margin=True),
-    "least_squares": Loss(least_squares_discriminator, least_squares_generator, takes_targets=True),
+    "least_squares": Loss(least_squares_discriminator, least_squares_generator, takes_targets=True, boundary=0.5),
     # Its targets are what makes it Pearson's.
     "pearson": Loss(pearson_discriminator, pearson_generator),
     "hinge": Loss(hinge_discriminator, wasserstein_generator, takes_margin=True, margin=1.0),
-    "wasserstein": Loss(wasserstein_discriminator, wasserstein_generator),
-    "relativistic": Loss(relativistic_discriminator, relativistic_generator, takes_margin=True),
-    "relativistic_average": Loss(relativistic_average_discriminator, relativistic_average_generator, takes_means=True),
+    "wasserstein": Loss(wasserstein_discriminator, wasserstein_generator, boundary=None),
+    "relativistic": Loss(relativistic_discriminator, relativistic_generator, takes_margin=True, boundary=None),
+    "relativistic_average": Loss(
+        relativistic_average_discriminator, relativistic_average_generator, takes_means=True, boundary=None
+    ),
     "relativistic_average_least_squares": Loss(
         relativistic_average_least_squares_discriminator,
         relativistic_average_least_squares_generator,
         takes_means=True,
+        boundary=None,
     ),
     "relativistic_average_hinge": Loss(
-        relativistic_average_hinge_discriminator, relativistic_average_hinge_generator, takes_means=True
+        relativistic_average_hinge_discriminator,
+        relativistic_average_hinge_generator,
+        takes_means=True,
+        boundary=None,
     ),
 }
 # Short names, as papers and other libraries have them.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from jaxgan.adversarial import augment, losses, penalties
+from jaxgan.adversarial import ada, augment, losses, penalties
 from jaxgan.adversarial.losses import LOSSES
 from jaxgan.adversarial.objectives import global_means, sample_targets
 from jaxgan.adversarial.penalties import PenaltyInputs
@@ -38,6 +38,7 @@ def settings(loss: str, weight: float) -> Settings:
         "adversarial": Setting(weight, "weight of the adversarial loss for generators", NOT_NEGATIVE, sweepable=True),
         **penalties.settings("penalties", latents=False),
         **augment.SETTINGS,
+        **ada.SETTINGS,
     }
 
 
@@ -50,6 +51,7 @@ def check(exp: Experiment, size: tuple[int, int]) -> Iterator[str]:
     """
     config = exp.config
     yield from penalties.check(exp)
+    yield from ada.check(exp)
     depth, most = config.model.generator.get("depth", 0), halvings(*size)
     if depth > most:
         yield (
@@ -77,11 +79,23 @@ def augmented(
         parts: channels of the images that are joined in each; all parts of an example are augmented alike.
     """
     names = split_names(exp.config.augment)
-    if not names:
+    if not names and exp.config.ada.mode == "off":
         return images
-    keys = exp.example_keys(state, len(images), f"{network} {kind} augment")
+    keys, ada_keys = (exp.example_keys(state, len(images), f"{network} {kind} {what}") for what in ("augment", "ada"))
+    own = own_state(state, network)
     pieces = jnp.split(images, np.cumsum(parts)[:-1], axis=-1)
-    return jnp.concatenate([augment.augment(piece, keys, names) for piece in pieces], axis=-1)
+    changed = [ada.augment(exp, own, augment.augment(piece, keys, names), ada_keys) for piece in pieces]
+    return jnp.concatenate(changed, axis=-1)
+
+
+def own_state(state: TrainState, network: str) -> TrainState:
+    """The state with what a discriminator carries from step to step in the place of all that is carried."""
+    return state.replace(extra=state.extra.get(network, {}))
+
+
+def initial_extra(exp: Experiment) -> dict[str, PyTree]:
+    """What each discriminator carries from step to step."""
+    return penalties.initial_extra(exp) | ada.initial_extra(exp)
 
 
 def generator_loss(
@@ -160,10 +174,11 @@ def discriminator_objective(
         pmean=exp.pmean,
         pmax=exp.pmax,
     )
-    own = state.replace(extra=state.extra.get(network, {}))
+    own = own_state(state, network)
     penalty, metrics, carried = penalties.weighted_sum(exp, own, "penalties", inputs)
-    metrics = {"loss/discriminator": loss, "logits/real": inputs.real_logits.mean(), **metrics}
-    return loss + penalty, (model_state, metrics | {"logits/fake": inputs.fake_logits.mean()}, carried)
+    ada_metrics, moved = ada.adapt(exp, own, real.logits)
+    metrics = {"loss/discriminator": loss, "logits/real": inputs.real_logits.mean(), **metrics, **ada_metrics}
+    return loss + penalty, (model_state, metrics | {"logits/fake": inputs.fake_logits.mean()}, carried | moved)
 
 
 def image_logits(output: PatchOutput) -> Float[Array, " batch"]:

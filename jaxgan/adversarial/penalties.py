@@ -30,9 +30,10 @@ Critic = Callable[[Examples], Values]
 
 
 def squared_gradient_norm(critic: Critic, examples: Examples) -> Values:
-    """The squared L2 norm of each logit's gradient with respect to its example."""
-    gradients = jax.grad(lambda x: critic(x).sum())(examples)
-    return (gradients**2).sum(axis=range(1, gradients.ndim))
+    """The squared L2 norm of each logit's gradient with respect to its example, or to the examples of its pack."""
+    logits, pull = jax.vjp(critic, examples)
+    (gradients,) = pull(jnp.ones_like(logits))
+    return (gradients**2).sum(axis=range(1, gradients.ndim)).reshape(len(logits), -1).sum(axis=1)
 
 
 def gradient_norm(critic: Critic, examples: Examples) -> Values:
@@ -332,6 +333,14 @@ def global_deviation(examples: Examples, pmean: Callable[[PyTree], PyTree]) -> S
     return jnp.sqrt(pmean(((examples - centre) ** 2).mean()))
 
 
+def seen(inputs: PenaltyInputs, kind: str) -> tuple[Critic, Examples]:
+    """A critic and the examples by which its gradients are taken: what it is given, or what that is made of."""
+    if inputs.hparam("through_augmentation"):
+        raw = {"real": inputs.raw_real, "fake": inputs.raw_fake}[kind]
+        return lambda examples: inputs.augmented_critic(examples, kind), raw
+    return inputs.critic, {"real": inputs.real, "fake": inputs.fake}[kind]
+
+
 def transform_consistency(inputs: PenaltyInputs, examples: Examples, name: str) -> Values:
     """The `consistency` of examples under the augmentation of the inputs."""
     return consistency(inputs.critic, examples, inputs.transform(examples, fold_in_name(inputs.keys, name)))
@@ -363,11 +372,16 @@ PERTURBATION: Settings = {
         0.07, "standard deviation of the steps between latents, of zcr", NOT_NEGATIVE, sweepable=True
     )
 }
+THROUGH: Settings = {
+    "through_augmentation": Setting(
+        False, "r1 and r2 bind gradients by examples before their augmentation, as in StyleGAN2-ADA and R3GAN"
+    )
+}
 TRANSFORM: Settings = {"transform": Setting(("flip", "translation"), "augmentations of cr and bcr", AUGMENTATION_NAMES)}
 
 PENALTIES: dict[str, Penalty] = {
-    "r1": Penalty(lambda i: r1(i.critic, i.real), "squared gradients at real examples"),
-    "r2": Penalty(lambda i: r2(i.critic, i.fake), "squared gradients at fakes"),
+    "r1": Penalty(lambda i: r1(*seen(i, "real")), "squared gradients at real examples", THROUGH),
+    "r2": Penalty(lambda i: r2(*seen(i, "fake")), "squared gradients at fakes", THROUGH),
     "wgan_gp": Penalty(
         lambda i: wgan_gp(i.critic, i.real, i.fake, fold_in_name(i.keys, "wgan_gp")),
         "gradient norms between real and fake are to be 1",

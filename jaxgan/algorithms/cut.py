@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan import models
-from jaxgan.adversarial import patch_nce, patches, penalties
+from jaxgan.adversarial import patch_nce, patches
 from jaxgan.adversarial.forward import deinterleave, interleave
 from jaxgan.core import optimizers, rng
 from jaxgan.core.experiment import Experiment, hparam
@@ -186,8 +186,8 @@ def inputs(exp: Experiment) -> dict[str, tuple]:
 
 
 def extra(exp: Experiment) -> dict[str, PyTree]:
-    """What penalties carry."""
-    carried = penalties.initial_extra(exp)
+    """What the discriminator carries."""
+    carried = patches.initial_extra(exp)
     return {"discriminator": carried} if carried else {}
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan import models
-from jaxgan.adversarial import patches, penalties, pool
+from jaxgan.adversarial import patches, pool
 from jaxgan.core import optimizers, rng
 from jaxgan.core.experiment import Experiment, hparam
 from jaxgan.core.gradients import EMA_SETTINGS, apply_gradients, ema_conflict, finish_step, gradients
@@ -215,8 +215,8 @@ def inputs(exp: Experiment) -> dict[str, tuple]:
 
 
 def extra(exp: Experiment) -> dict[str, PyTree]:
-    """The pools, and what penalties carry."""
-    shapes, carried = {field.name: field.shape for field in exp.fields}, penalties.initial_extra(exp)
+    """The pools, and what discriminators carry."""
+    shapes, carried = {field.name: field.shape for field in exp.fields}, patches.initial_extra(exp)
     found = {f"discriminator_{name}": carried for name in "ab" if carried}
     if exp.config.pool_size:  # checkpoints hold no empty arrays
         found["pools"] = {name: pool.empty(exp.config.pool_size, shapes[name]) for name in "ab"}

@@ -18,7 +18,7 @@ from jaxtyping import Array, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan import models
-from jaxgan.adversarial import augment, conditioning, losses, penalties
+from jaxgan.adversarial import ada, augment, conditioning, losses, penalties
 from jaxgan.adversarial.conditioning import DISCRIMINATOR_CONDITIONING, DiscriminatorOutput
 from jaxgan.adversarial.forward import (
     DiscriminatorInput,
@@ -87,10 +87,13 @@ def discriminator_gradients(
         (value, metrics), fused = loss(d_out), fused_penalties(exp)
         if fused:
             cotangents, _ = jax.grad(loss, has_aux=True)(d_out)
-            value, penalty_metrics = loss_and_fused_penalties(exp, state, variables, given, d_out, cotangents)
+            value, penalty_metrics = loss_and_fused_penalties(
+                exp, state, variables, raw, given, d_out, latents, cotangents
+            )
             metrics |= penalty_metrics
         penalty, others, extra = discriminator_penalties(exp, state, variables, raw, given, d_out, latents, fused)
-        return value + penalty, (model_state, metrics | others, extra)
+        ada_metrics, moved = ada.adapt(exp, state, d_out[0].logits)
+        return value + penalty, (model_state, metrics | others | ada_metrics, extra | moved)
 
     grads, _, (model_state, metrics, extra) = gradients(exp, state, "discriminator", objective)
     return grads, model_state, metrics, extra
@@ -239,6 +242,7 @@ def simultaneous_step(exp: Experiment, state: TrainState, batch: Batch) -> tuple
     g_loss_grad = jax.grad(lambda pair: generator_loss(exp, state, *pair, latents.condition), has_aux=True)
     (d_cotangent, d_metrics), (g_cotangent, g_metrics) = d_loss_grad(d_out), g_loss_grad(d_out)
     d_metrics["diversity_ratio"] = diversity_ratio(exp, examples, fake)
+    ada_metrics, moved = ada.adapt(exp, state, d_out[0].logits)
 
     def d_objective(params: dict[str, PyTree]) -> tuple[Array, tuple[Metrics, dict[str, PyTree]]]:
         variables = Variables(params["discriminator"], discriminator.model_state)
@@ -262,7 +266,9 @@ def simultaneous_step(exp: Experiment, state: TrainState, batch: Batch) -> tuple
     g_slopes, _, (g_penalties, g_extra) = gradients(exp, state, "generator", g_objective)
     d_grads, g_grads = jax.tree.map(jnp.add, ({"discriminator": d_grads}, {"generator": g_grads}), (d_slopes, g_slopes))
 
-    state, d_metrics = update_discriminator(exp, state, d_grads, d_model_state, d_metrics | d_penalties, d_extra)
+    state, d_metrics = update_discriminator(
+        exp, state, d_grads, d_model_state, d_metrics | d_penalties | ada_metrics, d_extra | moved
+    )
     state, g_metrics = apply_gradients(
         exp, state, "generator", g_grads, {"generator": g_model_state}, g_metrics | g_penalties, g_extra
     )
@@ -300,6 +306,7 @@ SETTINGS: Settings = {
         0.0, "the discriminator's parameters stay within +-this; 0: anywhere", NOT_NEGATIVE, sweepable=True
     ),
     **augment.SETTINGS,
+    **ada.SETTINGS,
     "instance_noise": {
         "stddev": Setting(
             0.0, "of noise on all that the discriminator is given, at the first step", NOT_NEGATIVE, sweepable=True
@@ -330,6 +337,7 @@ def check(exp: Experiment) -> Iterator[str]:
         return
     yield from conditioning.check(config)
     yield from penalties.check(exp)
+    yield from ada.check(exp)
     if (reason := ema_conflict(exp)) is not None:
         yield reason
     if not learns(exp):
@@ -528,7 +536,7 @@ GAN = Algorithm(
     batches_per_step=lambda config: config.get("discriminator_steps", 1),
     examples_together=examples_together,
     check=check,
-    extra=penalties.initial_extra,
+    extra=lambda exp: penalties.initial_extra(exp) | ada.initial_extra(exp),
     choices=choices,
     draws_classes=lambda exp: conditioning.label_classes(exp.config, exp.classes) > 0,
     headlines=("loss/discriminator", "loss/generator"),

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan import models
-from jaxgan.adversarial import patches, penalties
+from jaxgan.adversarial import patches
 from jaxgan.core import optimizers, rng
 from jaxgan.core.experiment import Experiment, hparam
 from jaxgan.core.gradients import EMA_SETTINGS, apply_gradients, ema_conflict, finish_step, gradients
@@ -142,8 +142,8 @@ def inputs(exp: Experiment) -> dict[str, tuple]:
 
 
 def extra(exp: Experiment) -> dict[str, PyTree]:
-    """What penalties carry."""
-    carried = penalties.initial_extra(exp)
+    """What the discriminator carries."""
+    carried = patches.initial_extra(exp)
     return {"discriminator": carried} if carried else {}
 
 
