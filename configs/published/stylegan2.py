@@ -37,6 +37,7 @@ def preset(size: int, batch: int, gamma: float, learning_rate: float, half_life:
     config.steps = round(images / batch)
     config.ema_half_life = half_life
     config.penalties.r1 = gamma
+    config.penalty_settings.through_augmentation = True
     config.penalty_interval.r1 = INTERVALS["discriminator"]
     config.generator_penalties.path_length = 2.0
     config.generator_penalty_interval.path_length = INTERVALS["generator"]

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan import models
-from jaxgan.adversarial import augment, losses, penalties
+from jaxgan.adversarial import ada, augment, losses, penalties
 from jaxgan.adversarial.forward import data_field
 from jaxgan.adversarial.losses import LOSSES
 from jaxgan.adversarial.objectives import adversarial_values, diversity_ratio, global_means
@@ -105,8 +105,8 @@ def generate(
 def augmented(exp: Experiment, state: TrainState, images: Images, stream: str) -> Images:
     """Images as the discriminator is given them."""
     names = split_names(exp.config.augment)
-    keys = exp.example_keys(state, len(images), f"{stream} augment")
-    return augment.augment(images, keys, names) if names else images
+    keys, ada_keys = (exp.example_keys(state, len(images), f"{stream} {what}") for what in ("augment", "ada"))
+    return ada.augment(exp, state, augment.augment(images, keys, names), ada_keys)
 
 
 def logits_of(exp: Experiment, variables: Variables, images: Images, labels: Labels) -> Float[Array, " batch"]:
@@ -140,18 +140,19 @@ def discriminator_step(
     """One update of the discriminator by its adversarial loss."""
     fake, _ = generate(exp, state, params_of(state), labels, len(images), "discriminator")
 
-    def objective(params: Params) -> tuple[Array, Metrics]:
+    def objective(params: Params) -> tuple[Array, tuple[Metrics, dict[str, PyTree]]]:
         variables = state.networks["discriminator"].replace(params=params["discriminator"])
         pair = augmented(exp, state, images, "discriminator real"), augmented(exp, state, fake, "discriminator fake")
         real_logits, fake_logits = (logits_of(exp, variables, own, labels) for own in pair)
         loss = adversarial_values(exp, state, real_logits, fake_logits).mean()
         metrics = {"loss/discriminator": loss, "logits/real": real_logits.mean(), "logits/fake": fake_logits.mean()}
         metrics["d_pairwise_accuracy"] = 0.5 + 0.5 * jnp.sign(real_logits - fake_logits).mean()  # a tie is half of one
-        return loss, metrics
+        ada_metrics, moved = ada.adapt(exp, state, real_logits)
+        return loss, (metrics | ada_metrics, moved)
 
-    grads, _, metrics = gradients(exp, state, "discriminator", objective)
+    grads, _, (metrics, moved) = gradients(exp, state, "discriminator", objective)
     metrics["diversity_ratio"] = diversity_ratio(exp, images, fake)
-    return apply_gradients(exp, state, "discriminator", grads, metrics=metrics)
+    return apply_gradients(exp, state, "discriminator", grads, metrics=metrics, extra=moved)
 
 
 def penalty_step(
@@ -324,6 +325,7 @@ def check(exp: Experiment) -> Iterator[str]:
         yield f"config.algorithm=stylegan2 makes images, and config.data.source={config.data.source} has none"
         return
     yield from penalties.check(exp)
+    yield from ada.check(exp)
     if (reason := ema_conflict(exp)) is not None:
         yield reason
     if config.conditional and not exp.classes:
@@ -341,6 +343,7 @@ SETTINGS: Settings = {
     "style_mixing": Setting(0.9, "probability that fakes have two styles each", FRACTION, sweepable=True),
     **penalties.settings("penalties", "generator_penalties", latents=False),
     **augment.SETTINGS,
+    **ada.SETTINGS,
     **EMA_SETTINGS,
     **optimizers.settings(*PLAYERS),
 }
@@ -372,7 +375,7 @@ STYLEGAN2 = Algorithm(
     },
     examples_together=examples_together,
     check=check,
-    extra=penalties.initial_extra,
+    extra=lambda exp: penalties.initial_extra(exp) | ada.initial_extra(exp),
     choices=lambda exp: exp.classes if exp.config.conditional else 0,
     draws_classes=lambda exp: exp.config.conditional,
     headlines=("loss/discriminator", "loss/generator"),
