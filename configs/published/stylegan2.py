@@ -18,7 +18,9 @@ from jaxgan.config import default
 INTERVALS = {"generator": 4, "discriminator": 16}  # steps from one penalty to the next
 
 
-def preset(size: int, batch: int, gamma: float, learning_rate: float, half_life: float, images: float) -> ConfigDict:
+def preset(
+    size: int, batch: int, gamma: float, learning_rate: float, half_life: float, images: float, ada: str = "adaptive"
+) -> ConfigDict:
     """What all presets share.
 
     Args:
@@ -28,8 +30,9 @@ def preset(size: int, batch: int, gamma: float, learning_rate: float, half_life:
         learning_rate: of both players, before the correction for their penalties.
         half_life: of the moving average, in images.
         images: to train on.
+        ada: a mode of ADA.
     """
-    config = default({"algorithm": "stylegan2", "data.source": "folder:images"})
+    config = default({"algorithm": "stylegan2", "data.source": "folder:images", "ada.mode": ada})
     config.data.size = size
     config.data.channels = 3
     config.precision = "bfloat16"
@@ -73,4 +76,4 @@ def auto(size: int, devices: int = 1) -> ConfigDict:
 
 
 def get_config() -> ConfigDict:
-    return preset(1024, 32, 10.0, 0.002, 10_000, 2.5e7)
+    return preset(1024, 32, 10.0, 0.002, 10_000, 2.5e7, ada="off")
