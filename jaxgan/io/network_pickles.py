@@ -1,4 +1,4 @@
-"""Reads the networks in the `.pkl` files of StyleGAN2-ADA, StyleGAN3 and R3GAN, without PyTorch or running code.
+"""Reads networks from the `.pkl` files of StyleGAN2-ADA, StyleGAN3 and R3GAN, without PyTorch and without running code.
 
 Such a file is a pickle of a dictionary of PyTorch modules. Modules of StyleGAN2-ADA and StyleGAN3 carry the source code
 of their classes, which the authors' program executes; modules of R3GAN name their classes. Here both are data: a module
@@ -34,7 +34,8 @@ PERSISTENT = Global("torch_utils.persistence", "_reconstruct_persistent_obj")
 VERSION = 6  # of persistent classes, the only one that the authors' code takes
 LOAD_STORAGE = Global("torch.storage", "_load_from_bytes")
 DICTIONARIES = {Global("collections", "OrderedDict"), Global("dnnlib.util", "EasyDict")}
-SET = Global("builtins", "set")
+SETS = {Global("builtins", "set"): set, Global("builtins", "frozenset"): frozenset}  # as calls in protocol 3
+KNOWN = {*DICTIONARIES, *SETS}  # of the standard library
 TENSORFLOW = {Global("dnnlib.tflib.network", "Network"), Global("tfutil", "Network")}
 
 NUMPY_DTYPE = Global("numpy", "dtype")
@@ -110,10 +111,7 @@ def read(path: Path) -> Contents:
             raise ValueError("it does not begin as a pickle does")
         return _Reader(len(raw)).read(raw)
     except DAMAGE as error:
-        message = (
-            f"{path} cannot be read as networks of StyleGAN2-ADA, StyleGAN3 or R3GAN: {torch_weights.reason(error)}"
-        )
-        raise UserError(message) from error
+        raise UserError(f"{path} cannot be read as networks of PyTorch: {torch_weights.reason(error)}") from error
 
 
 class _Reader:
@@ -129,7 +127,7 @@ class _Reader:
         tree = restricted_pickle.load(io.BytesIO(raw), _checked, self._called)
         if isinstance(tree, tuple) and any(isinstance(each, Record) and each.function in TENSORFLOW for each in tree):
             raise ValueError(
-                "it is of TensorFlow, which is not covered: legacy.py of NVlabs/stylegan3 makes one of PyTorch"
+                "they are of TensorFlow, which is not covered: run NVlabs/stylegan3's legacy.py on it first"
             )
         if tree == MAGIC:
             raise ValueError("it is a .pth file of torch.save")
@@ -139,17 +137,16 @@ class _Reader:
         if not modules:
             raise ValueError("it holds no networks, such as G, D and G_ema")
         networks = {name: self._network(name, module) for name, module in modules.items()}
-        return Contents(
-            networks, self._plain_items("", {name: tree[name] for name in tree if str(name) not in networks})
-        )
+        others = {name: value for name, value in tree.items() if str(name) not in networks}
+        return Contents(networks, self._plain_items("", others))
 
     def _called(self, function: Global, args: tuple) -> Any:
         """What stands for the result of a call, or for an instance."""
         match args:
             case () if function in DICTIONARIES:
                 return {}
-            case (list(items),) if function == SET:
-                return set(restricted_pickle.keys(items))
+            case (list(items),) if function in SETS:
+                return SETS[function](restricted_pickle.keys(items))
             case (bytes(saved),) if function == LOAD_STORAGE:
                 return self._storage(saved)
         if function in torch_weights.GLOBALS:
@@ -168,8 +165,9 @@ class _Reader:
 
     def _network(self, name: str, module: Record) -> Network:
         class_name, own = _attributes(module)
-        if own.get("_init_args"):
-            raise ValueError(f"{name!r} was made with arguments without names")
+        init_kwargs = own.get("_init_kwargs", {})
+        if own.get("_init_args") or not isinstance(init_kwargs, dict):
+            raise ValueError(f"{name!r} was made with arguments that have no names")
         arrays, attributes = {}, {}
         for prefix, each in self._walk(name, module):
             for place, tensor in (each["_parameters"] | each["_buffers"]).items():
@@ -177,7 +175,7 @@ class _Reader:
                     arrays[_joined(prefix, place)] = self._array(f"{name}.{prefix}{place}", tensor)
             public = {place: each[place] for place in each if not str(place).startswith("_") and place != "training"}
             attributes |= self._plain_items(prefix, public)
-        return Network(class_name, self._plain(own.get("_init_kwargs", {})), arrays, attributes)
+        return Network(class_name, self._plain(init_kwargs), arrays, attributes)
 
     def _walk(self, name: str, module: Record) -> Iterator[tuple[str, dict]]:
         """The attributes of a module and of those in it, with the beginning of their names."""
@@ -230,7 +228,7 @@ class _Reader:
 
 
 def _checked(name: Global) -> Global:
-    if name.module.split(".")[0] in STANDARD_LIBRARY and name not in {SET, *DICTIONARIES}:
+    if name.module.split(".")[0] in STANDARD_LIBRARY and name not in KNOWN:
         raise ValueError(f"it asks for {name}, which no network needs")
     return name
 

@@ -18,6 +18,7 @@ References:
 import dataclasses
 import io
 import pickletools
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -73,12 +74,9 @@ def load(
         ValueError: an opcode, a name or a call is refused, or there are too many opcodes.
         TypeError, LookupError, AttributeError, OverflowError, EOFError, struct.error: the pickle makes no sense.
     """
-    machine = _Machine(find_global, call, persistent_load)
-    for count, (opcode, arg, _) in enumerate(pickletools.genops(file)):
-        if count == MOST_OPCODES:
-            raise ValueError(f"it has more than {MOST_OPCODES} opcodes")
-        machine.step(opcode.name, arg)
-    return machine.stack.pop()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of backslashes in names
+        return _Machine(find_global, call, persistent_load).run(file)
 
 
 class _Machine:
@@ -101,41 +99,45 @@ class _Machine:
         del self.stack[start:]
         return items
 
-    def step(self, name: str, arg: Any) -> None:
-        """Follows an opcode that builds data; passes others on."""
+    def run(self, file: io.BytesIO) -> Any:
+        """Follows opcodes that build data; passes others on."""
         stack = self.stack
-        match name:
-            case "PROTO" | "FRAME" | "STOP":
-                pass
-            case _ if name in LITERALS:
-                stack.append(arg)
-            case _ if name in CONSTANTS:
-                stack.append(CONSTANTS[name])
-            case _ if name in EMPTY:
-                stack.append(EMPTY[name]())
-            case "MARK":
-                self.marks.append(len(stack))
-            case "POP":
-                stack.pop()
-            case "POP_MARK":
-                self.marked()
-            case "TUPLE":
-                stack.append(tuple(self.marked()))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                stack.append(tuple(self.popped(int(name[-1]))))
-            case "FROZENSET":
-                stack.append(frozenset(keys(self.marked())))
-            case "APPEND" | "APPENDS" | "ADDITEMS" | "SETITEM" | "SETITEMS":
-                items = self.marked() if name.endswith("S") else self.popped(2 if name == "SETITEM" else 1)
-                self.fill(stack[-1], items, name)
-            case "MEMOIZE":
-                self.memo[len(self.memo)] = stack[-1]
-            case "BINPUT" | "LONG_BINPUT":
-                self.memo[arg] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(self.memo[arg])
-            case _:
-                self.refer(name, arg)
+        for count, (opcode, arg, _) in enumerate(pickletools.genops(file)):
+            if count == MOST_OPCODES:
+                raise ValueError(f"it has more than {MOST_OPCODES} opcodes")
+            match opcode.name:
+                case "PROTO" | "FRAME" | "STOP":
+                    pass
+                case name if name in LITERALS:
+                    stack.append(arg)
+                case name if name in CONSTANTS:
+                    stack.append(CONSTANTS[name])
+                case name if name in EMPTY:
+                    stack.append(EMPTY[name]())
+                case "MARK":
+                    self.marks.append(len(stack))
+                case "POP":
+                    stack.pop()
+                case "POP_MARK":
+                    self.marked()
+                case "TUPLE":
+                    stack.append(tuple(self.marked()))
+                case "TUPLE1" | "TUPLE2" | "TUPLE3" as name:
+                    stack.append(tuple(self.popped(int(name[-1]))))
+                case "FROZENSET":
+                    stack.append(frozenset(keys(self.marked())))
+                case "APPEND" | "APPENDS" | "ADDITEMS" | "SETITEM" | "SETITEMS" as name:
+                    items = self.marked() if name.endswith("S") else self.popped(2 if name == "SETITEM" else 1)
+                    self.fill(stack[-1], items, name)
+                case "MEMOIZE":
+                    self.memo[len(self.memo)] = stack[-1]
+                case "BINPUT" | "LONG_BINPUT":
+                    self.memo[arg] = stack[-1]
+                case "BINGET" | "LONG_BINGET":
+                    stack.append(self.memo[arg])
+                case name:
+                    self.refer(name, arg)
+        return stack.pop()
 
     def fill(self, container: Any, items: list, name: str) -> None:
         """Adds items to a container; what is added to a `Record` is dropped."""
