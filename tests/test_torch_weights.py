@@ -1,5 +1,6 @@
 """Weights of PyTorch: read to the number, in both formats; refused when damaged or hostile; nothing is ever run."""
 
+import copy
 import io
 import os
 import pickle
@@ -79,6 +80,13 @@ def test_files_written_by_hand_are_read(write, tmp_path):
     assert list(found) == ["a", "b"]
     np.testing.assert_array_equal(found["a"], SIX)
     np.testing.assert_array_equal(found["b"], [[1, 2], [4, 5]])
+
+
+def test_halves_of_float32_are_read(tmp_path):
+    raw = np.uint16([0x3F80, 0xC000, 0x3EAB]).tobytes()  # the upper 16 bits of float32
+    body = dictionary(a=tensor(shape=(3,), count=3, kind="BFloat16Storage"))
+    found = read(zipped(body, data_0=raw), tmp_path)["a"]
+    np.testing.assert_array_equal(found.astype(np.float32), np.float32([1, -2, 0.333984375]))
 
 
 @st.composite
@@ -254,6 +262,20 @@ def test_another_file_is_refused(raw, tmp_path):
 def test_a_zip_archive_that_pytorch_does_not_write_is_refused(raw, message, tmp_path):
     with raises_user_error(UserError, match=message):
         read(raw, tmp_path)
+
+
+def test_members_of_a_zip_archive_that_overlap_are_refused(tmp_path):
+    """A list of many members that are the same bytes: a small file of any size."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", dictionary(a=tensor()))
+        archive.writestr("archive/data/0", bytes(1000))
+        for key in range(1, 9):
+            member = copy.copy(archive.getinfo("archive/data/0"))
+            member.filename = f"archive/data/{key}"
+            archive.filelist.append(member)
+    with raises_user_error(UserError, match="members overlap"):
+        read(file.getvalue(), tmp_path)
 
 
 def test_a_file_that_is_not_there_is_an_error_of_the_file_system(tmp_path):

@@ -1,19 +1,18 @@
 """Reads weights that PyTorch saved, without PyTorch and without running anything that the file asks for.
 
-A `.pth` file holds a pickle, and a pickle can name any function and have it called. Here it is data: a machine of a few
-dozen lines follows the opcodes that a dictionary of tensors takes, builds nothing but numbers, strings, tuples, lists
-and dictionaries, and refuses everything else by its name. All numbers that say where a tensor lies are checked.
+A `.pth` file holds a pickle, and a pickle can name any function and have it called. Here it is data, which
+`restricted_pickle` reads; names that are no part of a state dict are refused. All numbers that say where a tensor lies
+are checked.
 
 Both formats of `torch.save` are read: the zip archive of today, and the one before PyTorch 1.6, in which five pickles
 (a magic number, a version, the machine's sizes of integers, the dictionary, the keys of its storages) are followed by
 the storages, each behind its length.
 
 References:
-    torch/serialization.py, `_save` and `_legacy_save`; Python's pickletools.py, which describes the opcodes.
+    torch/serialization.py, `_save` and `_legacy_save`.
 """
 
 import io
-import pickletools
 import struct
 import textwrap
 import zipfile
@@ -21,27 +20,31 @@ import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxgan.errors import UserError
+from jaxgan.io import restricted_pickle
+from jaxgan.io.restricted_pickle import Global
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001  # what files before PyTorch 1.6 begin with
 
 DTYPES = {
-    "torch DoubleStorage": np.dtype("<f8"),
-    "torch FloatStorage": np.dtype("<f4"),
-    "torch HalfStorage": np.dtype("<f2"),
-    "torch LongStorage": np.dtype("<i8"),
-    "torch IntStorage": np.dtype("<i4"),
-    "torch ShortStorage": np.dtype("<i2"),
-    "torch CharStorage": np.dtype("i1"),
-    "torch ByteStorage": np.dtype("u1"),
-    "torch BoolStorage": np.dtype("?"),
+    Global("torch", "DoubleStorage"): np.dtype("<f8"),
+    Global("torch", "FloatStorage"): np.dtype("<f4"),
+    Global("torch", "HalfStorage"): np.dtype("<f2"),
+    Global("torch", "BFloat16Storage"): np.dtype(jnp.bfloat16),
+    Global("torch", "LongStorage"): np.dtype("<i8"),
+    Global("torch", "IntStorage"): np.dtype("<i4"),
+    Global("torch", "ShortStorage"): np.dtype("<i2"),
+    Global("torch", "CharStorage"): np.dtype("i1"),
+    Global("torch", "ByteStorage"): np.dtype("u1"),
+    Global("torch", "BoolStorage"): np.dtype("?"),
 }
-DICTIONARY = "collections OrderedDict"
-TENSORS = ("torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor")  # the latter before PyTorch 0.2
-PARAMETER = "torch._utils _rebuild_parameter"
-GLOBALS = {DICTIONARY, *TENSORS, PARAMETER, *DTYPES}  # all that a pickle may name
+DICTIONARY = Global("collections", "OrderedDict")
+TENSORS = {Global("torch._utils", name) for name in ("_rebuild_tensor_v2", "_rebuild_tensor")}  # PyTorch 0.2 on; before
+PARAMETERS = {Global("torch._utils", name) for name in ("_rebuild_parameter", "_rebuild_parameter_with_state")}
+GLOBALS = {DICTIONARY, *TENSORS, *PARAMETERS, *DTYPES}  # all that a pickle may name
 
 DAMAGE = (  # what damaged bytes raise
     *(ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, struct.error, zlib.error),
@@ -75,51 +78,67 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     raw = path.read_bytes()
     try:
-        tensors, stored = (_zipped if raw.startswith(b"PK") else _legacy)(io.BytesIO(raw))
-        return {name: _array(name, tensor, stored) for name, tensor in tensors.items()}
+        tree, stored = saved(raw)
+        return {name: array(name, tensor, stored) for name, tensor in _tensors(tree).items()}
     except DAMAGE as error:
-        reason = textwrap.shorten(str(error) if isinstance(error, ValueError) else repr(error), 200, placeholder=" ...")
-        raise UserError(f"{path} cannot be read as weights of PyTorch: {reason}") from error
+        raise UserError(f"{path} cannot be read as weights of PyTorch: {reason(error)}") from error
 
 
-def _zipped(file: io.BytesIO) -> tuple[dict[str, Tensor], dict[str, bytes]]:
-    """The tensors of a zip archive, and the bytes of their storages by key."""
+def reason(error: Exception) -> str:
+    """What one of `DAMAGE` says, in one line that a terminal can show."""
+    text = textwrap.shorten(str(error) if isinstance(error, ValueError) else repr(error), 200, placeholder=" ...")
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def saved(raw: bytes) -> tuple[Any, dict[str, bytes]]:
+    """What `torch.save` was given, with `Tensor` and `Storage` for what they stand for; the bytes of storages by key.
+
+    Raises:
+        `DAMAGE`: it is something else.
+    """
+    return (_zipped if raw.startswith(b"PK") else _legacy)(io.BytesIO(raw))
+
+
+def _zipped(file: io.BytesIO) -> tuple[Any, dict[str, bytes]]:
+    """The same of a zip archive."""
     archive = zipfile.ZipFile(file)
+    if sum(info.compress_size for info in archive.infolist()) > len(file.getbuffer()):
+        raise ValueError("its members overlap")  # so that a small file could become any number of bytes
     names = archive.namelist()
     root = names[0].split("/")[0] if names else ""
 
     def member(name: str) -> bytes:
         info = archive.getinfo(f"{root}/{name}")
-        if info.compress_type != zipfile.ZIP_STORED:  # a small file could become any number of bytes
+        if info.compress_type != zipfile.ZIP_STORED:  # as above
             raise ValueError(f"{info.filename} is compressed")
         return archive.read(info)  # which compares its checksum
 
     if f"{root}/byteorder" in names and member("byteorder") != b"little":
         raise ValueError("its numbers have their highest byte first")
-    tensors = _tensors(unpickled(io.BytesIO(member("data.pkl"))))
-    return tensors, {key: member(f"data/{key}") for key in {tensor.storage.key for tensor in tensors.values()}}
+    tree, storages = _unpickled(io.BytesIO(member("data.pkl")))
+    return tree, {key: member(f"data/{key}") for key in storages}
 
 
-def _legacy(file: io.BytesIO) -> tuple[dict[str, Tensor], dict[str, bytes]]:
+def _legacy(file: io.BytesIO) -> tuple[Any, dict[str, bytes]]:
     """The same of the format before PyTorch 1.6."""
-    if (unpickled(file), unpickled(file)) != (MAGIC, VERSION):
+    if (_unpickled(file)[0], _unpickled(file)[0]) != (MAGIC, VERSION):
         raise ValueError("it does not begin as torch.save begins a file")
-    unpickled(file)  # sizes of the integers of a machine
-    tensors, keys = _tensors(unpickled(file)), _strings(unpickled(file))
-    sizes = {tensor.storage.key: tensor.storage.dtype.itemsize for tensor in tensors.values()}
-    return tensors, {key: file.read(int.from_bytes(file.read(8), "little") * sizes[key]) for key in keys}
+    _unpickled(file)  # sizes of the integers of a machine
+    (tree, storages), (keys, _) = _unpickled(file), _unpickled(file)
+    sizes = {key: storage.dtype.itemsize for key, storage in storages.items()}
+    return tree, {key: file.read(int.from_bytes(file.read(8), "little") * sizes[key]) for key in _keys(keys)}
 
 
 def _tensors(tree: Any) -> dict[str, Tensor]:
     if not isinstance(tree, dict):
         raise ValueError("it holds no dictionary")
     for name, value in tree.items():
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{name!r} is no tensor")
+        if not (isinstance(name, str) and isinstance(value, Tensor)):
+            raise ValueError(f"{name!r} is no tensor, or no name")
     return tree
 
 
-def _array(name: str, tensor: Tensor, stored: dict[str, bytes]) -> np.ndarray:
+def array(name: str, tensor: Tensor, stored: dict[str, bytes]) -> np.ndarray:
     """A view of a tensor's numbers; no copy, which a shape with strides of 0 could make as large as it likes."""
     (dtype, key, count), offset, shape, strides = tensor
     buffer = stored.get(key, b"")
@@ -135,88 +154,49 @@ def _array(name: str, tensor: Tensor, stored: dict[str, bytes]) -> np.ndarray:
     return np.ndarray(shape, dtype, buffer, offset * dtype.itemsize, [stride * dtype.itemsize for stride in strides])
 
 
-def unpickled(file: io.BytesIO) -> Any:
-    """What the next pickle of a file describes: tensors as `Tensor`, dictionaries of any kind as `dict`.
-
-    Nothing is imported or called, whatever the pickle says; attributes that it sets are dropped.
+def _unpickled(file: io.BytesIO) -> tuple[Any, dict[str, Storage]]:
+    """What the next pickle of a file describes, with `Tensor` and `Storage` as in `saved`; its storages by key.
 
     Raises:
         ValueError: it names something that is not in `GLOBALS`, or needs an opcode that no state dict has.
         others of `DAMAGE`: it makes no sense.
     """
-    stack, marks, memo = [], [], {}
+    storages = {}
 
-    def taken(start: int) -> list:
-        items = stack[start:]
-        del stack[start:]
-        return items
+    def persistent_load(about: Any) -> Storage:
+        storage = _storage(about)
+        storages[storage.key] = storage
+        return storage
 
-    for opcode, arg, _ in pickletools.genops(file):
-        match opcode.name:
-            case "PROTO" | "STOP":
-                pass
-            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINUNICODE" | "SHORT_BINSTRING":
-                stack.append(arg)
-            case "NONE" | "NEWTRUE" | "NEWFALSE" as name:
-                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[name])
-            case "EMPTY_TUPLE" | "EMPTY_LIST" | "EMPTY_DICT" as name:
-                stack.append({"EMPTY_TUPLE": tuple, "EMPTY_LIST": list, "EMPTY_DICT": dict}[name]())
-            case "MARK":
-                marks.append(len(stack))
-            case "TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3" as name:
-                stack.append(tuple(taken(marks.pop() if name == "TUPLE" else -int(name[-1]))))
-            case "APPEND" | "APPENDS" as name:
-                items = taken(marks.pop() if name == "APPENDS" else -1)
-                stack[-1].extend(items)
-            case "SETITEM" | "SETITEMS" as name:
-                items = taken(marks.pop() if name == "SETITEMS" else -2)
-                stack[-1].update(_pairs(items))
-            case "BINPUT" | "LONG_BINPUT":
-                memo[arg] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(memo[arg])
-            case "GLOBAL":
-                if arg not in GLOBALS:
-                    raise ValueError(f"it asks for {arg.replace(' ', '.')}, which is no part of a state dict")
-                stack.append(arg)
-            case "BINPERSID":
-                stack.append(_storage(stack.pop()))
-            case "REDUCE":
-                function, args = taken(-2)
-                stack.append(_rebuilt(function, args))
-            case "BUILD":
-                stack.pop()
-            case name:
-                raise ValueError(f"it has the opcode {name}, which is no part of a state dict")
-    return stack.pop()
+    return restricted_pickle.load(file, _known, rebuilt, persistent_load), storages
 
 
-def _pairs(items: list) -> dict[str, Any]:
-    """Keys and values in turn."""
-    return dict(zip(_strings(items[::2]), items[1::2], strict=True))
+def _known(name: Global) -> Global:
+    if name not in GLOBALS:
+        raise ValueError(f"it asks for {name}, which is no part of a state dict")
+    return name
 
 
-def _strings(keys: list) -> list[str]:
-    """The keys, if they are strings: a tuple of two tuples of two tuples of ... would take for ever to hash."""
-    if not all(isinstance(key, str) for key in keys):
-        raise ValueError("a key of a dictionary is no string")
-    return keys
+def _keys(keys: Any) -> list:
+    if not isinstance(keys, list):
+        raise ValueError("its storages have no list")
+    return restricted_pickle.keys(keys)  # which can be hashed
 
 
 def _storage(about: Any) -> Storage:
     match about:
-        case ("storage", str(kind), str(key), _, int(count), *views) if kind in DTYPES and not any(views):
+        case ("storage", Global() as kind, str(key), _, int(count), *views) if kind in DTYPES and not any(views):
             return Storage(DTYPES[kind], key, count)
     raise ValueError("it has a storage of an unknown kind")
 
 
-def _rebuilt(function: Any, args: Any) -> Any:
+def rebuilt(function: Global, args: tuple) -> Any:
     """What one of the `GLOBALS` makes of its arguments."""
-    match function, args:
-        case str(name), () if name == DICTIONARY:
+    match args:
+        case () if function == DICTIONARY:
             return {}
-        case str(name), (Storage() as storage, int(offset), tuple(shape), tuple(strides), *_) if name in TENSORS:
+        case (Storage() as storage, int(offset), tuple(shape), tuple(strides), *_) if function in TENSORS:
             return Tensor(storage, offset, shape, strides)
-        case str(name), (Tensor() as tensor, *_) if name == PARAMETER:
+        case (Tensor() as tensor, *_) if function in PARAMETERS:
             return tensor
     raise ValueError("it calls something that is no part of a state dict, or in another way")
