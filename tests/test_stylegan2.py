@@ -293,11 +293,11 @@ def test_half_precision_is_near_and_ends_in_float32(kind, batch_last):
 ROLES = {"mapping": "mapping", "synthesis": "synthesis", "discriminator": "style_discriminator"}
 
 
-@pytest.mark.parametrize("classes", [0, CLASSES])
-def test_the_table_counts_every_parameter(classes):
+@pytest.mark.parametrize(("family", "classes"), [("stylegan2", 0), ("stylegan2", CLASSES), ("stylegan3", 0)])
+def test_the_table_counts_every_parameter(family, classes):
     """Of the smallest networks, as the table of families makes them."""
-    entry = models.MODELS["stylegan2"]
-    declared = models.settings(ROLES, family="stylegan2")
+    entry = models.MODELS[family]
+    declared = models.settings(ROLES, family=family)
     known = declarations.resolve(declared, {})
     values = {f"model.{name}.{key}": value for name in ROLES for key, value in entry.smallest.items()}
     config = declarations.default(declared, {name: value for name, value in values.items() if name in known})

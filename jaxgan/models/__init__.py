@@ -22,6 +22,7 @@ from jaxgan.models import (
     r3gan,
     spade,
     stylegan2,
+    stylegan3,
     tf_dcgan,
     toy_mlp,
     vaegan,
@@ -153,6 +154,7 @@ def antialiased(own: Settings) -> Settings:
 
 
 PATCH_DISCRIMINATOR = Role(patchgan.Discriminator, patchgan.SETTINGS)
+STYLE_DISCRIMINATOR = Role(stylegan2.Discriminator, stylegan2.DISCRIMINATOR_SETTINGS)
 MODELS |= {
     "cyclegan": Family(
         {
@@ -190,10 +192,21 @@ MODELS |= {
         {
             "mapping": Role(stylegan2.Mapping, stylegan2.MAPPING_SETTINGS),
             "synthesis": Role(stylegan2.Synthesis, stylegan2.SETTINGS),
-            "style_discriminator": Role(stylegan2.Discriminator, stylegan2.DISCRIMINATOR_SETTINGS),
+            "style_discriminator": STYLE_DISCRIMINATOR,
         },
         stylegan2.check_shape,
         {"w_dim": 4, "depth": 2, "channel_base": 16},
+        (8, 8, 1),
+        initializable=False,
+    ),
+    "stylegan3": Family(
+        {
+            "mapping": Role(stylegan2.Mapping, stylegan3.MAPPING_SETTINGS, {"decay": 0.998}),
+            "synthesis": Role(stylegan3.Synthesis, stylegan3.SETTINGS),
+            "style_discriminator": STYLE_DISCRIMINATOR,
+        },
+        stylegan3.check_shape,
+        {"w_dim": 4, "depth": 2, "layers": 3, "channel_base": 16},
         (8, 8, 1),
         initializable=False,
     ),

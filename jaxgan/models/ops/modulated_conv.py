@@ -21,6 +21,7 @@ def modulated_conv(
     batch_last: bool,
     demodulate: bool = True,
     doubles: bool = False,
+    padding: int | None = None,
 ) -> Features:
     """A convolution between zeros of a kernel whose input channels are multiplied by an example's styles.
 
@@ -34,6 +35,7 @@ def modulated_conv(
         batch_last: the layout of the features.
         demodulate: whether an example's scaled kernel is divided by its length, for each output channel.
         doubles: whether rows and columns are doubled: zeros between, the convolution, and a blur.
+        padding: zeros on each side; None: as many as keep the number of rows and columns.
 
     Returns:
         Features in float32: the products are those of the features' type, the scales behind them are not.
@@ -42,7 +44,8 @@ def modulated_conv(
     if doubles:
         out = _doubled(out, kernel, batch_last)
     else:
-        convolve, margin = convolutions.conv if batch_last else convolutions.stock_conv, len(kernel) // 2
+        convolve = convolutions.conv if batch_last else convolutions.stock_conv
+        margin = len(kernel) // 2 if padding is None else padding
         out = convolve(out, kernel, 1, (margin, margin))
     if not demodulate:
         return out.astype(jnp.float32)
