@@ -120,7 +120,7 @@ def loss_and_fused_penalties(
             return preprocess(exp, state, examples, kind, latents).examples
 
         weight = hparam(exp, state, f"penalties.{name}")
-        through = (augmentation, before) if exp.config.penalty_settings.through_augmentation else ()
-        part, values = loss_and_penalty(critic, variables.params, one.examples, cotangent.logits, weight, *through)
+        augmenting = (augmentation, before) if exp.config.penalty_settings.through_augmentation else ()
+        part, values = loss_and_penalty(critic, variables.params, one.examples, cotangent.logits, weight, *augmenting)
         total, metrics[f"penalty/{name}"] = total + part, values.mean()
     return total, metrics
