@@ -73,6 +73,11 @@ def with_changes(config: ConfigDict, changes: Mapping[str, Any]) -> tuple[Config
 
 def validate(config: ConfigDict) -> Declarations:
     """The declarations of a configuration's settings; a `UserError` if one is unknown, missing or out of range."""
+    flat = declarations.flatten(config)
+    for part in ";".join(str(flat.get(name, "")) for name in ("sweep", "schedules")).split(";"):
+        name = part.partition("=")[0].strip()
+        if name in declarations.every_name(SETTINGS):  # but maybe with other choices
+            declarations.check_name(SETTINGS, declarations.resolve(SETTINGS, flat), flat, name)
     resolved = declarations.validate(SETTINGS, config)
     population.check(config)
     return resolved

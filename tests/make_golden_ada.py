@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-QUANTILES = (0.15, 0.4, 0.8)
+QUANTILES = (0.15, 0.8)
 ONE_BY_ONE = ("xflip", "rotate90", "xint", "scale", "rotate", "aniso", "xfrac", "brightness", "contrast")
 ONE_BY_ONE += ("lumaflip", "hue", "saturation", "cutout")
 SIZES = {"colours": (11, 14, 3), "grey": (24, 23, 1)}  # the filter needs 22 pixels

@@ -42,15 +42,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def multipliers(entries: tuple) -> dict[str, float]:
-    """Of the probability of operations, by name: of ("bgc", "color=0.5") 0.5 for those of colours, 1 for the others.
+    """Of the probability of operations, by name: of ("bgc", "color*0.5") 0.5 for those of colours, 1 for the others.
 
     Raises:
-        ValueError: an entry is not the name of an operation or of a group, maybe with = and a finite number.
+        ValueError: an entry is not the name of an operation or of a group, maybe with * and a finite number.
     """
     found = {}
     for entry in split_names(entries):
-        name, equals, factor = (part.strip() for part in entry.partition("="))
-        value = float(factor) if equals else 1.0
+        name, times, factor = (part.strip() for part in entry.partition("*"))
+        value = float(factor) if times else 1.0
         if (name not in GROUPS and name not in OPERATIONS) or not 0 <= value < math.inf:
             raise ValueError(entry)
         found |= dict.fromkeys(GROUPS.get(name, (name,)), value)
@@ -68,11 +68,11 @@ def are_operations(entries: tuple) -> bool:
 PIPE: Settings = {
     "operations": Setting(
         ("bgc",),
-        "augmentations, those of a later name again; R3GAN has bgc, color=0.5 and cutout",
+        "augmentations, those of a later name again; R3GAN has bgc, color*0.5 and cutout",
         Range(
             are_operations,
             f"names out of {', '.join(dict.fromkeys([*GROUPS, *OPERATIONS]))}, maybe with a multiplier of p such as "
-            "color=0.5, and one above 0",
+            "color*0.5, and one above 0",
         ),
     )
 }

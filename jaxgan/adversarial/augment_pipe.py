@@ -143,13 +143,10 @@ def augment(
 
 def draw(key: ImageKey, shape: tuple[int, ...]) -> Draws:
     """What a key gives for an image of that shape."""
-    keys, rows = jax.random.split(key, 4), len(ROWS)
-    return Draws(
-        jax.random.uniform(keys[0], (rows, 2)),
-        jax.random.normal(keys[1], (rows, 2)),
-        jax.random.uniform(keys[2], (rows,)),
-        jax.random.normal(keys[3], shape),
-    )
+    numbers = jax.random.uniform(key, (len(ROWS), 5))  # at once, since each call of the generator takes long to compile
+    quantiles = jnp.maximum(2 * numbers[:, 2:4] - 1, 2**-23 - 1)  # of which -1 would be minus infinity
+    normal = np.float32(np.sqrt(2)) * jax.lax.erf_inv(quantiles)
+    return Draws(numbers[:, :2], normal, numbers[:, 4], jax.random.normal(jax.random.fold_in(key, 1), shape))
 
 
 def transform(image: Image, draws: Draws, p: float | Scalar, multipliers: Mapping[str, float]) -> Image:
