@@ -499,6 +499,7 @@ OTHERS = {
         "of TensorFlow, which is not covered",
     ),
     "older networks of TensorFlow": (network_pickle(tensorflow("tfutil")), "of TensorFlow, which is not covered"),
+    "deep data": (network_pickle({**styled(), "x": Opcodes(b")" + b"\x85" * 40)}), "nested more than 32 times"),
     "a list": (network_pickle([1]), "no dictionary of networks"),
     "a dictionary of numbers": (network_pickle({"G": 1}), "no networks"),
     "another version": (
