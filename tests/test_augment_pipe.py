@@ -121,7 +121,7 @@ INVERSES = {
 @pytest.mark.parametrize("name", INVERSES)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_smooth_picture_moves_as_its_function_does(name, seed):
-    """In the middle, which no border reaches. As sym6 is not symmetric, what is turned moves by an eighth of a pixel."""
+    """In the middle, which no border reaches. Sym6 is not symmetric: what is turned moves by an eighth of a pixel."""
     y, x = np.mgrid[:48, :40] - np.array([23.5, 19.5])[:, None, None]
     image, draws = wave(x, y)[..., None].astype(np.float32), draws_of((48, 40, 1), seed)
     rows = ["pre_rotate", "post_rotate"] if name == "rotate" else [name]
