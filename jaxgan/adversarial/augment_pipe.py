@@ -29,7 +29,7 @@ Images = Float[Array, "batch height width channel"]
 ImageKey = Key[Array, ""]
 Scalar = Float[Array, ""]
 Pair = Float[Array, "2"]
-Matrix = Float[Array, "n n"]
+Matrix = Float[Array, "size size"]
 
 # Low-pass filters of orthogonal wavelets: sym6, which makes an image twice as large so that the same filter, reversed,
 # makes it half as large again without a loss; and sym2, which cuts frequencies into bands.
@@ -216,7 +216,9 @@ def resample(image: Image, inverse: Float[Array, "3 3"]) -> Image:
     return separable(sampled, *map(downsampling, sides))
 
 
-def separable(image: Image, rows: Float[ArrayLike, "new old"], columns: Float[ArrayLike, "new old"]) -> Image:
+def separable(
+    image: Image, rows: Float[ArrayLike, "rows height"], columns: Float[ArrayLike, "columns width"]
+) -> Float[Array, "rows columns channel"]:
     """The same linear map of all columns of an image, and one of all its rows.
 
     A CPU takes a product of matrices, and its derivatives, ten times as fast as a convolution or a sum of slices.
@@ -245,7 +247,9 @@ def downsampling(count: int) -> Float[np.ndarray, "count old"]:
     return found
 
 
-def interpolate(image: Image, x: Float[Array, "rows columns"], y: Float[Array, "rows columns"]) -> Image:
+def interpolate(
+    image: Image, x: Float[Array, "rows columns"], y: Float[Array, "rows columns"]
+) -> Float[Array, "rows columns channel"]:
     """The image at these places, by the four pixels around each; beyond its borders the image is 0."""
     height, width, channels = image.shape
     x, y = jnp.clip(x, -1, width), jnp.clip(y, -1, height)
@@ -254,7 +258,7 @@ def interpolate(image: Image, x: Float[Array, "rows columns"], y: Float[Array, "
     first = (top.astype(jnp.int32) + 1) * (width + 3) + left.astype(jnp.int32) + 1
     right, below = (x - left)[..., None], (y - top)[..., None]
 
-    def row(start: Int[Array, "rows columns"]) -> Image:
+    def row(start: Int[Array, "rows columns"]) -> Float[Array, "rows columns channel"]:
         pair = (pixels.at[start + step].get(mode="promise_in_bounds") for step in range(2))
         return sum(weight * value for weight, value in zip((1 - right, right), pair, strict=True))
 
