@@ -745,7 +745,8 @@ def shipped(path: Path) -> ConfigDict:
             if isinstance(network, ConfigDict) and name in network:
                 network[name] = 4
         if isinstance(network, ConfigDict) and "widths" in network:
-            network.widths, network.cardinality, network.blocks = (4,), (2,), (1,)
+            network.widths, network.cardinality, network.blocks, network.bfloat16_stages = (4,), (2,), (1,), 1
+            config.data.size = 16
     return config
 
 

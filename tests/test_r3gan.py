@@ -259,7 +259,7 @@ def test_a_size_that_cannot_be_made_is_an_error_that_names_near_ones(size, near)
         ({"widths": (6, 6, 6)}, r"widths=\(6, 6, 6\) must have at most 2 numbers, one for each of 4x4, 8x8"),
         ({"blocks": (1, 1, 1)}, r"blocks=\(1, 1, 1\) must have at most 2 numbers"),
         ({"bfloat16_stages": 3}, "bfloat16_stages=3 must be at most 2, for 4x4, 8x8"),
-        ({"cardinality": (2, 5)}, r"cardinality=\(2, 5\) must divide them: 5 does not divide 6 x 2 channels"),
+        ({"cardinality": (2, 5)}, r"cardinality=\(2, 5\) must divide width x expansion: 5 and 6 x 2"),
         ({"widths": ()}, r"widths=\(\) must be whole numbers of at least 1, one or more"),
     ],
 )

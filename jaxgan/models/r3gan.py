@@ -42,7 +42,7 @@ def check_shape(shape: tuple[int, ...]) -> str | None:
         return "an r3gan makes images; toy_mlp makes points"
     if LEAST <= min(basis_size(shape)) < 2 * LEAST:
         return None
-    return "an r3gan makes 4 to 7, times 1, 2, 4, 8, ..., of the shorter side, and the same multiple of the other one"
+    return "an r3gan makes images whose shorter side is 4 to 7 times a power of two that divides the other side as well"
 
 
 class Stage(NamedTuple):
@@ -87,8 +87,8 @@ def check_settings(shape: tuple[int, ...], settings: Mapping[str, Any]) -> str |
     both = (spread(settings[name], len(sizes)) for name in ("widths", "cardinality"))
     for width, groups in zip(*both, strict=True):
         if width * settings["expansion"] % groups:
-            expanded = f"{width} x {settings['expansion']} channels, width times expansion"
-            return f"cardinality={settings['cardinality']} must divide them: {groups} does not divide {expanded}"
+            expanded = f"{width} x {settings['expansion']}"
+            return f"cardinality={settings['cardinality']} must divide width x expansion: {groups} and {expanded}"
     return None
 
 

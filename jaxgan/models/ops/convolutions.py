@@ -16,6 +16,9 @@ place of 16. Its sums cost digits, of which half-precision numbers have few: an 
 Tiles of 4 x 4 outputs cost more, and pay for 5 taps only, which are multiplied in float32. 3 or 4 taps of stride 1 go
 in tiles of 4 rows, with windows along the columns: about as many products, of half as many arrays, each a long run.
 
+Groups of features go by the same algorithms, as many pairs of matrices in one product: of 12 groups of 16 features at
+16 x 16 places (a batch of 16) the gradients took 9 ms, those of XLA's grouped convolution 1.4 s, nine shifts 54 ms.
+
 Large kernels of few features compute squares of 2 x 2 outputs as four times the features, at a stride of 2: windows are
 a third of the numbers, for a third more products.
 
