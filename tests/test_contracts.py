@@ -23,6 +23,7 @@ from contracts import (
     step_of,
 )
 from experiments import assert_close, assert_same_bits, quick_jit, raises_user_error, same
+from ml_collections import ConfigDict
 
 from jaxgan import inference, models
 from jaxgan.adversarial.augment import AUGMENTATIONS
@@ -37,6 +38,7 @@ from jaxgan.core.types import Field
 from jaxgan.data import loader, sources
 from jaxgan.errors import UserError
 from jaxgan.io.checkpoint import Checkpoints
+from jaxgan.models import summary
 from jaxgan.viz import snapshot
 
 HERE = Path(__file__).parent
@@ -143,6 +145,21 @@ def test_one_device_equals_two(name, on_devices):
     assert one.keys() == two.keys() != set()
     for path, array in one.items():
         np.testing.assert_allclose(two[path], array, rtol=1e-3, atol=1e-4, err_msg=path)
+
+
+@every_algorithm
+def test_the_table_of_layers_counts_every_parameter(name):
+    """Of networks of two blocks, where they have such, which a step may run as one in a loop."""
+    config = experiment_of(name).config
+    groups = {network: own for network, own in config.get("model", {}).items() if isinstance(own, ConfigDict)}
+    several = {f"model__{network}__blocks": 2 for network, own in groups.items() if "blocks" in own}
+    exp = experiment_of(name, **several)
+    inputs, state = exp.algorithm.inputs(exp), jax.eval_shape(lambda: population.init_state(exp))
+    for network, module in exp.networks.items():
+        rows = summary.layer_rows(module, inputs[network])
+        count = sum(leaf.size for leaf in jax.tree.leaves(state.networks[network].params))
+        assert sum(row.params for row in rows) == count, network
+        assert len({row.path for row in rows}) == len(rows), network
 
 
 def given_inputs(exp, task: str, count: int) -> dict[str, np.ndarray]:

@@ -268,8 +268,7 @@ def test_the_generator_of_the_dcgan_paper():
     settings = {"data__size": 64, "data__channels": 3, "model__generator__base_channels": 128}
     generator = built(model__family="dcgan", **settings)["generator"]
     inputs = jax.ShapeDtypeStruct((1, 100), jnp.float32), None
-    variables = shapes_of(generator, inputs)
-    rows = [row for row in summary.layer_rows(generator, variables, inputs) if row.kind != "BatchNorm"]
+    rows = [row for row in summary.layer_rows(generator, inputs) if row.kind != "BatchNorm"]
     assert [row.shape for row in rows] == [(4 * 4 * 1024,), (8, 8, 512), (16, 16, 256), (32, 32, 128), (64, 64, 3)]
 
 
@@ -412,7 +411,7 @@ def test_the_table_counts_every_parameter(family, network, way):
     exp = build(tiny_config(**FAMILIES[family], **WAYS[way]), classes=5)
     module, inputs = exp.networks[network], exp.algorithm.inputs(exp)[network]
     variables = shapes_of(module, inputs)
-    rows = summary.layer_rows(module, variables, inputs)
+    rows = summary.layer_rows(module, inputs)
     assert len({row.path for row in rows}) == len(rows)
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
     assert sum(row.params for row in rows) == count
@@ -439,7 +438,7 @@ class Layer(nn.Module):
 )
 def test_flops_of_one_layer(layer, shape, flops):
     inputs = jnp.zeros(shape)
-    (row,) = summary.layer_rows(Layer(layer), shapes_of(Layer(layer), (inputs,)), (inputs,))
+    (row,) = summary.layer_rows(Layer(layer), (inputs,))
     assert row.flops == flops
     assert row.kind == type(layer).__name__
 
@@ -455,7 +454,7 @@ def test_flops_are_near_those_that_xla_counts(family, network):
         module = laid_out(module, batch_last=False)  # whose convolutions XLA counts as such
     variables = shapes_of(module, inputs)
     lowered = jax.jit(lambda v, x: module.apply(v, *x, train=False)).lower(variables, inputs)
-    count = sum(row.flops for row in summary.layer_rows(module, variables, inputs))
+    count = sum(row.flops for row in summary.layer_rows(module, inputs))
     np.testing.assert_allclose(count, lowered.cost_analysis()["flops"], rtol=0.15)
 
 

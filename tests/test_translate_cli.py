@@ -190,6 +190,16 @@ def test_a_size_is_reached_as_in_training(runs, tmp_path):
     np.testing.assert_allclose(read(tmp_path / "out.png"), expected(runs["cyclegan"], small), atol=0.51)
 
 
+def test_a_size_of_one_number_is_the_shorter_side(runs, tmp_path):
+    """Nothing is cropped, and a picture keeps its shape."""
+    photo(tmp_path / "photo.png", 30, 41, 3)
+    where = [f"--input={tmp_path / 'photo.png'}", f"--out={tmp_path / 'out.png'}"]
+    assert translate(runs["cyclegan"], *where, "--size=12") == 0
+    transform = sample.translate.Transform((12, 16), (12, 16), 3, True, stretch=True)
+    small = transform(str(tmp_path / "photo.png"), "photo")
+    np.testing.assert_allclose(read(tmp_path / "out.png"), expected(runs["cyclegan"], small), atol=0.51)
+
+
 def test_bad_files_stop_the_program_or_are_skipped(runs, tmp_path, capsys):
     photo(tmp_path / "in" / "good.png", 8, 8, 3)
     photo(tmp_path / "in" / "small.png", 8, 3, 3)
@@ -268,8 +278,27 @@ def test_without_input_the_run_s_own_images_make_a_grid(runs, tmp_path):
     assert list(given) == ["true a", "b"]
     inputs = inference.seed_inputs(0, 3) | snapshot.as_inputs(exp, given)
     made = inference.run_task(exp, "translate", variables, inputs)["a"]
-    rows = [("b", given["b"]), ("a", made), ("true a", given["true a"])]
+    rows = [("b", given["b"]), ("to a", made), ("true a", given["true a"])]
     np.testing.assert_array_equal(read(out), snapshot.examples_grid(rows))
+
+
+def test_a_folder_becomes_a_grid(runs, tmp_path, capsys):
+    """Its pictures are brought to the size of training. Pictures beside folders of them are no data set."""
+    for name in ("one", "two"):
+        photo(tmp_path / "in" / f"{name}.png", 8, 8, 3)
+    where = [f"--input={tmp_path / 'in'}", f"--out={tmp_path / 'out.png'}"]
+    assert translate(runs["cyclegan"], *where) == 0
+    exp, variables, *_ = run_folder.restore(runs["cyclegan"])
+    options = sample.parse([f"--workdir={runs['cyclegan']}", *where])
+    given = sample.given_examples(options, exp, "translate_ab", 9)
+    assert given["a"].shape == (2, 8, 8, 3)
+    inputs = inference.seed_inputs(0, 2) | snapshot.as_inputs(exp, given)
+    made = inference.run_task(exp, "translate_ab", variables, inputs)["b"]
+    rows = [("a", given["a"]), ("to b", made)]
+    np.testing.assert_array_equal(read(tmp_path / "out.png"), snapshot.examples_grid(rows))
+    (tmp_path / "in" / "sub").mkdir()
+    photo(tmp_path / "in" / "sub" / "three.png", 8, 8, 3)
+    assert "--out=FOLDER/ translates each picture on its own" in refused(capsys, runs["cyclegan"], *where)
 
 
 def test_many_examples_wrap_and_colours_stand_beside_grey():
@@ -280,7 +309,7 @@ def test_many_examples_wrap_and_colours_stand_beside_grey():
     cells = [np.repeat(grey, 3, axis=-1), colour]
     white = np.full((3, 300, 300, 3), 255, np.uint8)
     ordered = [cells[0][:4], cells[1][:4], cells[0][4:], white, cells[1][4:], white]
-    np.testing.assert_array_equal(picture, grid.image_grid(np.concatenate(ordered), 4))
+    np.testing.assert_array_equal(picture, grid.image_grid(np.concatenate(ordered), 4, ["a", "b", "a", "b"]))
 
 
 # What is refused
@@ -321,7 +350,8 @@ def test_a_run_that_does_not_translate_that_way_says_so(runs, tmp_path, capsys):
     message = refused(capsys, runs["pix2pix"], one, out, "--direction=ab")
     assert "--direction=ab: this run was trained to translate ba alone" in message
     assert "--direction has no effect with algorithm=gan" in refused(capsys, runs["gan"], out, "--direction=ab")
-    assert "--input has no effect with --task=sample" in refused(capsys, runs["gan"], one, out)
+    message = refused(capsys, runs["gan"], one, out)
+    assert "--input has no effect with algorithm=gan and --task=sample, which needs" in message
 
 
 def test_other_pictures_in_the_folder_are_not_mixed_with_these(runs, tmp_path, capsys):

@@ -637,7 +637,7 @@ def test_the_programs_draw_what_a_vae_can_and_say_what_it_cannot(tmp_path, capsy
     for more, message in {
         ("--task=animate",): "--task=animate is not what algorithm=vae can do: choose from sample, reconstruct",
         ("--labels=3",): "--labels=3: this run is unconditional",
-        ("--input=somewhere",): "--input has no effect with --task=sample",
+        ("--input=somewhere",): "--input has no effect with algorithm=vae and --task=sample",
         ("--task=encode",): "must end in .npz, since mean, log_variance, kl can only be written as arrays",
         ("--task=interpolate", "--num=9", "--columns=4"): "--num=9 must be a multiple of --columns=4",
         ("--task=traverse", "--num=80"): "10 rows are more than the 3 latents",

@@ -70,7 +70,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "data)",
     )
     parser.add_argument("--direction", choices=("ab", "ba"), help="which way to translate, in the place of --task")
-    image_options.add(parser, "bring pictures to N or HEIGHTxWIDTH pixels first, as training does (their own size)")
+    image_options.add(
+        parser,
+        "bring pictures to N pixels on the shorter side first, or to HEIGHTxWIDTH as training does (their own size)",
+    )
     parser.add_argument("--tile", type=int, metavar="N", help="translate overlapping tiles of NxN pixels")
     parser.add_argument("--batch_size", type=int, help="pictures of one size, or tiles, translated at once (1)")
     parser.add_argument("--num", type=int, help="how many (64; 8 for each of several labels)")
@@ -123,7 +126,10 @@ def check_options(options: argparse.Namespace, exp: Experiment, name: str, task:
         if getattr(options, option) is not None and own not in task.options:
             raise UserError(f"--{option} has no effect with --task={name}: leave it out")
     if options.input is not None and not task.needs(exp):
-        raise UserError(f"--input has no effect with --task={name}, which needs no examples: leave it out")
+        raise UserError(
+            f"--input has no effect with algorithm={exp.config.algorithm} and --task={name}, which needs no "
+            "examples: leave it out"
+        )
     for option in () if translate.takes_pictures(options, task) else translate.OPTIONS:
         if getattr(options, option) is not None:
             raise UserError(
@@ -229,10 +235,16 @@ def given_examples(options: argparse.Namespace, exp: Experiment, name: str, most
             config.data.update(source=f"folder:{path}", split="train", classes=())
         elif task.sides:
             config.data.split = held_out.split_of(config, None) or config.data.split
-        dataset = sources.open_dataset(config)
+        try:
+            dataset = sources.open_dataset(config)
+        except UserError as error:
+            if path is None or not task.sides:
+                raise
+            raise UserError(f"--input={path}: {error}; --out=FOLDER/ translates each picture on its own") from error
         if isinstance(dataset, LazyDataset):
             dataset = cache.in_memory(dataset, config.data.on_bad_image == "skip")
-        found = {name: dataset.array(name)[:most] for name in fields}
+        # A folder holds images, whatever the run calls them.
+        found = {name: dataset.array(name if path is None else "images")[:most] for name in fields}
     for name, field in fields.items():
         kind = {"pixels": np.uint8, "labels": np.integer}.get(field.kind, np.floating)
         wrong = found[name].ndim != 1 + len(field.shape) or not np.issubdtype(found[name].dtype, kind)

@@ -15,9 +15,9 @@ from jaxgan import translation
 from jaxgan.core.types import Task
 from jaxgan.data import cache, formats, workers
 from jaxgan.data.archives import is_archive
-from jaxgan.data.decode import BadImageError, Stored, Transform, as_bad_image, pixels_of
+from jaxgan.data.decode import BadImageError, Stored, Transform, as_bad_image, pixels_of, shape_of
 from jaxgan.data.image_sets import errors_of_options
-from jaxgan.data.sizes import height_width
+from jaxgan.data.sizes import Size, height_width
 from jaxgan.data.sources import folder
 from jaxgan.errors import UserError
 from jaxgan.io.run_folder import RestoredRun
@@ -114,15 +114,16 @@ def decoded(
     Returns:
         uint8 [height, width, channels], or what is wrong.
     """
-    white = data.white if options.white is None else options.white
+    white = float(data.white if options.white is None else options.white)
     max_pixels = options.max_pixels or data.max_pixels
     try:
         if options.size is not None:
-            size = height_width(options.size)
-            transform = Transform(size, size, channels, True, float(white), max_pixels, data.fit == "stretch")
+            size = asked_size(options.size, picture, white, max_pixels)
+            whole = isinstance(options.size, int) or data.fit == "stretch"
+            transform = Transform(size, size, channels, True, white, max_pixels, whole)
             return transform(picture.stored, picture.name)
         with as_bad_image(picture.name, max_pixels):
-            pixels = pixels_of(picture.stored, channels, float(white), max_pixels)
+            pixels = pixels_of(picture.stored, channels, white, max_pixels)
             height, width, _ = pixels.shape
             if min(height, width) < least:
                 raise UserError(
@@ -132,6 +133,15 @@ def decoded(
             return pixels
     except BadImageError as error:
         return error
+
+
+def asked_size(size: Size, picture: Picture, white: float, max_pixels: int) -> tuple[int, int]:
+    """The height and width that --size asks for: of a picture whose shorter side is to have N pixels, or HxW."""
+    if isinstance(size, str):
+        return height_width(size)
+    sides = shape_of(picture.stored, picture.name, white, max_pixels)[:2]
+    height, width = ((side * size + min(sides) // 2) // min(sides) for side in sides)
+    return height, width
 
 
 def images_of(

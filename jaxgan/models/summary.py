@@ -1,13 +1,14 @@
 """A table of a network's layers."""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
-from jaxgan.core.experiment import Experiment, initial_state
+from jaxgan.core.experiment import Experiment
 
 
 class Row(NamedTuple):
@@ -24,40 +25,47 @@ class Row(NamedTuple):
     flops: int
 
 
-def layer_rows(network: nn.Module, variables: PyTree, inputs: tuple) -> list[Row]:
+def layer_rows(network: nn.Module, inputs: tuple) -> list[Row]:
     """The layers that hold parameters, in the order in which they run.
+
+    That is while variables are made, when no layers are joined in a loop.
 
     Args:
         network: a module called with (*inputs, train).
-        variables: its variables, or their shapes.
         inputs: its arguments but for `train`, with a batch dimension, or their shapes; None for one that it lacks.
     """
-    rows = []
+    rows: dict[str, Row] = {}  # by path, since a layer may be called twice while its variables are made
 
     def record(call, args, kwargs, context):
         out = call(*args, **kwargs)
-        module = context.module
-        params = module.variables.get("params", {})
-        if (
-            context.method_name == "__call__"
-            and params
-            and not any(isinstance(value, dict) for value in params.values())
-        ):
-            kernel = math.prod(params["kernel"].shape) if "kernel" in params else 0
-            # A convolution uses its kernel once per output pixel, a transposed one once per input pixel: the fewer.
-            pixels = min(math.prod(args[0].shape[1:-1]), math.prod(out.shape[1:-1]))
-            count = sum(math.prod(value.shape) for value in params.values())
-            batch_last = getattr(module, "batch_last", False) or getattr(module, "axis", -1) == 0
-            shape = (*out.shape[1:-1], out.shape[0]) if batch_last else out.shape[1:]
-            rows.append(Row("/".join(module.path), type(module).__name__, shape, count, 2 * kernel * pixels))
+        if context.method_name != "__call__":
+            return out
+        module, params = context.module, context.module.variables.get("params", {})
+        own = {name: value for name, value in params.items() if not isinstance(value, dict)}
+        if len(own) < len(params):  # the others belong to layers in it
+            found = [Row("/".join((*module.path, name)), "parameter", a.shape, a.size, 0) for name, a in own.items()]
+        else:
+            found = [layer_row(module, own, args[0], out)] if own else []
+        rows.update({row.path: row for row in found})
         return out
 
-    def run(variables: PyTree, inputs: tuple) -> Any:
+    def run(inputs: tuple) -> PyTree:
         with nn.intercept_methods(record):
-            return network.apply(variables, *inputs, train=False)
+            return network.init(jax.random.key(0), *inputs, train=True)
 
-    jax.eval_shape(run, variables, inputs)
-    return rows
+    jax.eval_shape(run, inputs)
+    return [*rows.values()]
+
+
+def layer_row(module: nn.Module, params: Mapping[str, Array], inputs: Array, out: Array) -> Row:
+    """The row of a layer that has parameters and no layers in it."""
+    kernel = math.prod(params["kernel"].shape) if "kernel" in params else 0
+    # A convolution uses its kernel once per output pixel, a transposed one once per input pixel: the fewer.
+    pixels = min(math.prod(inputs.shape[1:-1]), math.prod(out.shape[1:-1]))
+    count = sum(math.prod(value.shape) for value in params.values())
+    batch_last = getattr(module, "batch_last", False) or getattr(module, "axis", -1) == 0
+    shape = (*out.shape[1:-1], out.shape[0]) if batch_last else out.shape[1:]
+    return Row("/".join(module.path), type(module).__name__, shape, count, 2 * kernel * pixels)
 
 
 def table(name: str, rows: list[Row]) -> str:
@@ -76,8 +84,5 @@ def table(name: str, rows: list[Row]) -> str:
 
 def tables(exp: Experiment) -> str:
     """The layers of all networks of an experiment, as text."""
-    inputs, state = exp.algorithm.inputs(exp), jax.eval_shape(lambda: initial_state(exp))
-    return "\n\n".join(
-        table(name, layer_rows(network, state.networks[name].collections(), inputs[name]))
-        for name, network in exp.networks.items()
-    )
+    inputs = exp.algorithm.inputs(exp)
+    return "\n\n".join(table(name, layer_rows(network, inputs[name])) for name, network in exp.networks.items())

@@ -127,7 +127,7 @@ def examples_grid(rows: Sequence[tuple[str, Images]]) -> Picture:
     """Examples side by side, of each a column of all its images; where they are many, the next ones follow below.
 
     Args:
-        rows: name and images [n, H, W, C] of each row; more than two rows are named.
+        rows: name and images [n, H, W, C] of each row; rows are named where their names differ.
     """
     count, _, width, _ = rows[0][1].shape
     columns, images = min(count, columns_of(width)), [array for _, array in rows]
@@ -137,7 +137,8 @@ def examples_grid(rows: Sequence[tuple[str, Images]]) -> Picture:
     missing = ((0, -count % columns), (0, 0), (0, 0), (0, 0))
     filled = [np.pad(array, missing, constant_values=255) for array in images]
     cells = np.concatenate([array[start : start + columns] for start in bands for array in filled])
-    return grid.image_grid(cells, columns, [name for name, _ in rows] * len(bands) if len(rows) > 2 else ())
+    names = [name for name, _ in rows]
+    return grid.image_grid(cells, columns, names * len(bands) if len(set(names)) > 1 else ())
 
 
 def draw_images(exp: Experiment, states: list, given: Mapping, drawn: list[dict], step: int) -> Picture:
@@ -150,7 +151,10 @@ def draw_images(exp: Experiment, states: list, given: Mapping, drawn: list[dict]
             name: central_crop(np.asarray(given[name]), sizes[field]) for name, field in own.items() if field in sizes
         }
         rows = [(name, array) for name, array in real.items() if name == own[name]]
-        rows += [item for outputs in drawn for item in outputs.items()]
+        made = {
+            name: f"to {name}" if name in sizes and name not in real else name.replace("_", " ") for name in drawn[0]
+        }
+        rows += [(made[name], array) for outputs in drawn for name, array in outputs.items()]
         return examples_grid(rows + [(name, array) for name, array in real.items() if name != own[name]])
     (name,) = drawn[0]
     count, columns = len(drawn[0][name]), None

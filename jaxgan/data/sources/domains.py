@@ -162,22 +162,24 @@ def read_side(source: str, text: str, readers: Readers) -> Domain:
     place, said = inner if kind == "folder" else text, f"{text} in config.data.source={source}"
     if place.endswith((".npz", ".npy")):
         raise UserError(f"{said} must be array:{place}")
-    return read_domain(folder.listing_of(place, said))
+    return read_domain(folder.listing_of(place, said), said)
 
 
 def side_by_side_of(source: str) -> Domain:
     """The pictures of side_by_side:PATH."""
-    return read_domain(folder.listing_of(source.partition(":")[2], f"config.data.source={source}"))
+    said = f"config.data.source={source}"
+    return read_domain(folder.listing_of(source.partition(":")[2], said), said)
 
 
-def read_domain(found: Listing) -> Domain:
+def read_domain(found: Listing, said: str) -> Domain:
     """The pictures of a folder or archive, whose folders are splits if all of them have the names of splits."""
-    return read_folders(found, folder.bases_of(found, folder.pictures_of(found)))
+    return read_folders(found, folder.bases_of(found, folder.pictures_of(found)), said)
 
 
 def read_both(source: str, place: str) -> tuple[Domain, Domain]:
     """The domains of one folder or archive."""
-    found = folder.listing_of(place, f"config.data.source={source}")
+    said = f"config.data.source={source}"
+    found = folder.listing_of(place, said)
     folders: tuple[dict[str, str], dict[str, str]] = {}, {}
     for path in found.folders:
         if match := DOMAIN_FOLDER.fullmatch(path):
@@ -188,7 +190,7 @@ def read_both(source: str, place: str) -> tuple[Domain, Domain]:
         raise UserError(
             f"config.data.source={source} must be A|B, or a folder with trainA and trainB, or with two folders in train"
         )
-    return read_folders(found, folders[0]), read_folders(found, folders[1])
+    return read_folders(found, folders[0], said), read_folders(found, folders[1], said)
 
 
 def split_folders(found: Listing) -> tuple[Folders, Folders]:
@@ -203,8 +205,8 @@ def split_folders(found: Listing) -> tuple[Folders, Folders]:
     return tuple({top.lower(): f"{paths[place]}/" for top, paths in inner.items()} for place in (0, 1))
 
 
-def read_folders(found: Listing, folders: Folders) -> Domain:
-    """The pictures below a folder for each split, in the order of a hash of their paths.
+def read_folders(found: Listing, folders: Folders, said: str) -> Domain:
+    """The pictures below a folder for each split, in the order of a hash of their paths; `said` is for errors.
 
     Their names are their paths from that folder on, without suffixes.
     """
@@ -212,7 +214,7 @@ def read_folders(found: Listing, folders: Folders) -> Domain:
     for split, base in folders.items():
         own = [path for path in pictures if path.startswith(base)]
         if not own:
-            raise UserError(f"{found.root / base} holds no images")
+            raise UserError(f"{said}: {found.root / base} holds no images")
         own.sort(key=lambda path: hashlib.blake2b(os.fsencode(path)).digest())
         parts[split] = found.split(own, np.zeros(len(own), np.int32))
         # Systems write the same accents in different ways.
