@@ -310,7 +310,7 @@ def test_the_table_counts_every_parameter(family, classes):
             "discriminator": lambda: (jnp.zeros((4, *entry.shape)), labels),
         }[name]()
         variables = shapes_of(network, *inputs)
-        rows = summary.layer_rows(network, variables, inputs)
+        rows = summary.layer_rows(network, inputs)
         assert sum(row.params for row in rows) == sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
         assert len({row.path for row in rows}) == len(rows)
 
