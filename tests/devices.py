@@ -41,7 +41,7 @@ def made_up_loader(kind: type, config, margin: int = 0):
 # What looks beyond an example: at the mean of a batch, its largest or best, its deviation, or at its neighbours.
 SHALLOW = {"model__family": "dcgan", "data__size": "8x12"}  # one hidden layer in each network
 COMBINATIONS = {
-    "alternating": {"targets__real": (0.7, 1.0)},
+    "alternating": {"targets__real": (0.7, 1.0), "ada__mode": "adaptive", "ada__speed": 100.0},
     "one by one": {
         "model__family": "mlp",
         "data__size": 8,
@@ -57,6 +57,8 @@ COMBINATIONS = {
         "top_k__fraction": 0.4,
         "top_k__decay_steps": 2,
         "augment": ("colour", "translation"),
+        "ada__mode": "fixed",
+        "ada__operations": ("bgcfnc",),
         "model__discriminator__norm": "none",
     },
     "in groups": SHALLOW

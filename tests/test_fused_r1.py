@@ -281,6 +281,17 @@ SETTINGS = {
     "projection": POINTS
     | {"conditioning__generator": "concat", "conditioning__discriminator": "projection", "penalties__r2": 1.0},
     "convolutions": IMAGES | {"penalties__r1": 3.0, "penalties__r2": 0.5},
+    "augmented": IMAGES
+    | {
+        "model__family": "mlp",
+        "packing": 2,
+        "augment": ("colour",),
+        "ada__mode": "fixed",
+        "ada__operations": ("contrast", "scale"),
+        "penalties__r1": 3.0,
+        "penalties__r2": 0.5,
+        "penalty_settings__through_augmentation": True,
+    },
 }
 
 

@@ -93,6 +93,7 @@ def experiments(draw):
     maybe("margin", 0.0, 0.5)
     if not points:
         choice["augment"] = tuple(some(draw, 2, AUGMENTATIONS))
+        maybe("ada.mode", "off", "fixed", *["adaptive"] * (LOSSES[choice["loss"]].boundary is not None))
     if choice["ema_half_life"] and choice["schedules"].startswith("ema_decay"):
         choice["schedules"] = ""
     return choice
@@ -104,6 +105,8 @@ def metric_names(config) -> set[str]:
     names |= {"logits/real", "logits/fake", "d_pairwise_accuracy", "diversity_ratio", "skipped_updates"}
     names |= {f"penalty/{name}" for name, weight in config.penalties.items() if weight}
     names |= {f"generator_penalty/{name}" for name, weight in config.generator_penalties.items() if weight}
+    if config.ada.mode != "off":
+        names |= {"ada/p"} | ({"ada/sign"} if LOSSES[config.loss].boundary is not None else set())
     if config.feature_matching:
         names.add("loss/feature_matching")
     if config.conditioning.discriminator in ("acgan", "infogan"):

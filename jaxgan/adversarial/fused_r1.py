@@ -116,7 +116,7 @@ def loss_and_fused_penalties(
             own = Variables(params, variables.model_state)
             return apply(network, own, examples, condition, train=True)[0].logits
 
-        def augmentation(examples: Examples, kind: str = kind) -> Examples:
+        def augmentation(examples: Array, kind: str = kind) -> Array:
             return preprocess(exp, state, examples, kind, latents).examples
 
         weight = hparam(exp, state, f"penalties.{name}")

@@ -29,7 +29,7 @@ Keys = Key[Array, " batch"]
 Critic = Callable[[Examples], Values]
 
 
-def squared_gradient_norm(critic: Critic, examples: Examples) -> Values:
+def squared_gradient_norm(critic: Critic, examples: Examples) -> Float[Array, " packs"]:
     """The squared L2 norm of each logit's gradient with respect to its example, or to the examples of its pack."""
     logits, pull = jax.vjp(critic, examples)
     (gradients,) = pull(jnp.ones_like(logits))
@@ -44,7 +44,7 @@ def gradient_norm(critic: Critic, examples: Examples) -> Values:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
 
 
-def r1(critic: Critic, real: Examples) -> Values:
+def r1(critic: Critic, real: Examples) -> Float[Array, " packs"]:
     """|grad D(x)|^2 / 2 at real examples.
 
     References:
@@ -54,7 +54,7 @@ def r1(critic: Critic, real: Examples) -> Values:
     return 0.5 * squared_gradient_norm(critic, real)
 
 
-def r2(critic: Critic, fake: Examples) -> Values:
+def r2(critic: Critic, fake: Examples) -> Float[Array, " packs"]:
     """|grad D(G(z))|^2 / 2 at fake examples.
 
     References:
