@@ -128,6 +128,21 @@ def test_an_alternating_step_is_its_parts():
     assert_close({name: metrics[name] for name in d_metrics | g_metrics}, d_metrics | g_metrics)
 
 
+def test_a_generator_with_real_examples_of_its_own():
+    """A relative loss has those of the batch behind the discriminator's."""
+    tiny = recorded(discriminator_steps=2, fresh_reals=True, loss="relativistic")
+    assert len(tiny.images()) == 3
+    state, metrics = tiny.train_step(tiny.state, tiny.batch())
+    expected = tiny.state
+    for index in range(2):
+        expected, _ = tiny.discriminator_step(expected, tiny.one_batch(index=index), index)
+    other, _ = tiny.generator_step(expected, tiny.one_batch(index=1))
+    expected, g_metrics = tiny.generator_step(expected, tiny.one_batch(index=2))
+    assert_close(state.networks, expected.networks)
+    assert_close({name: metrics[name] for name in g_metrics}, g_metrics)
+    assert not same(params_of(tiny, "generator", other), params_of(tiny, "generator", state))
+
+
 def logits_of(tiny: Experiment, params, real, fake):
     """Logits of real and then fake, whose passes change the model state one after the other."""
     if tiny.config.concat_real_fake:

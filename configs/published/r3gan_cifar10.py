@@ -31,6 +31,7 @@ def preset(source: str, size: int, by_classes: bool) -> ConfigDict:
     config.data.channels = 3
     config.data.flip = True
     config.latent_dim = 64
+    config.fresh_reals = True
     for network in config.optimizer.values():
         network.learning_rate = 2e-4
         network.b1 = 0.0

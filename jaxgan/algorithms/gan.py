@@ -196,21 +196,22 @@ def unrolled_discriminator(
 def alternating_step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """`discriminator_steps` updates of the discriminator, each on its own real examples, then one of the generator.
 
-    With `reuse_fakes` the generator learns from the fakes of the discriminator's last update, which saves a pass.
+    With `reuse_fakes` the generator learns from the fakes of the discriminator's last update, which saves a pass. With
+    `fresh_reals` its loss, where that compares fakes with real examples, has real examples of its own.
 
     Args:
         exp: the experiment.
         state: before the step.
-        batch: arrays with a leading dimension of `discriminator_steps`.
+        batch: arrays with a leading dimension of `batches_per_step`.
     """
-    before = state
-    for index in range(exp.config.discriminator_steps):
-        part = {name: array[index] for name, array in batch.items()}
+    before, count = state, batches_per_step(exp.config)
+    parts = [{name: array[index] for name, array in batch.items()} for index in range(count)]
+    for index, part in enumerate(parts[: exp.config.discriminator_steps]):
         fakes = generate_with_vjp(exp, state, sample_latents(exp, state, part, "discriminator", index))
         state, latest = discriminator_step(exp, state, part, index, fakes)
         # A number that is not finite is reported, though a later update may be fine.
         d_metrics = jax.tree.map(partial(jnp.where, is_finite(d_metrics)), latest, d_metrics) if index else latest
-    state, g_metrics = generator_step(exp, state, part, fakes if exp.config.reuse_fakes else None)
+    state, g_metrics = generator_step(exp, state, parts[-1], fakes if exp.config.reuse_fakes else None)
     return finish_step(exp, before, state, d_metrics | g_metrics)
 
 
@@ -279,6 +280,9 @@ UPDATE_RULES = {"alternating": alternating_step, "simultaneous": simultaneous_st
 ALTERNATING: Settings = {
     "discriminator_steps": Setting(1, "updates of the discriminator for one of the generator", POSITIVE),
     "reuse_fakes": Setting(False, "the generator learns from the fakes of the discriminator's last update"),
+    "fresh_reals": Setting(
+        False, "the generator's loss compares fakes with other real examples than the discriminator's"
+    ),
     "unrolled_steps": Setting(0, "updates of the discriminator that the generator foresees", NOT_NEGATIVE),
 }
 
@@ -342,6 +346,8 @@ def check(exp: Experiment) -> Iterator[str]:
         yield reason
     if not learns(exp):
         yield "config.adversarial=0 leaves the generator nothing to learn: config.feature_matching must be above 0"
+    if config.get("fresh_reals", False) and config.reuse_fakes:
+        yield "config.fresh_reals must be False with config.reuse_fakes, whose fakes have the labels of former examples"
     if exp.is_enabled("generator_penalties.path_length") and exp.is_enabled("latent_optimisation.rate"):
         yield "config.generator_penalties.path_length must be 0 with config.latent_optimisation, which moves latents"
     if config.get("unrolled_steps", 0) and exp.is_enabled("weight_clip"):
@@ -477,6 +483,11 @@ def choices(exp: Experiment) -> int:
     return conditioning.label_classes(exp.config, exp.classes)
 
 
+def batches_per_step(config: ConfigDict) -> int:
+    """Batches of real examples in a training step."""
+    return config.get("discriminator_steps", 1) + config.get("fresh_reals", False)
+
+
 def examples_together(config: ConfigDict) -> int:
     """Examples that have to be on one device: those of a group of packs, and those that path lengths take half of."""
     packed = config.packing * (config.model.discriminator.get("minibatch_stddev", 0) or 1)
@@ -533,7 +544,7 @@ GAN = Algorithm(
         "model.discriminator.width": 4,
         "model.discriminator.depth": 1,
     },
-    batches_per_step=lambda config: config.get("discriminator_steps", 1),
+    batches_per_step=batches_per_step,
     examples_together=examples_together,
     check=check,
     extra=lambda exp: penalties.initial_extra(exp) | ada.initial_extra(exp),
