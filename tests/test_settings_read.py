@@ -20,7 +20,7 @@ from contracts import ALGORITHM_NAMES
 from jax.interpreters import partial_eval
 
 from jaxgan.adversarial.losses import LOSSES
-from jaxgan.adversarial.penalties import TABLES
+from jaxgan.adversarial.penalties import INTERVALS, TABLES
 from jaxgan.algorithms import ALGORITHMS
 from jaxgan.config import SETTINGS, build, default, with_changes
 from jaxgan.core import population, program
@@ -51,8 +51,13 @@ CONTEXT: dict[str, dict[str, Any]] = {
     "penalty_settings.lecam_decay": {"penalties.lecam": 1.0},
     "penalty_settings.perturbation_stddev": {"penalties.zcr": 1.0},
     "penalty_settings.transform": {"penalties.cr": 1.0},
+    "penalty_settings.through_augmentation": {"penalties.r1": 1.0, "augment": ("colour",)},
+    "penalty_settings.path_length_rate": {"generator_penalties.path_length": 1.0},
+    "model.discriminator.mapping_depth": {"conditional": True},
     "conditioning.generator": CONDITIONAL | {"model.generator.norm": "batch"},
     "conditioning.discriminator": CONDITIONAL,
+    "model.synthesis.half_precision": {"precision": "bfloat16", "model.synthesis.half_precision": 0},
+    "model.discriminator.half_precision": {"precision": "bfloat16", "model.discriminator.half_precision": 0},
     "sweep": {"population": 2},
     "data.crop": {"data.load_size": 20},
     "data.fit": {"data.size": "16x32"},
@@ -65,19 +70,33 @@ COMPANIONS = {
     ("conditioning.discriminator", "infogan"): {"conditioning.generator": "concat"},
     ("optimizer.critics.name", "sgd"): {"schedules": ""},  # of b2, which it does not have
 }
-IMAGES = ("augment", "penalty_settings.transform", "model.family", "likelihood", "binarize", "dequantize")  # need some
+IMAGES = (
+    "augment",
+    "penalty_settings.transform",
+    "penalty_settings.through_augmentation",
+    "penalty_settings.path_length_rate",
+    "model.family",
+    "likelihood",
+    "binarize",
+    "dequantize",
+)  # need some
 # Other values where a text or a tuple says little about what is allowed; PLAYER is one of the algorithm's.
 VALUES: dict[str, Any] = {
+    "ada.operations": [("blit",)],
     "augment": [("flip",)],
     "checkpoint.best": ["loss/generator"],
     "data.classes": [("1", "2"), ("362", "883")],
     "data.channels": [1, 3],
     "data.crop": ["random"],
     "data.load_size": [20],
-    "data.size": [24],
+    "data.size": [24, 32],
     "data.source": ["world:grid"],
     "data.split": ["train[:50]"],
     "eval.weights": ["a file"],
+    "model.synthesis.channel_base": [64],
+    "model.synthesis.channel_max": [1],
+    "model.discriminator.channel_base": [64],
+    "model.discriminator.channel_max": [1],
     "loss": list({id(entry): name for name, entry in reversed(LOSSES.items())}.values()),  # no two names of one loss
     "penalty_settings.transform": [("cutout",)],
     "schedules": ["optimizer.PLAYER.learning_rate=linear(1, 9)"],
@@ -93,6 +112,9 @@ class Case(NamedTuple):
     chosen: tuple[tuple[str, str], ...] = ()
 
 
+NO_POINTS = ("stylegan2",)  # algorithms of images alone
+
+
 def cases(algorithm: str) -> list[Case]:
     """Of an algorithm: every setting that no run may change when it goes on.
 
@@ -105,6 +127,8 @@ def cases(algorithm: str) -> list[Case]:
         chosen = {"algorithm": algorithm} | dict(above)
         smallest = SOURCES[chosen.get("data.source", own_source)].smallest
         if entry.resumable or setting in ELSEWHERE or chosen.pop("algorithm") != algorithm or smallest is None:
+            continue
+        if algorithm in NO_POINTS and chosen.get("data.source") == "world":
             continue
         if any(key.endswith(".name") and first not in key and chosen[key] != "adam" for key in chosen):
             continue
@@ -139,9 +163,10 @@ def changes_of(case: Case) -> dict[str, Any]:
     """What the smallest configuration needs so that a setting exists and matters."""
     chosen, smallest = dict(case.chosen), ALGORITHMS[case.algorithm].smallest
     group, _, last = case.setting.partition(".")
-    penalty = TABLES["penalties"].get(last) if group in ("penalties", "penalty_interval") else None
+    of_penalty = {name: table for table, every in INTERVALS.items() for name in (table, every)}
+    penalty = TABLES[of_penalty[group]].get(last) if group in of_penalty else None
     source = SOURCES[chosen.pop("data.source", kind_of(smallest["data.source"]))].smallest
-    images = case.setting in IMAGES or (penalty and penalty.images_only) or "data.size" in source
+    images = case.setting in IMAGES or group == "ada" or (penalty and penalty.images_only) or "data.size" in source
     family = chosen.pop("model.family", family_of_images(case.algorithm) if images else smallest.get("model.family"))
     found = on(case.algorithm, family) if family else {}
     if "data.source" in dict(case.chosen):
