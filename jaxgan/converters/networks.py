@@ -1,5 +1,6 @@
 """What converters of network pickles share: the networks of a file, and their arrays by the paths of Flax."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from jaxgan.errors import UserError
 from jaxgan.io.network_pickles import Contents, Network
 
 GENERATORS, DISCRIMINATOR = ("G", "G_ema"), "D"  # names in a file
+MOST = 1 << 14  # rows of an image, so that no name of a file asks for any number of them
 SMOOTH = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64  # the filter of `resampling`
 
 FlaxPath = tuple[str, ...]
@@ -83,9 +85,18 @@ class Source(NamedTuple):
         """The numbers that a pattern finds in the names of arrays, each once and in order."""
         return sorted({int(found[1]) for name in self.network.arrays if (found := re.match(pattern, name))})
 
-    def attribute(self, name: str, default: Any = None) -> Any:
-        """Plain data of a module; the default if the file has none."""
-        return self.network.attributes.get(name, default)
+    def attribute(self, name: str) -> Any:
+        """Plain data of a module; None if the file has none."""
+        return self.network.attributes.get(name)
+
+    def number(self, name: str, default: float) -> float:
+        """A number of a module; the default for None, or if the file has none."""
+        value = self.attribute(name)
+        if value is None:
+            return default
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise UserError(f"{self.label} has {name}={value!r}: it must be a number")
+        return value
 
 
 def sources(path: Path, contents: Contents) -> dict[str, Source]:
@@ -110,6 +121,10 @@ def converted(
         layouts: of "generator" and "discriminator".
         player: the networks of the run that a generator of the file is.
     """
+    if values["data.size"] > MOST:
+        raise UserError(
+            f"{next(iter(found.values())).label} makes images of {values['data.size']} rows: at most {MOST}"
+        )
     optimizers = {}
     for name in ("generator", "discriminator"):  # without moments, which no file has
         optimizers |= {f"optimizer.{name}.name": "sgd", f"optimizer.{name}.b1": 0.0}

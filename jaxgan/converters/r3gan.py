@@ -99,9 +99,11 @@ def stage_of(source: Source, name: str) -> Stage:
         raise UserError(f"{source.label} has no residual blocks in {name}")
     first = f"{name}.Layers.{blocks[0]}.LinearLayer"
     expanded, width = (source.size(f"{first}1.Layer.weight", axis) for axis in (0, 1))
-    groups = expanded // max(source.size(f"{first}2.Layer.weight", 1), 1)
+    grouped = source.size(f"{first}2.Layer.weight", 1)
+    if 0 in (expanded, width, grouped):
+        raise UserError(f"{source.label} has no channels in {name}")
     half = source.attribute(f"{name}.DataType") == "torch.bfloat16"
-    return Stage(f"{name}.Layers", blocks, width, expanded, groups, half)
+    return Stage(f"{name}.Layers", blocks, width, expanded, expanded // grouped, half)
 
 
 def settings_of(source: Source, own: list[Stage], player: str) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def convert(found: Mapping[str, Source], data: str) -> Converted:
     generator = found.get("G_ema", found.get("G"))
     values, classes = mapping_settings(generator)
     blocks = generator.numbered(r"synthesis\.b(\d+)\.")
+    check_blocks(generator, blocks)
     side, channels = blocks[-1], generator.size(f"synthesis.b{blocks[-1]}.torgb.weight", 0)
     features = [generator.size(f"synthesis.b{size}.conv1.weight", 0) for size in blocks]
     half = sum(bool(generator.attribute(f"synthesis.b{size}.use_fp16")) for size in blocks)
@@ -71,8 +72,8 @@ def mapping_settings(generator: Source) -> tuple[dict[str, Any], int]:
         "latent_dim": generator.size("mapping.fc0.weight", 1) - embedded,
         "model.mapping.w_dim": generator.size("mapping.w_avg", 0),
         "model.mapping.depth": len(generator.numbered(r"mapping\.fc(\d+)\.weight")),
-        "model.mapping.lr_multiplier": float(generator.attribute("mapping.fc0.bias_gain", 0.01)),
-        "model.mapping.decay": float(generator.attribute("mapping.w_avg_beta", 0.995)),
+        "model.mapping.lr_multiplier": float(generator.number("mapping.fc0.bias_gain", 0.01)),
+        "model.mapping.decay": float(generator.number("mapping.w_avg_beta", 0.995)),
     }, classes
 
 
@@ -82,6 +83,7 @@ def discriminator_settings(found: Mapping[str, Source], side: int, channels: int
         return {}
     source, names = found[DISCRIMINATOR], found[DISCRIMINATOR].network.arrays
     blocks = [FIRST, *source.numbered(r"b(\d+)\.conv0\.")]
+    check_blocks(source, blocks)
     own_classes = source.size("mapping.embed.weight", 1) if "mapping.embed.weight" in names else 0
     seen = source.size(f"b{blocks[-1]}.fromrgb.weight", 1)
     check_same(source, (blocks[-1], seen, own_classes), (side, channels, classes))
@@ -101,6 +103,12 @@ def discriminator_settings(found: Mapping[str, Source], side: int, channels: int
     if classes:
         own["mapping_depth"] = len(source.numbered(r"mapping\.fc(\d+)\.weight"))
     return {"batch_size": math.lcm(BATCH, group or 1), **{f"model.discriminator.{name}": own[name] for name in own}}
+
+
+def check_blocks(source: Source, blocks: list[int]) -> None:
+    """Raises a `UserError` if the sizes of a network's blocks do not double from the first one on."""
+    if len(blocks) < 2 or blocks != [FIRST << i for i in range(len(blocks))]:
+        raise UserError(f"{source.label} has blocks of {blocks} rows: they must be 4, 8, 16, ...")
 
 
 def group_size(source: Source) -> int:
@@ -127,7 +135,7 @@ def widths(source: Source, features: Mapping[int, int]) -> dict[str, int]:
 
 def clamp_of(source: Source, layer: str) -> float:
     """The largest number out of convolutions; 0 for any."""
-    return float(source.attribute(f"{layer}.conv_clamp") or 0.0)
+    return float(source.number(f"{layer}.conv_clamp", 0.0))
 
 
 def renamed(path: FlaxPath) -> str:

@@ -53,10 +53,10 @@ def synthesis_settings(generator: Source, layers: Sequence[tuple[int, int]]) -> 
     (size, channels), (side, _), count = layers[0], layers[-1], len(layers) - 1
     kernel = generator.size(f"synthesis.L0_{size}_{channels}.weight", 3)
     equivariance = "rotation" if kernel == 1 else "translation"
-    scale = generator.attribute("synthesis.output_scale", OUTPUT_SCALE)
+    scale = generator.number("synthesis.output_scale", OUTPUT_SCALE)
     if scale != OUTPUT_SCALE:
         raise UserError(f"{generator.label} has output_scale={scale}: it must be {OUTPUT_SCALE}")
-    half = generator.attribute("synthesis.num_fp16_res", 4)
+    half = min(int(generator.number("synthesis.num_fp16_res", 4)), side.bit_length())
     features = [generator.size("synthesis.input.weight", 0), *(channels for _, channels in layers[1:-1])]
     return {
         "equivariance": equivariance,
