@@ -1,6 +1,7 @@
 """Pickles of networks, as the training programs of their authors write them, opcode by opcode and without PyTorch."""
 
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,7 +98,7 @@ def parameter(value: Any) -> Call:
 
 def saved(array: np.ndarray) -> Call:
     """A tensor of the numbers of an array."""
-    strides = tuple(each // array.itemsize for each in np.ascontiguousarray(array).strides)
+    strides = tuple(each // array.itemsize for each in np.asarray(array, order="C").strides)
     kind = STORAGES[array.dtype.str[1:]]
     return tensor(storage(array.tobytes(), array.size, kind), array.shape, strides)
 
@@ -142,6 +143,18 @@ def reconstructed(**meta: Any) -> Call:
 def plain(module: str, class_name: str, attributes: dict) -> Call:
     """A module whose class is named, as those of R3GAN."""
     return Call(Name(module, class_name), (), attributes, b"\x81")
+
+
+def module(arrays: dict[str, np.ndarray], attributes: dict[str, Any], made: Callable[[dict], Call]) -> Call:
+    """A module, and those in it, of arrays and attributes by dotted names; `made` makes a module of its attributes."""
+    own, children = ({}, {}), {}
+    for kind, items in enumerate((arrays, attributes)):
+        for name, value in items.items():
+            first, _, rest = name.partition(".")
+            place = children.setdefault(first, ({}, {}))[kind] if rest else own[kind]
+            place[rest or first] = value
+    inner = {name: module(*parts, made) for name, parts in children.items()}
+    return made(state(own[0], {}, inner, **own[1]))
 
 
 def network_pickle(contents: Any, write_name=named) -> bytes:

@@ -11,6 +11,7 @@ from torch_files import dictionary, tensor, zipped
 
 from jaxgan import convert, inference
 from jaxgan.cli import sample
+from jaxgan.converters import translators
 from jaxgan.core.state import apply
 from jaxgan.errors import UserError
 from jaxgan.io import run_folder
@@ -35,7 +36,7 @@ def path_of(name: str) -> Path:
 @functools.cache
 def converted(name: str):
     """An experiment and its generator."""
-    exp, generators = convert.converted([path_of(name)])
+    exp, generators = translators.converted([path_of(name)])
     return exp, generators["generator"]
 
 
@@ -95,7 +96,7 @@ def answer(raw: bytes, folder: Path) -> str:
     path = folder / "some.pth"
     path.write_bytes(raw)
     with raises_user_error(UserError) as caught:
-        convert.converted([path])
+        translators.converted([path])
     return str(caught.value)
 
 
@@ -122,11 +123,11 @@ def test_wrong_files_are_refused_in_one_line(tmp_path):
     ],
 )
 def test_a_file_whose_arrays_make_no_generator_is_refused(change, message, monkeypatch):
-    state = dict(convert.torch_weights.read(path_of("resnet_zip")))
+    state = dict(translators.torch_weights.read(path_of("resnet_zip")))
     change(state)
-    monkeypatch.setattr(convert.torch_weights, "read", lambda path: state)
+    monkeypatch.setattr(translators.torch_weights, "read", lambda path: state)
     with raises_user_error(UserError, match=message):
-        convert.converted([Path("some.pth")])
+        translators.converted([Path("some.pth")])
 
 
 def test_files_that_do_not_go_together_and_wrong_options_are_refused(tmp_path, capsys):

@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,6 +128,12 @@ def save_data(workdir: Path, examples: ArrayDataset | LazyDataset) -> None:
         partial.write_text(json.dumps(describe_data(examples)) + "\n")
 
 
+def save_classes(workdir: Path, names: Sequence[str]) -> None:
+    """Writes down the names of labels alone, where nothing else is known of the data."""
+    with atomic_write(workdir / "data.json") as partial:
+        partial.write_text(json.dumps({"examples": None, "classes": list(names), "digest": None}) + "\n")
+
+
 def check_data(workdir: Path, examples: ArrayDataset | LazyDataset) -> None:
     """Raises a `UserError` if the run in `workdir` began with other examples, so far as that is known."""
     path = workdir / "data.json"
@@ -141,6 +147,8 @@ def check_data(workdir: Path, examples: ArrayDataset | LazyDataset) -> None:
         raise UserError(f"{path} is damaged ({error}): restore it, or remove it to go on unchecked") from error
     if not (before["digest"] and now["digest"]):  # where images are decoded anew, nobody knows it
         before["digest"] = now["digest"]
+    if before["examples"] is None:
+        before["examples"] = now["examples"]
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if before[name] != now[name]]
     if changed:
         raise UserError(f"{workdir} was trained on other data ({'; '.join(changed)}): choose a new --workdir")

@@ -201,7 +201,7 @@ MODELS |= {
     ),
     "stylegan3": Family(
         {
-            "mapping": Role(stylegan2.Mapping, stylegan3.MAPPING_SETTINGS, {"decay": 0.998}),
+            "mapping": Role(stylegan2.Mapping, stylegan3.MAPPING_SETTINGS),
             "synthesis": Role(stylegan3.Synthesis, stylegan3.SETTINGS),
             "style_discriminator": STYLE_DISCRIMINATOR,
         },

@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxgan.core import rng
-from jaxgan.core.settings import ABOVE_ZERO, NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings, names_of
+from jaxgan.core.settings import ABOVE_ZERO, FRACTION, NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings, names_of
 from jaxgan.models.ops import equalized, layers, resampling
 from jaxgan.models.ops.convolutions import Features
 from jaxgan.models.ops.equalized import over_places
@@ -351,6 +351,7 @@ MAPPING_SETTINGS: Settings = {
     "w_dim": layers.width(512, "numbers of an intermediate latent and of each hidden layer"),
     "depth": Setting(8, "fully connected layers between latents and intermediate latents", POSITIVE),
     "lr_multiplier": Setting(0.01, "how much slower these layers learn than others", ABOVE_ZERO),
+    "decay": Setting(0.995, "of the mean of intermediate latents, at each batch", FRACTION),
 }
 SETTINGS: Settings = {
     "channel_base": layers.width(32768, "channels times the rows that they have"),

@@ -27,7 +27,21 @@ FIRST_CUTOFF, FIRST_STOPBAND, LAST_STOPBAND = 2.0, 2**2.1, 2**0.3  # the last on
 MARGIN = 10  # pixels beyond each border
 TAPS = 6  # of a filter, for each sample of the lower rate
 OUTPUT_SCALE = 0.25
-EQUIVARIANCES = {"translation": False, "rotation": True}  # name -> whether filters are radial, kernels single pixels
+
+
+class Equivariance(NamedTuple):
+    """To what features are indifferent.
+
+    Attributes:
+        radial: whether filters are radial, and kernels single pixels.
+        width: channels for each one that the settings name.
+    """
+
+    radial: bool
+    width: int
+
+
+EQUIVARIANCES = {"translation": Equivariance(radial=False, width=1), "rotation": Equivariance(radial=True, width=2)}
 
 
 def check_shape(shape: tuple[int, ...]) -> str | None:
@@ -70,6 +84,19 @@ def signals(side: int, count: int, base: int, most: int) -> list[Signal]:
     half_widths = np.maximum(stopbands, rates / 2) - cutoffs
     rows = zip(rates.tolist(), sizes.tolist(), cutoffs.tolist(), half_widths.tolist(), widths.tolist(), strict=True)
     return [Signal(*row) for row in rows]
+
+
+def filters(before: Signal, after: Signal, radial: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The filter to twice the higher rate, and the one from there to the rate behind; of one axis, or [taps, taps].
+
+    Args:
+        before, after: the features on both sides of LeakyReLU.
+        radial: whether the second one is, unless it is critical.
+    """
+    rate = 2 * max(before.rate, after.rate)
+    falling = (TAPS * (rate // after.rate), after.cutoff, 2 * after.half_width, rate)
+    design = fir.radial_lowpass if radial and 2 * after.cutoff < after.rate else fir.lowpass
+    return fir.lowpass(TAPS * (rate // before.rate), before.cutoff, 2 * before.half_width, rate), design(*falling)
 
 
 class FourierFeatures(nn.Module):
@@ -171,12 +198,11 @@ class FilteredConv(nn.Module):
         up, down = rate // before.rate, rate // after.rate
         padding = (after.size - 1) * down + 1 - (before.size + size - 1) * up + TAPS * (up + down) - 2
         first = (padding + up) // 2
-        rising = fir.lowpass(TAPS * up, before.cutoff, 2 * before.half_width, rate)
+        rising, falling = filters(before, after, self.radial)
         features = equalized.activate(fir.fir_up(features, rising, up, (first, padding - first)), self.clamp)
-        falling = (TAPS * down, after.cutoff, 2 * after.half_width, rate)
-        if self.radial and 2 * after.cutoff < after.rate:
-            return fir.radial_down(features, fir.radial_lowpass(*falling), down, self.batch_last)
-        return fir.fir_down(features, fir.lowpass(*falling), down)
+        if falling.ndim == 2:
+            return fir.radial_down(features, falling, down, self.batch_last)
+        return fir.fir_down(features, falling, down)
 
 
 class Synthesis(nn.Module):
@@ -213,12 +239,16 @@ class Synthesis(nn.Module):
         """Intermediate latents that an image takes."""
         return self.layers + 2
 
+    @property
+    def signals(self) -> list[Signal]:
+        """The features that each layer makes, and the image."""
+        width = EQUIVARIANCES[self.equivariance].width
+        made = signals(self.shape[0], self.layers, width * self.channel_base, width * self.channel_max)
+        return [*made[:-1], made[-1]._replace(features=self.shape[2])]
+
     @nn.compact
     def __call__(self, ws: Float[Array, "batch num_ws w_dim"], train: bool) -> Float[Array, "batch side side channels"]:
-        side, radial = self.shape[0], EQUIVARIANCES[self.equivariance]
-        width = 2 if radial else 1
-        made = signals(side, self.layers, width * self.channel_base, width * self.channel_max)
-        made[-1] = made[-1]._replace(features=self.shape[2])
+        side, radial, made = self.shape[0], EQUIVARIANCES[self.equivariance].radial, self.signals
         own = {name: getattr(self, name) for name in ("half_life", "clamp", "axis_name", "batch_last")}
         hidden = FourierFeatures(made[0], self.batch_last, name="waves")(ws[:, 0])
         for i, (before, after) in enumerate(zip([made[0], *made[:-1]], made, strict=True)):
@@ -230,7 +260,8 @@ class Synthesis(nn.Module):
 
 
 MAPPING_SETTINGS: Settings = stylegan2.MAPPING_SETTINGS | {
-    "depth": stylegan2.MAPPING_SETTINGS["depth"]._replace(default=2)
+    "depth": stylegan2.MAPPING_SETTINGS["depth"]._replace(default=2),
+    "decay": stylegan2.MAPPING_SETTINGS["decay"]._replace(default=0.998),
 }
 SETTINGS: Settings = {
     "equivariance": Choice("translation", "to what features are indifferent", names_of(EQUIVARIANCES)),
