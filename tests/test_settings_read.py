@@ -51,6 +51,7 @@ CONTEXT: dict[str, dict[str, Any]] = {
     "penalty_settings.lecam_decay": {"penalties.lecam": 1.0},
     "penalty_settings.perturbation_stddev": {"penalties.zcr": 1.0},
     "penalty_settings.transform": {"penalties.cr": 1.0},
+    "penalty_settings.through_augmentation": {"penalties.r1": 1.0, "ada.mode": "fixed", "ada.operations": ("xflip",)},
     "conditioning.generator": CONDITIONAL | {"model.generator.norm": "batch"},
     "conditioning.discriminator": CONDITIONAL,
     "sweep": {"population": 2},
@@ -66,8 +67,10 @@ COMPANIONS = {
     ("optimizer.critics.name", "sgd"): {"schedules": ""},  # of b2, which it does not have
 }
 IMAGES = ("augment", "penalty_settings.transform", "model.family", "likelihood", "binarize", "dequantize")  # need some
+IMAGES += ("penalty_settings.through_augmentation", "ada.mode", "ada.p", "ada.target", "ada.speed", "ada.operations")
 # Other values where a text or a tuple says little about what is allowed; PLAYER is one of the algorithm's.
 VALUES: dict[str, Any] = {
+    "ada.operations": [("xflip",)],
     "augment": [("flip",)],
     "checkpoint.best": ["loss/generator"],
     "data.classes": [("1", "2"), ("362", "883")],

@@ -17,12 +17,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from jaxgan.adversarial import augment_pipe
-from jaxgan.adversarial.augment_pipe import COLOUR, OPERATIONS, Images
+from jaxgan.adversarial.augment_pipe import COLOUR, OPERATIONS
 from jaxgan.adversarial.losses import LOSSES
 from jaxgan.core.experiment import Experiment, hparam
 from jaxgan.core.settings import ABOVE_ZERO, FRACTION, Choice, Range, Setting, Settings, split_names
 from jaxgan.core.state import TrainState
 from jaxgan.core.types import Metrics
+
+Examples = Float[Array, "batch *shape"]
 
 INTERVAL = 4  # batches from one move of p to the next
 
@@ -115,8 +117,8 @@ def probability(exp: Experiment, state: TrainState) -> float | Float[Array, ""]:
     return state.extra["ada"]["p"] if exp.config.ada.mode == "adaptive" else hparam(exp, state, "ada.p")
 
 
-def augment(exp: Experiment, state: TrainState, images: Images, example_keys: Key[Array, " batch"]) -> Images:
-    """Images as a discriminator is given them; without ADA as they are.
+def augment(exp: Experiment, state: TrainState, images: Examples, example_keys: Key[Array, " batch"]) -> Examples:
+    """Images as a discriminator is given them; without ADA examples of any kind, as they are.
 
     Args:
         exp, state: the experiment and its state. Of several discriminators each has its own `extra`.
