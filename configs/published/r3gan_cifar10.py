@@ -37,7 +37,7 @@ def preset(source: str, size: int, by_classes: bool) -> ConfigDict:
         network.b1 = 0.0
         network.b2 = 0.9
     config.ada.p = 0.0
-    config.ada.operations = ("bgc", "color=0.5", "cutout")
+    config.ada.operations = ("bgc", "color*0.5", "cutout")
     config.penalty_settings.through_augmentation = True
     config.log_every = 100
     config.sample_every = 2000

@@ -47,7 +47,9 @@ EQUIVARIANCES = {"translation": Equivariance(radial=False, width=1), "rotation":
 def check_shape(shape: tuple[int, ...]) -> str | None:
     """What would be right, if examples of that shape cannot be made."""
     advice = stylegan2.check_shape(shape)
-    return advice and advice.replace("stylegan2", "stylegan3")
+    if advice:
+        return advice.replace("stylegan2", "stylegan3")
+    return None if shape[0] == shape[1] else "stylegan3 makes squares"
 
 
 class Signal(NamedTuple):
