@@ -22,9 +22,8 @@ from jaxgan.io import run_folder
 from jaxgan.models import stylegan3
 from jaxgan.models.stylegan2 import truncated
 
-GOLDEN = {
-    name: np.load(Path(__file__).parent / "golden" / f"{name}.npz") for name in ("stylegan2", "stylegan3", "r3gan")
-}
+FOLDER = Path(__file__).parent / "golden"
+GOLDEN = {name: np.load(FOLDER / f"{name}.npz") for name in ("stylegan2", "stylegan3", "r3gan")}
 SMOOTH = np.float32(np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64)
 BATCH, CLASSES = 4, 3
 
@@ -437,7 +436,7 @@ def test_a_conditional_run_draws_the_classes_that_are_asked_for(tmp_path, capsys
 
 
 def sampled_w(exp, variables, inputs, labels):
-    points = latents.latents_of(inputs["seed"], inputs["index"], exp.config.latent_dim)
+    points = latents.latents_of(*(jnp.asarray(inputs[name]) for name in ("seed", "index")), exp.config.latent_dim)
     return apply(exp.networks["mapping"], variables["mapping"], points, labels, train=False)[0]
 
 

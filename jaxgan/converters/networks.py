@@ -89,7 +89,7 @@ class Source(NamedTuple):
         """Plain data of a module; None if the file has none."""
         return self.network.attributes.get(name)
 
-    def number(self, name: str, default: float) -> float:
+    def number(self, name: str, default: float | int) -> float | int:
         """A number of a module; the default for None, or if the file has none."""
         value = self.attribute(name)
         if value is None:
