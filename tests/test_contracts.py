@@ -243,6 +243,10 @@ def test_every_family_fits_or_says_why(name, family, wider):
         for key, value in entry.smallest.items()
         if key in own
     }
+    if wider and (advice := entry.check_shape(shape)):
+        with raises_user_error(UserError, match=f"does not fit config.model.family={family}: {advice}"):
+            build(default(settings), classes=10)
+        return
     exp = build(default(settings), classes=10)
     state = jax.eval_shape(lambda: population.init_state(exp))
     batch = jax.eval_shape(lambda: example_batch(exp))
