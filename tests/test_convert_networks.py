@@ -426,7 +426,7 @@ def test_a_conditional_run_draws_the_classes_that_are_asked_for(tmp_path, capsys
         images, labels = drawn["images"], drawn["labels"]
     np.testing.assert_array_equal(labels, [2, 2])
     w = sampled_w(exp, variables, inference.seed_inputs(0, 2), jax.nn.one_hot(labels, CLASSES))
-    mean = variables["mapping"].model_state["w_avg"]["mean"]
+    mean = jnp.asarray(variables["mapping"].model_state["w_avg"]["mean"])
     styles = jnp.where(jnp.arange(6)[:, None] < 3, truncated(w, mean, 0.5)[:, None], w[:, None])
     expected = apply(exp.networks["synthesis"], variables["synthesis"], styles, train=False)[0]
     np.testing.assert_allclose(images, np.clip((expected + 1) * 127.5, 0, 255), atol=1)
@@ -474,4 +474,4 @@ def test_options_of_other_files_are_refused(tmp_path, capsys):
     assert f"--data=digits has no effect with {pth}" in refused(pth, "--data=digits")
     assert "No such file" in refused(str(tmp_path / "none.pkl"))
     (tmp_path / "b.pkl").write_bytes(Path(pth).read_bytes())
-    assert "it is a zip archive, as torch.save writes a .pth file" in refused(str(tmp_path / "b.pkl"))
+    assert "it is a .pth file of torch.save" in refused(str(tmp_path / "b.pkl"))
