@@ -418,7 +418,8 @@ def test_a_conditional_run_draws_the_classes_that_are_asked_for(tmp_path, capsys
     run, path = tmp_path / "run", save(tmp_path / "a.pkl", stylegan2_networks(CLASSES))
     assert convert.main([str(path), f"--workdir={run}"]) == 0
     assert f"stylegan2 (16x16x3 images of 3 classes) of G, G_ema, D: {run}" in capsys.readouterr().out
-    exp, variables, classes, step = run_folder.restore(run)
+    exp, stored, classes, step = run_folder.restore(run)
+    variables = jax.tree.map(jnp.asarray, stored)
     assert (classes, step) == (["0", "1", "2"], 0)
     out, options = tmp_path / "out.npz", ["--labels=2", "--num=2", "--truncation_psi=0.5", "--truncation_cutoff=3"]
     assert sample.main([f"--workdir={run}", f"--out={out}", *options]) == 0
@@ -426,7 +427,7 @@ def test_a_conditional_run_draws_the_classes_that_are_asked_for(tmp_path, capsys
         images, labels = drawn["images"], drawn["labels"]
     np.testing.assert_array_equal(labels, [2, 2])
     w = sampled_w(exp, variables, inference.seed_inputs(0, 2), jax.nn.one_hot(labels, CLASSES))
-    mean = jnp.asarray(variables["mapping"].model_state["w_avg"]["mean"])
+    mean = variables["mapping"].model_state["w_avg"]["mean"]
     styles = jnp.where(jnp.arange(6)[:, None] < 3, truncated(w, mean, 0.5)[:, None], w[:, None])
     expected = apply(exp.networks["synthesis"], variables["synthesis"], styles, train=False)[0]
     np.testing.assert_allclose(images, np.clip((expected + 1) * 127.5, 0, 255), atol=1)
