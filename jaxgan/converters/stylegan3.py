@@ -74,11 +74,11 @@ def widths(generator: Source, equivariance: str, side: int, features: Sequence[i
     pairs = list(zip(features, scales, strict=True))
     low = max(math.ceil((count - 0.5) * scale) for count, scale in pairs)
     high = min((math.floor((count + 0.5) * scale) for count, scale in pairs if count < most), default=low)
-    base, largest = roundest(low, high), math.ceil(most / factor)
+    base, channel_max = roundest(low, high), math.ceil(most / factor)
     if base is not None:
-        found = signals(side, len(features), factor * base, factor * largest)[:-1]
+        found = signals(side, len(features), factor * base, factor * channel_max)[:-1]
         if [signal.features for signal in found] == list(features):
-            return {"channel_base": base, "channel_max": largest}
+            return {"channel_base": base, "channel_max": channel_max}
     raise UserError(f"{generator.label} has channels that no channel_base and channel_max explain: {list(features)}")
 
 
