@@ -274,9 +274,8 @@ SETTINGS = {
     "projection": POINTS
     | {"conditioning__generator": "concat", "conditioning__discriminator": "projection", "penalties__r2": 1.0},
     "convolutions": IMAGES | {"penalties__r1": 3.0, "penalties__r2": 0.5},
-    "augmented": IMAGES
-    | {
-        "model__family": "mlp",
+    "augmented": {
+        "model__discriminator__norm": "none",
         "packing": 2,
         "augment": ("colour",),
         "ada__mode": "fixed",
