@@ -185,8 +185,11 @@ def experiments() -> dict[str, ConfigDict]:
     return {"digits": load_config("configs/digits.py"), "DCGAN 64x64": dcgan}
 
 
-def stepper(config: ConfigDict, loads: bool) -> Callable[[int], None]:
-    """Runs some training steps: on the batches of the resident loader, or all on one batch that is on the device."""
+def stepper(config: ConfigDict, loads: bool) -> Callable[[int], int]:
+    """Runs some training steps: on the batches of the resident loader, or all on one batch that is on the device.
+
+    What is returned runs so many steps more, and returns how many its state counts by then.
+    """
     exp = build(config)
     batches = make_loader(config)
     batch_fn = loader.make_batch_fn(config, batches)
@@ -201,11 +204,12 @@ def stepper(config: ConfigDict, loads: bool) -> Callable[[int], None]:
     compiled = jax.jit(run, donate_argnums=0).lower(state, (data, ()), inputs).compile()
     now = [state, 0]
 
-    def several(count: int) -> None:
+    def several(count: int) -> int:
         for step in range(now[1], now[1] + count):
             now[0], metrics = compiled(now[0], (data, ()), batches.inputs_at(step, 1) if loads else inputs)
         now[1] += count
         jax.block_until_ready((now[0], metrics))
+        return int(now[0].step)
 
     return several
 

@@ -7,8 +7,8 @@ picture, are side_by_side:PATH. A hundred pairs give shapes, and one colour to a
 Command:  python train.py --config=configs/edges2shoes.py --workdir=runs/edges2shoes \\
               --config.data.source=paired:edges2shoes
           python sample.py --workdir=runs/edges2shoes --input=drawing.png --out=shoe.png
-Time:     not measured yet
-Expect:   not trained to the end yet by those who wrote it
+Time:     some 20 minutes on two CPU cores, beside other work
+Expect:   L1 .123, PSNR 14.7 and SSIM .596 on the 20 pairs of val; the unchanged drawing has .285, 8.1 and .404
 """
 
 from ml_collections import ConfigDict

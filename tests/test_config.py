@@ -294,7 +294,9 @@ def test_a_value_out_of_range_is_named_with_the_range():
 def test_the_ends_of_a_range_are_in_it():
     for name, _, choices, _, good in ranged():
         for value in good:
-            validate(default(choices | {name: value}))
+            config = default(choices | {name: value})
+            assert name in validate(config)
+            assert flatten(config)[name] == value
 
 
 def test_every_number_has_a_range():

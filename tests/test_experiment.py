@@ -349,10 +349,10 @@ def test_an_unknown_augmentation_is_answered_with_those_that_exist(setting):
 
 
 def test_every_optimizer_and_schedule_is_a_choice():
-    for name in OPTIMIZERS:
-        build(tiny_config(optimizer__generator__name=name))
-    for name in SCHEDULES:
-        build(tiny_config(optimizer__generator__schedule=name))
+    for setting, table in (("name", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name in table:
+            exp = build(tiny_config(**{f"optimizer__generator__{setting}": name}))
+            assert exp.flat[f"optimizer.generator.{setting}"] == name
 
 
 def test_what_devices_have_in_common():
