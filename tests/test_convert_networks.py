@@ -257,7 +257,9 @@ def test_networks_of_r3gan_equal_those_of_the_authors(classes, tmp_path):
     @quick_jit
     def run(generator, discriminator):
         logits = apply(networks["discriminator"], discriminator, channels_last(given["images"]), labels, train=False)
-        return apply(networks["generator"], generator, given["latents"], labels, train=False)[0], logits[0].logits
+        return apply(networks["generator"], generator, jnp.asarray(given["latents"]), labels, train=False)[0], logits[
+            0
+        ].logits
 
     for found, name in zip(run(made.ema["generator"], made.networks["discriminator"]), golden, strict=True):
         near(found, channels_last(golden[name]) if name == "fake" else golden[name])
