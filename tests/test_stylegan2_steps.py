@@ -111,6 +111,46 @@ def test_metrics_of_penalties_repeat_the_last_value():
     assert float(second["grad_norm/discriminator"]) > 0
 
 
+def test_the_average_path_length_is_a_metric_of_every_step():
+    own = small(**PATH_LENGTH)
+    state, first = own.step(own.state, example_batch(own.exp, 0))
+    mean = float(state.extra["generator_penalties"]["path_length"]["mean"])
+    _, second = own.step(state, example_batch(own.exp, 1))
+    for name in ("generator_penalty/path_length", "generator_penalty/path_length_mean"):
+        assert float(first[name]) == float(second[name]) > 0
+    assert float(second["generator_penalty/path_length_mean"]) == mean
+
+
+def test_curves_are_drawn_of_augmentation_and_both_penalties():
+    exp = build(config_of(**R1, **PATH_LENGTH, ada__mode="adaptive"), 10)
+    state = jax.eval_shape(lambda: population.init_state(exp))
+    batch = jax.eval_shape(lambda: example_batch(exp))
+    _, metrics = jax.eval_shape(functools.partial(stylegan2.step, exp), state, batch)
+    drawn = {name for name in metrics if name.partition("/")[0] in exp.algorithm.curves}
+    path_length = {f"generator_penalty/path_length{what}" for what in ("", "_mean")}
+    assert {"ada/p", "ada/sign", "penalty/r1", *path_length, "logits/real", "loss/generator"} < drawn
+
+
+# StyleGAN3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("equivariance", ["translation", "rotation"])
+def test_stylegan3_takes_a_step(equivariance):
+    """A small one, with R1, ADA and the blur: all numbers are finite, both players and what is tracked change."""
+    settings = {"data__size": 16, "model__family": "stylegan3", "model__synthesis__equivariance": equivariance}
+    own = Small(**settings, **R1, model__synthesis__layers=4, ada__mode="adaptive", blur_sigma=2.0)
+    state, metrics = own.step(own.state, example_batch(own.exp, 0))
+    assert all(np.isfinite(array).all() for array in jax.tree.leaves((state.networks, state.ema, metrics)))
+    assert float(metrics["skipped_updates"]) == 0
+    before, after = own.state.networks, state.networks
+    for name in own.exp.networks:
+        assert not same(before[name].params, after[name].params)
+    for name, tracked in (("mapping", "w_avg"), ("synthesis", "magnitude")):
+        assert not same(before[name].model_state[tracked], after[name].model_state[tracked])
+    assert_same_bits(before["synthesis"].model_state["fourier"], after["synthesis"].model_state["fourier"])
+
+
 # Styles
 
 
@@ -196,6 +236,7 @@ def test_labels_are_given_to_both_networks():
     [
         ({"batch_size": 5}, "config.batch_size=5 must be a multiple of 2"),
         ({"data__size": 12}, "shorter side of stylegan2's images is a power of two"),
+        ({"data__size": "16x32", "model__family": "stylegan3"}, "stylegan3 makes squares"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(settings, message):

@@ -11,8 +11,10 @@ from experiments import quick_jit
 from flax.traverse_util import flatten_dict, unflatten_dict
 from made_up import numbers
 
+from jaxgan.cli.train import load_config
+from jaxgan.config import build
 from jaxgan.core.state import Variables, apply
-from jaxgan.models import stylegan2, stylegan3
+from jaxgan.models import stylegan3
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "stylegan3.npz")
 SIDE, W_DIM, COUNT = 32, 8, 5
@@ -75,18 +77,18 @@ def test_the_synthesis_network_equals_that_of_its_authors(equivariance, batch_la
     np.testing.assert_allclose(squares, GOLDEN[f"{equivariance}/squares"], rtol=1e-4)
 
 
-PRESETS = [  # side, width, equivariance, parameters of mapping and synthesis
-    *[(256, 16384, "translation", 23_320_443), (256, 16384, "rotation", 15_779_565)],
-    *[(1024, 32768, "translation", 22_313_167), (1024, 32768, "rotation", 15_093_151)],
-]
+PRESETS = {  # parameters of mapping and synthesis, counted in the authors' code
+    **{"t_ffhq256": 23_320_443, "t_afhq": 24_873_519, "t_ffhq": 22_313_167},
+    **{"r_ffhq256": 15_779_565, "r_afhq": 16_665_594, "r_ffhq": 15_093_151},
+}
 
 
-@pytest.mark.parametrize(("side", "width", "equivariance", "count"), PRESETS)
-def test_parameters_of_published_networks(side, width, equivariance, count):
-    network = stylegan3.Synthesis((side, side, 3), equivariance, channel_base=width)
-    found = [shapes_of(stylegan2.Mapping(512, depth=2), jnp.zeros((1, 512)), None)]
-    found.append(shapes_of(network, jnp.zeros((1, network.num_ws, 512))))
-    assert sum(leaf.size for each in found for leaf in jax.tree.leaves(each["params"])) == count
+@pytest.mark.parametrize(("preset", "count"), PRESETS.items())
+def test_parameters_of_published_networks(preset, count):
+    exp = build(load_config(f"configs/published/stylegan3_{preset}.py"))
+    inputs = exp.algorithm.inputs(exp)
+    found = [shapes_of(exp.networks[name], *inputs[name])["params"] for name in ("mapping", "synthesis")]
+    assert sum(leaf.size for leaf in jax.tree.leaves(found)) == count
 
 
 def test_moving_the_waves_moves_the_image():

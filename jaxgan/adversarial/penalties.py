@@ -309,6 +309,7 @@ class Penalty(NamedTuple):
             fake. With BatchNorm a logit depends on the whole batch: the gradient is no longer the slope of a function
             of one example. Gulrajani et al., Improved Training of Wasserstein GANs, 2017, section 4.
         images_only: whether examples have to be images.
+        shown: names of `extra` that are metrics as well.
         needs_latents: whether it moves the latents of fakes.
     """
 
@@ -319,6 +320,7 @@ class Penalty(NamedTuple):
     update: Callable[[Any, Any, Any], Mapping[str, Array]] = lambda inputs, aux, due: {}
     needs_independent_logits: bool = False
     images_only: bool = False
+    shown: tuple[str, ...] = ()
     needs_latents: bool = False
 
 
@@ -448,6 +450,7 @@ GENERATOR_PENALTIES: dict[str, Penalty] = {
         {"mean": 0.0},
         lambda inputs, mean, due: {"mean": jnp.where(due, mean, inputs.extra["mean"])},
         images_only=True,
+        shown=("mean",),
     ),
     "orthogonal": Penalty(lambda i: orthogonality(i.params), "the columns of kernels stay orthogonal"),
 }
@@ -516,7 +519,15 @@ def due(exp: Experiment, state: TrainState, group: str) -> bool | Bool[Array, ""
 
 def last_values(state: TrainState, group: str) -> dict[str, Scalar]:
     """The metrics of a group in a step in which none of its penalties is due."""
-    return {metric(group, name): own["last"] for name, own in state.extra[group].items()}
+    found = {}
+    for name, own in state.extra[group].items():
+        found |= {metric(group, name): own["last"]} | shown_values(group, name, own)
+    return found
+
+
+def shown_values(group: str, name: str, extra: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """The metrics of a penalty besides its mean value, out of what it carries."""
+    return {f"{metric(group, name)}_{key}": extra[key] for key in TABLES[group][name].shown}
 
 
 def metric(group: str, name: str) -> str:
@@ -573,6 +584,7 @@ def weighted_sum(
         if extra:
             new = dict(entry.update(own, aux, due)) | ({"last": shown} if every > 1 else {})
             carried[name] = exp.pmean(jax.lax.stop_gradient(extra | new))
+            metrics |= shown_values(group, name, carried[name])
     return total, metrics, {group: carried} if carried else {}
 
 

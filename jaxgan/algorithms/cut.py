@@ -259,5 +259,5 @@ CUT = Algorithm(
     extra=extra,
     drawn=("translate",),
     headlines=("loss/discriminator", "loss/generator", "loss/nce"),
-    curves=("loss", "logits", "learning_rate"),
+    curves=("loss", "logits", "ada", "learning_rate"),
 )

@@ -279,5 +279,5 @@ CYCLEGAN = Algorithm(
     extra=extra,
     drawn=("cycle_ab", "cycle_ba"),
     headlines=("loss/generator_ab", "loss/generator_ba", "loss/cycle_a", "loss/cycle_b"),
-    curves=("loss", "logits", "learning_rate"),
+    curves=("loss", "logits", "ada", "learning_rate"),
 )

@@ -18,7 +18,7 @@ from jaxtyping import Array, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan import models
-from jaxgan.adversarial import ada, augment, conditioning, losses, penalties
+from jaxgan.adversarial import ada, augment, conditioning, losses, monitors, penalties
 from jaxgan.adversarial.conditioning import DISCRIMINATOR_CONDITIONING, DiscriminatorOutput
 from jaxgan.adversarial.forward import (
     DiscriminatorInput,
@@ -64,7 +64,7 @@ from jaxgan.core.settings import (
     split_names,
 )
 from jaxgan.core.state import TrainState, Variables, apply
-from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Monitor, Player, Task, example_fields
+from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Player, Task, example_fields
 
 PLAYERS = {"generator": Player(("generator",), ("generator",)), "discriminator": Player(("discriminator",))}
 ROLES = {"generator": "generator", "discriminator": "discriminator"}
@@ -500,22 +500,8 @@ def outputs(exp: Experiment) -> dict[str, str]:
 
 
 MONITORS = (
-    Monitor(
-        "diversity_ratio",
-        lambda value: value < 0.1,
-        100,
-        "the samples hardly differ (their spread is {value:.0%} of the real examples'): the generator has collapsed; "
-        "try a smaller learning rate, or config.packing=2",
-    ),
-    # A healthy critic of WGAN-GP had every pair right for its first 200 steps.
-    Monitor(
-        "d_pairwise_accuracy",
-        lambda value: value > 1 - 1e-6,  # a mean of ones may be rounded
-        1000,
-        "the discriminator ranked every real example above its fake for {steps} steps: the generator may learn nothing "
-        "more; try a penalty such as r1, or config.augment",
-        always=True,
-    ),
+    monitors.collapse("generator", "a smaller learning rate, or config.packing=2"),
+    monitors.won("a penalty such as r1, or config.augment"),
 )
 
 GAN = Algorithm(
@@ -551,6 +537,6 @@ GAN = Algorithm(
     choices=choices,
     draws_classes=lambda exp: conditioning.label_classes(exp.config, exp.classes) > 0,
     headlines=("loss/discriminator", "loss/generator"),
-    curves=("loss", "logits", "learning_rate"),
+    curves=("loss", "logits", "ada", "learning_rate"),
     monitors=MONITORS,
 )

@@ -200,5 +200,5 @@ PIX2PIX = Algorithm(
     extra=extra,
     drawn=("translate",),
     headlines=("loss/discriminator", "loss/generator", "loss/l1"),
-    curves=("loss", "logits", "learning_rate"),
+    curves=("loss", "logits", "ada", "learning_rate"),
 )

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan import models
-from jaxgan.adversarial import ada, augment, losses, penalties
+from jaxgan.adversarial import ada, augment, blur, losses, monitors, penalties
 from jaxgan.adversarial.forward import data_field
 from jaxgan.adversarial.losses import LOSSES
 from jaxgan.adversarial.objectives import adversarial_values, diversity_ratio, global_means
@@ -30,7 +30,7 @@ from jaxgan.core import latents as core_latents
 from jaxgan.core import optimizers, rng
 from jaxgan.core.experiment import Experiment, hparam
 from jaxgan.core.gradients import EMA_SETTINGS, apply_gradients, ema_conflict, finish_step, gradients
-from jaxgan.core.settings import FRACTION, POSITIVE, Setting, Settings, split_names
+from jaxgan.core.settings import FRACTION, NOT_NEGATIVE, POSITIVE, Setting, Settings, split_names
 from jaxgan.core.state import TrainState, Variables, apply
 from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Player, Task, example_fields
 from jaxgan.models.stylegan2 import truncated
@@ -104,6 +104,8 @@ def generate(
 
 def augmented(exp: Experiment, state: TrainState, images: Images, stream: str) -> Images:
     """Images as the discriminator is given them."""
+    if exp.is_enabled("blur_sigma"):
+        images = blur.blur(images, hparam(exp, state, "blur_sigma"), max(exp.values("blur_sigma")))
     names = split_names(exp.config.augment)
     keys, ada_keys = (exp.example_keys(state, len(images), f"{stream} {what}") for what in ("augment", "ada"))
     return ada.augment(exp, state, augment.augment(images, keys, names), ada_keys)
@@ -342,11 +344,19 @@ SETTINGS: Settings = {
     **losses.SETTINGS | {"loss": losses.SETTINGS["loss"]._replace(default="logistic")},
     "style_mixing": Setting(0.9, "probability that fakes have two styles each", FRACTION, sweepable=True),
     **penalties.settings("penalties", "generator_penalties", latents=False),
+    "blur_sigma": Setting(
+        0.0,
+        "pixels by which what the discriminator is given is blurred first; in StyleGAN3-R a schedule from 10 to 0",
+        NOT_NEGATIVE,
+        sweepable=True,
+    ),
     **augment.SETTINGS,
     **ada.SETTINGS,
     **EMA_SETTINGS,
     **optimizers.settings(*PLAYERS),
 }
+
+ADVICE = "a larger config.penalties.r1, or config.ada.mode=adaptive"
 
 STYLEGAN2 = Algorithm(
     settings=SETTINGS,
@@ -379,5 +389,6 @@ STYLEGAN2 = Algorithm(
     choices=lambda exp: exp.classes if exp.config.conditional else 0,
     draws_classes=lambda exp: exp.config.conditional,
     headlines=("loss/discriminator", "loss/generator"),
-    curves=("loss", "logits", "learning_rate"),
+    curves=("loss", "logits", "ada", "penalty", "generator_penalty", "learning_rate"),
+    monitors=(monitors.collapse("generator", ADVICE), monitors.won(ADVICE)),
 )

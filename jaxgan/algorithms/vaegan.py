@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan import models
+from jaxgan.adversarial import monitors
 from jaxgan.adversarial.conditioning import Discriminator, Generator
 from jaxgan.adversarial.forward import deinterleave, interleave
 from jaxgan.adversarial.objectives import diversity_ratio
@@ -290,13 +291,7 @@ def waiting(player: str, other: str) -> Monitor:
 
 
 MONITORS = (
-    Monitor(
-        "diversity_ratio",
-        lambda value: value < 0.1,
-        100,
-        "the samples hardly differ (their spread is {value:.0%} of the real examples'): the decoder has collapsed; "
-        "try a larger config.gamma, or a smaller learning rate",
-    ),
+    monitors.collapse("decoder", "a larger config.gamma, or a smaller learning rate"),
     waiting("decoder", "discriminator"),
     waiting("discriminator", "decoder"),
 )
