@@ -12,9 +12,20 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jaxgan.core.settings import Range, Setting, Settings
+
 Images = Float[Array, "batch height width channel"]
 
 REACH = 3  # how many sigmas the window spans to each side; where that is no whole pixel, nothing is blurred
+
+SETTINGS: Settings = {
+    "blur_sigma": Setting(
+        0.0,
+        "pixels by which what the discriminator is given is blurred first; in StyleGAN3-R a schedule from 10 to 0",
+        Range(lambda value: 0 <= value <= 1000, "from 0 to 1000"),
+        sweepable=True,
+    )
+}
 
 
 def blur(images: Images, sigma: float | Float[Array, ""], most: float) -> Images:

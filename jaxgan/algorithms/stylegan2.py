@@ -30,7 +30,7 @@ from jaxgan.core import latents as core_latents
 from jaxgan.core import optimizers, rng
 from jaxgan.core.experiment import Experiment, hparam
 from jaxgan.core.gradients import EMA_SETTINGS, apply_gradients, ema_conflict, finish_step, gradients
-from jaxgan.core.settings import FRACTION, NOT_NEGATIVE, POSITIVE, Setting, Settings, split_names
+from jaxgan.core.settings import FRACTION, POSITIVE, Setting, Settings, split_names
 from jaxgan.core.state import TrainState, Variables, apply
 from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Player, Task, example_fields
 from jaxgan.models.stylegan2 import truncated
@@ -344,12 +344,7 @@ SETTINGS: Settings = {
     **losses.SETTINGS | {"loss": losses.SETTINGS["loss"]._replace(default="logistic")},
     "style_mixing": Setting(0.9, "probability that fakes have two styles each", FRACTION, sweepable=True),
     **penalties.settings("penalties", "generator_penalties", latents=False),
-    "blur_sigma": Setting(
-        0.0,
-        "pixels by which what the discriminator is given is blurred first; in StyleGAN3-R a schedule from 10 to 0",
-        NOT_NEGATIVE,
-        sweepable=True,
-    ),
+    **blur.SETTINGS,
     **augment.SETTINGS,
     **ada.SETTINGS,
     **EMA_SETTINGS,
