@@ -1,6 +1,7 @@
 """Laws of every entry of the tables: algorithms, network families, data sources, losses, penalties, augmentations."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -210,6 +211,13 @@ def test_the_programs_run_it(name, tmp_path, capsys):
     assert sample_program.main([f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'out.npz'}", "--num=5"]) == 0
     with np.load(tmp_path / "out.npz") as arrays:
         assert len(arrays[arrays.files[0]]) == 5
+
+
+@every_algorithm
+def test_warnings_of_failing_training_name_settings_that_exist(name):
+    exp = experiment_of(name)
+    for monitor in exp.algorithm.monitors:
+        assert {*re.findall(r"config\.([\w.]*\w)", monitor.message)} <= exp.flat.keys()
 
 
 @every_algorithm

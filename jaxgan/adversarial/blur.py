@@ -1,4 +1,4 @@
-"""A blur of what a discriminator is given, so that it judges coarse shapes first, of StyleGAN3-R.
+"""A blur of what a discriminator is given, so that it learns coarse shapes first, as in StyleGAN3-R.
 
 References:
     Karras et al., Alias-Free Generative Adversarial Networks, 2021, appendix. https://arxiv.org/abs/2106.12423

@@ -3,7 +3,7 @@
 from jaxgan.core.types import Monitor
 
 
-def collapse(player: str, advice: str) -> Monitor:
+def mode_collapse(player: str, advice: str) -> Monitor:
     """Says that samples hardly differ from each other."""
     return Monitor(
         "diversity_ratio",
@@ -14,7 +14,7 @@ def collapse(player: str, advice: str) -> Monitor:
     )
 
 
-def won(advice: str) -> Monitor:
+def perfect_discriminator(advice: str) -> Monitor:
     """Says that the discriminator is always right, which a healthy critic of WGAN-GP was for its first 200 steps."""
     return Monitor(
         "d_pairwise_accuracy",

@@ -500,8 +500,8 @@ def outputs(exp: Experiment) -> dict[str, str]:
 
 
 MONITORS = (
-    monitors.collapse("generator", "a smaller learning rate, or config.packing=2"),
-    monitors.won("a penalty such as r1, or config.augment"),
+    monitors.mode_collapse("generator", "a smaller learning rate, or config.packing=2"),
+    monitors.perfect_discriminator("a penalty such as r1, or config.augment"),
 )
 
 GAN = Algorithm(

@@ -385,5 +385,5 @@ STYLEGAN2 = Algorithm(
     draws_classes=lambda exp: exp.config.conditional,
     headlines=("loss/discriminator", "loss/generator"),
     curves=("loss", "logits", "ada", "penalty", "generator_penalty", "learning_rate"),
-    monitors=(monitors.collapse("generator", ADVICE), monitors.won(ADVICE)),
+    monitors=(monitors.mode_collapse("generator", ADVICE), monitors.perfect_discriminator(ADVICE)),
 )

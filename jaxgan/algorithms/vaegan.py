@@ -291,7 +291,7 @@ def waiting(player: str, other: str) -> Monitor:
 
 
 MONITORS = (
-    monitors.collapse("decoder", "a larger config.gamma, or a smaller learning rate"),
+    monitors.mode_collapse("decoder", "a larger config.gamma, or a smaller learning rate"),
     waiting("decoder", "discriminator"),
     waiting("discriminator", "decoder"),
 )
