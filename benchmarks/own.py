@@ -11,6 +11,7 @@ from benchmarks.peer_flax import device_peak, use_precision
 from jaxgan import __version__
 from jaxgan import config as configuration
 from jaxgan.core import devices, population, program
+from jaxgan.core.experiment import Experiment
 from jaxgan.data import loader
 from jaxgan.data.dataset import ArrayDataset
 
@@ -23,13 +24,17 @@ class Program:
     Args:
         config: the workload.
         examples: its data set, all of it in memory.
-        precision: "bfloat16" is the configuration's; "tf32" lets a GPU round the inputs of float32 products.
+        precision: "bfloat16" is the configuration's; "tf32" lets a GPU round the inputs of float32 products; None is
+            what `train.py` does: the configuration's, with JAX's default for float32 products.
+        members: of a population that is trained at once; 0: the configuration's.
     """
 
-    def __init__(self, config: ConfigDict, examples: ArrayDataset, precision: str):
-        use_precision(precision)
+    def __init__(self, config: ConfigDict, examples: ArrayDataset, precision: str | None, members: int = 0):
         config = config.copy_and_resolve_references()
-        config.precision = "bfloat16" if precision == "bfloat16" else "float32"
+        config.population = members or config.population
+        if precision is not None:
+            use_precision(precision)
+            config.precision = "bfloat16" if precision == "bfloat16" else "float32"
         devices.check_batch(config.batch_size)
         self.dispatch = program.dispatch_size(config)
         exp = configuration.build(config, len(examples.classes), devices.axis_name())
@@ -56,11 +61,15 @@ class Program:
         jax.block_until_ready((self.state, before))
 
 
+def plain_layout(exp: Experiment) -> Experiment:
+    """The experiment with batch first and convolutions by their definition, as accelerators have them."""
+    plain = {name: net.clone(batch_last=False) for name, net in exp.networks.items() if hasattr(net, "batch_last")}
+    return dataclasses.replace(exp, networks={**exp.networks, **plain})
+
+
 def step_flops(config: ConfigDict) -> int:
     """The FLOPs of one training step, by count of jaxgan's with convolutions by their definition."""
-    exp = configuration.build(config)
-    networks = {name: network.clone(batch_last=False) for name, network in exp.networks.items()}
-    exp = dataclasses.replace(exp, networks=networks)
+    exp = plain_layout(configuration.build(config))
     state = jax.eval_shape(lambda: population.init_state(exp))
     batch = {
         field.name: jax.ShapeDtypeStruct((1, config.batch_size, *field.shape), jnp.float32) for field in exp.fields
