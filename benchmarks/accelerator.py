@@ -6,7 +6,7 @@
     agreement   tiny experiments of every network family, algorithm and penalty, on the CPU and on the accelerator: the
                 largest relative difference of forward passes, losses, penalties, gradients and parameters
     members     ten members of a population trained at once, beside one
-    workloads   the training step beside PyTorch at its best: compiled, with CUDA graphs, in TF32 and in bfloat16
+    workloads   the training step beside PyTorch, eager and compiled with CUDA graphs, in TF32 and in bfloat16
     published   seconds for a thousand images of the published CIFAR-10 and FFHQ-256 settings
 
 Each part has a share of the minutes, and a part gets what those before it leave. What is not reached is named. Each
@@ -60,7 +60,7 @@ class Plan(NamedTuple):
     @property
     def rounds(self) -> int:
         """Of turns that programs take."""
-        return 2 if self.tiny else 4
+        return 2 if self.tiny else 3
 
     @property
     def seconds(self) -> float:
@@ -126,9 +126,12 @@ def differences(pairs: Sequence[tuple[str, str]], plan: Plan) -> Iterator[tuple[
                 precision, title = rest.pop(0)
                 child.limit = plan.seconds
                 try:
-                    yield (title, precision), child.ask("call", "differences", title, precision)
+                    found = child.ask("call", "differences", title, precision)
                 except ChildError as failure:
-                    yield (title, precision), NOT_REACHED if plan.over else f"failed: {failure}"
+                    found = NOT_REACHED if plan.over else f"failed: {failure}"
+                print(f"{title}, {precision} precision: {found}", flush=True)
+                yield (title, precision), found
+                if isinstance(found, str):
                     break
     for precision, title in rest:
         yield (title, precision), NOT_REACHED
@@ -213,8 +216,8 @@ def compare_workloads(plan: Plan) -> None:
         chosen = best_systems(config, plan.platform, peers)
         sized = workloads.tiny(config) if plan.tiny else config
         text = train_step.compare(name, sized, chosen, plan.rounds, peak, plan.deadline, plan.at_once)
-        beside = f"- Compiled {plan.at_once} at a time." if plan.at_once > 1 else ""
-        plan.append("Training step on an accelerator", "\n".join(filter(None, [text, beside])))
+        beside = f"- Compiled {plan.at_once} at a time: longer for each, and those that try out kernels may be misled."
+        plan.append("Training step on an accelerator", f"{text}\n{beside}" if plan.at_once > 1 else text)
         longest = max(longest, time.monotonic() - started)
     if late:
         plan.append("Training step on an accelerator", f"Not reached: {', '.join(late)}.")
@@ -239,23 +242,19 @@ def has_peer(plan: Plan) -> bool:
 
 
 def best_systems(config: ConfigDict, platform: str, peers: bool) -> dict[str, System]:
-    """jaxgan and PyTorch as each is fastest: half precision, and TF32 where there is that.
+    """jaxgan and PyTorch in the fast precisions: on a GPU in TF32 in the place of float32.
 
-    PyTorch is compiled, on a GPU with CUDA graphs, and channels lie last where there are any.
+    PyTorch is eager, and compiled, which on a GPU records CUDA graphs. Channels lie last where there are images.
     """
     images = "world" not in config.data.source
-    slow = {"float32"} if platform == "gpu" else set()
-    return {
-        name: system
-        for name, system in train_step.systems(platform, images, config.algorithm).items()
-        if system.precision not in slow
-        and (system.own or (peers and "torch" in system.module and is_best(system, images)))
-    }
+    available = train_step.systems(platform, images, config.algorithm)
+    fast = [p for p in train_step.PRECISIONS[platform] if p != "float32" or platform != "gpu"]
 
+    def wanted(system: System) -> bool:
+        peer = peers and "torch" in system.module and system.options.get("channels_last", images) == images
+        return system.precision in fast and (system.own or peer)
 
-def is_best(system: System, images: bool) -> bool:
-    """Whether a system of PyTorch is compiled, with channels last where there are images."""
-    return bool(system.options.get("compiled", True)) and system.options.get("channels_last", images) == images
+    return {name: system for name, system in available.items() if wanted(system)}
 
 
 # Published settings
@@ -267,7 +266,10 @@ DEVICES = 8  # of the authors: where a batch is too large for one device, its sh
 
 def time_published(plan: Plan) -> None:
     """Appends seconds for a thousand images of published settings."""
-    lines = [row for name in PUBLISHED for row in published_rows(name, plan)]
+    lines = []
+    for row in itertools.chain.from_iterable(published_rows(name, plan) for name in PUBLISHED):
+        print(", ".join(filter(None, row)), flush=True)
+        lines.append(row)
     head = ["", "batch", "s per 1,000 images", "compiled in, s", "peak memory, MiB"]
     note = (
         "Images are digits, enlarged. As `train.py` runs them: the largest stages in bfloat16 as published, all else "

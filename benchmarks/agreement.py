@@ -30,6 +30,8 @@ from jaxgan.models import MODELS
 BOUNDS = {"forward": 1e-4, "losses": 1e-4, "penalties": 1e-3, "gradients": 1e-3, "parameters": 1e-4}
 FLOOR = 1e-2  # an array whose numbers are smaller than this share of its network's largest is measured by that share
 RATE = 0.01  # of learning
+# Networks are at least so wide: of very few features one is soon zero but for rounding, and gradients depend on it.
+WIDTHS = {"base_channels": 8, "width": 16, "channel_base": 64, "w_dim": 16}
 PENALTIES = "gan with every penalty"
 ALSO = {"stylegan2": ("penalties.r1", "generator_penalties.path_length")}  # penalties of an algorithm's cases
 QUICKLY = {"xla_backend_optimization_level": 0}  # programs this small cost a CPU more to compile than to run
@@ -42,7 +44,9 @@ def cases() -> dict[str, dict[str, Any]]:
     """Settings of experiments by title: every family with an algorithm, all other algorithms, and every penalty."""
     pairs = [(algorithm_of(family), family) for family in MODELS]
     pairs += [(name, family_of(name)) for name in ALGORITHMS if name not in dict(pairs)]
-    found = {f"{algorithm}, {family}": penalized(settings_of(algorithm, family)) for algorithm, family in pairs}
+    found = {
+        f"{algorithm}, {family}": penalized(widened(settings_of(algorithm, family))) for algorithm, family in pairs
+    }
     return found | {PENALTIES: every_penalty()}
 
 
@@ -85,6 +89,12 @@ def settings_of(algorithm: str, family: str) -> dict[str, Any]:
     return others | data | {"model.family": family} | sizes
 
 
+def widened(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same with networks of `WIDTHS`."""
+    least = {name: WIDTHS.get(name.rpartition(".")[2], 0) for name in settings}
+    return {name: max(value, least[name]) if least[name] else value for name, value in settings.items()}
+
+
 def penalized(settings: dict[str, Any]) -> dict[str, Any]:
     """The same with R1, where the algorithm has that."""
     config = default(settings)
@@ -94,7 +104,7 @@ def penalized(settings: dict[str, Any]) -> dict[str, Any]:
 
 def every_penalty() -> dict[str, Any]:
     """A GAN that is bound by all penalties at once."""
-    networks = {f"model.{name}.width": 16 for name in ("generator", "discriminator")}
+    networks = {f"model.{name}.width": WIDTHS["width"] for name in ("generator", "discriminator")}
     weights = {f"{group}.{name}": 0.1 for group, table in TABLES.items() for name in table}
     data = {"data.source": "digits", "data.size": 8, "batch_size": 8, "latent_dim": 4}
     return {"model.family": "mlp", "model.discriminator.norm": "none"} | data | networks | weights

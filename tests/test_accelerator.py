@@ -107,12 +107,14 @@ def test_what_time_does_not_reach_is_named(at_once):
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 @pytest.mark.parametrize("name", ["dcgan64", "toy", "cyclegan"])
 def test_pytorch_is_at_its_best(name, platform):
-    """Compiled, with channels last where there are images, in every precision that jaxgan is timed in."""
+    """Eager and compiled, with channels last where there are images, in every precision that jaxgan is timed in."""
     found = accelerator.best_systems(workloads.WORKLOADS[name](), platform, peers=True)
     own = [system.precision for system in found.values() if system.own]
     peers = [system for system in found.values() if not system.own]
-    assert own == [system.precision for system in peers] == (["tf32", "bfloat16"] if platform == "gpu" else own)
-    assert all(system.options == {"compiled": True, "channels_last": name != "toy"} for system in peers)
+    assert own == (["tf32", "bfloat16"] if platform == "gpu" else ["float32", "bfloat16"])
+    assert {system.options["channels_last"] for system in peers} == {name != "toy"}
+    for compiled in (False, True):
+        assert [system.precision for system in peers if system.options["compiled"] == compiled] == own
     alone = accelerator.best_systems(workloads.WORKLOADS[name](), platform, peers=False)
     assert list(alone.values()) == [system for system in found.values() if system.own]
 
