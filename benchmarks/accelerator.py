@@ -11,7 +11,7 @@
 
 Each part has a share of the minutes, and a part gets what those before it leave. What is not reached is named. Each
 table is appended to benchmarks/RESULTS.md as soon as there is one. The exit code is 1 if the accelerator differs from
-the CPU by more than a bound. --tiny makes the same with tiny networks; without an accelerator, the CPU stands for one.
+the CPU by more than a bound, or if a part fails. --tiny makes the same with tiny networks; without an accelerator, the CPU stands for one.
 """
 
 import importlib
@@ -20,6 +20,7 @@ import math
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -391,7 +392,11 @@ def benchmark(argv: list[str]) -> int:
             options.tiny,
             max(1, (os.cpu_count() or 1) // 4),
         )
-        right &= part.run(plan) is not False
+        try:
+            right &= part.run(plan) is not False
+        except Exception:  # which should not cost the other parts
+            traceback.print_exc()
+            right = False
     return 0 if right else 1
 
 

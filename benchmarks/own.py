@@ -11,7 +11,6 @@ from benchmarks.peer_flax import device_peak, use_precision
 from jaxgan import __version__
 from jaxgan import config as configuration
 from jaxgan.core import devices, population, program
-from jaxgan.core.experiment import Experiment
 from jaxgan.data import loader
 from jaxgan.data.dataset import ArrayDataset
 
@@ -61,15 +60,11 @@ class Program:
         jax.block_until_ready((self.state, before))
 
 
-def plain_layout(exp: Experiment) -> Experiment:
-    """The experiment with batch first and convolutions by their definition, as accelerators have them."""
-    plain = {name: net.clone(batch_last=False) for name, net in exp.networks.items() if hasattr(net, "batch_last")}
-    return dataclasses.replace(exp, networks={**exp.networks, **plain})
-
-
 def step_flops(config: ConfigDict) -> int:
     """The FLOPs of one training step, by count of jaxgan's with convolutions by their definition."""
-    exp = plain_layout(configuration.build(config))
+    exp = configuration.build(config)
+    networks = {name: network.clone(batch_last=False) for name, network in exp.networks.items()}
+    exp = dataclasses.replace(exp, networks=networks)
     state = jax.eval_shape(lambda: population.init_state(exp))
     batch = {
         field.name: jax.ShapeDtypeStruct((1, config.batch_size, *field.shape), jnp.float32) for field in exp.fields
