@@ -11,7 +11,8 @@
 
 Each part has a share of the minutes, and a part gets what those before it leave. What is not reached is named. Each
 table is appended to benchmarks/RESULTS.md as soon as there is one. The exit code is 1 if the accelerator differs from
-the CPU by more than a bound, or if a part fails. --tiny makes the same with tiny networks; without an accelerator, the CPU stands for one.
+the CPU by more than a bound, or if a part fails. --tiny makes the same with tiny networks; without an accelerator, the
+CPU stands for one.
 """
 
 import importlib
@@ -205,7 +206,7 @@ def compare_workloads(plan: Plan) -> None:
     """Appends a table for each workload, in its first batch size, then those in others; names what is not reached."""
     peers = plan.platform != "tpu" and has_peer(plan)
     size = 256 if plan.tiny else 2048 if plan.platform == "cpu" else 8192
-    peak = {} if plan.over else train_step.peaks(train_step.PRECISIONS[plan.platform], ["peer_flax"], size)
+    peak = {} if plan.over else train_step.peaks(precisions(plan.platform), ["peer_flax"], size)
     rounds = itertools.zip_longest(*(workloads.variants(name, plan.platform) for name in plan.names))
     pairs = [(name, config) for each in rounds for name, config in zip(plan.names, each, strict=True) if config]
     late, longest = [], 0.0
@@ -242,14 +243,19 @@ def has_peer(plan: Plan) -> bool:
     return works
 
 
+def precisions(platform: str) -> tuple[str, ...]:
+    """Those of a platform; a TPU has no TF32 either."""
+    return train_step.PRECISIONS["gpu" if platform == "gpu" else "cpu"]
+
+
 def best_systems(config: ConfigDict, platform: str, peers: bool) -> dict[str, System]:
     """jaxgan and PyTorch in the fast precisions: on a GPU in TF32 in the place of float32.
 
     PyTorch is eager, and compiled, which on a GPU records CUDA graphs. Channels lie last where there are images.
     """
     images = "world" not in config.data.source
-    available = train_step.systems(platform, images, config.algorithm)
-    fast = [p for p in train_step.PRECISIONS[platform] if p != "float32" or platform != "gpu"]
+    available = train_step.systems("gpu" if platform == "gpu" else "cpu", images, config.algorithm)
+    fast = [precision for precision in precisions(platform) if precision != "float32" or platform != "gpu"]
 
     def wanted(system: System) -> bool:
         peer = peers and "torch" in system.module and system.options.get("channels_last", images) == images

@@ -72,7 +72,7 @@ class Measured(NamedTuple):
 
 
 PACKAGES = {"peer_torch": "torch", "peer_torch_cyclegan": "torch", "peer_tensorflow": "tensorflow"}  # that they need
-PRECISIONS = {"cpu": ("float32", "bfloat16"), "gpu": ("float32", "tf32", "bfloat16"), "tpu": ("float32", "bfloat16")}
+PRECISIONS = {"cpu": ("float32", "bfloat16"), "gpu": ("float32", "tf32", "bfloat16")}
 SUFFIXES = {"float32": "", "tf32": "-tf32", "bfloat16": "-bf16"}
 
 
@@ -80,7 +80,7 @@ def systems(platform: str, images: bool = True, algorithm: str = "gan") -> dict[
     """All that a platform can compare, by name: jaxgan first, every precision of a system behind the other.
 
     Args:
-        platform: "cpu", "gpu" or "tpu".
+        platform: "cpu" or "gpu".
         images: whether there are any, whose channels may lie last in memory.
         algorithm: of the workload.
     """
