@@ -204,7 +204,7 @@ FIRST = ("dcgan64", "stylegan2", "r3gan", "r1", "toy")  # the others follow as t
 
 def compare_workloads(plan: Plan) -> None:
     """Appends a table for each workload, in its first batch size, then those in others; names what is not reached."""
-    peers = plan.platform != "tpu" and has_peer(plan)
+    missing = missing_peer(plan)
     size = 256 if plan.tiny else 2048 if plan.platform == "cpu" else 8192
     peak = {} if plan.over else train_step.peaks(precisions(plan.platform), ["peer_flax"], size)
     rounds = itertools.zip_longest(*(workloads.variants(name, plan.platform) for name in plan.names))
@@ -215,32 +215,31 @@ def compare_workloads(plan: Plan) -> None:
         if plan.seconds <= longest / 2:
             late.append(f"{name} with {config.batch_size} images a step")
             continue
-        chosen = best_systems(config, plan.platform, peers)
+        chosen = best_systems(config, plan.platform, not missing)
         sized = workloads.tiny(config) if plan.tiny else config
         text = train_step.compare(name, sized, chosen, plan.rounds, peak, plan.deadline, plan.at_once)
-        beside = f"- Compiled {plan.at_once} at a time: longer for each, and those that try out kernels may be misled."
-        plan.append("Training step on an accelerator", f"{text}\n{beside}" if plan.at_once > 1 else text)
+        beside = f"Compiled {plan.at_once} at a time: longer for each, and those that try out kernels may be misled."
+        notes = [note for note, holds in ((missing, missing), (beside, plan.at_once > 1)) if holds]
+        plan.append("Training step on an accelerator", "\n".join([text, *(f"- {note}" for note in notes)]))
         longest = max(longest, time.monotonic() - started)
     if late:
         plan.append("Training step on an accelerator", f"Not reached: {', '.join(late)}.")
 
 
-def has_peer(plan: Plan) -> bool:
-    """Whether PyTorch is there and works on the platform; says so if not."""
+def missing_peer(plan: Plan) -> str:
+    """Why PyTorch is left out, in a line; "" if it is not."""
+    if plan.platform == "tpu":
+        return "PyTorch is left out on a TPU."
     if not train_step.installed("peer_torch"):
-        print("PyTorch is left out: torch is missing, pip install -e '.[bench]'", file=sys.stderr)
-        return False
+        return "PyTorch is left out: torch is missing, pip install -e '.[bench]'."
     if plan.platform == "cpu":
-        return True
+        return ""
     with Child("peer_torch", limit=plan.seconds) as child:
         try:
-            works = child.ask("call", "device_peak") is not None
+            found = child.ask("call", "device_peak")
         except ChildError as failure:
-            print(f"PyTorch is left out: {failure}", file=sys.stderr)
-            return False
-    if not works:
-        print("PyTorch is left out: it finds no GPU", file=sys.stderr)
-    return works
+            return f"PyTorch is left out: {failure}."
+    return "PyTorch is left out: it finds no GPU." if found is None else ""
 
 
 def precisions(platform: str) -> tuple[str, ...]:

@@ -119,10 +119,12 @@ def test_pytorch_is_at_its_best(name, platform):
     assert list(alone.values()) == [system for system in found.values() if system.own]
 
 
-def test_a_missing_peer_is_one_line(monkeypatch, capsys):
+def test_a_missing_peer_is_named_in_a_line(monkeypatch):
+    assert "TPU" in accelerator.missing_peer(plan(60)._replace(platform="tpu"))
     monkeypatch.setattr(train_step, "installed", lambda module: module != "peer_torch")
-    assert not accelerator.has_peer(plan(60))
-    assert capsys.readouterr().err.count("\n") == 1
+    line = accelerator.missing_peer(plan(60))
+    assert line.startswith("PyTorch is left out: torch is missing")
+    assert "\n" not in line
 
 
 def test_workloads_that_time_does_not_reach_are_named(monkeypatch, tmp_path):
