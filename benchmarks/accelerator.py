@@ -190,7 +190,7 @@ def compare_members(plan: Plan) -> None:
             continue
         seconds = [found[title].seconds for title in (one, many)]
         ratio = turns.ratio(found[many].times, found[one].times)
-        each = f"{seconds[1] / seconds[0] / MEMBERS:.3f}"
+        each = f"{seconds[1] / seconds[0] / MEMBERS:.3g}"
         lines.append([name, str(sized.batch_size), *(f"{value:.4g}" for value in seconds), ratio, each])
     head = ["", "batch", f"s a step of {one}", f"of {many}", "ratio (quartiles)", "ratio per member"]
     plan.append("Ten seeds at once", report.table(head, lines))
