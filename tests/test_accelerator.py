@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import accelerator, agreement, report, train_step, workloads
+from benchmarks.turns import Child, ChildError
 from jaxgan.adversarial.penalties import TABLES
 from jaxgan.algorithms import ALGORITHMS
 from jaxgan.config import build, default
@@ -99,6 +100,11 @@ def test_what_time_does_not_reach_is_named(at_once):
     found = accelerator.compare_devices(titles, plan(0, at_once))
     pairs = {(title, precision) for title in titles for precision in ("highest", "default")}
     assert found == dict.fromkeys(pairs, accelerator.NOT_REACHED)
+
+
+def test_a_child_is_given_up_at_its_limit():
+    with Child("turns", limit=0) as child, pytest.raises(ChildError, match=r"^gave no answer in 0 s$"):
+        child.ask("call", "ratio", [2.0, 2.0], [1.0, 1.0])
 
 
 # The other parts
