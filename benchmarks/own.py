@@ -23,13 +23,17 @@ class Program:
     Args:
         config: the workload.
         examples: its data set, all of it in memory.
-        precision: "bfloat16" is the configuration's; "tf32" lets a GPU round the inputs of float32 products.
+        precision: "bfloat16" is the configuration's; "tf32" lets a GPU round the inputs of float32 products; None is
+            what `train.py` does: the configuration's, with JAX's default for float32 products.
+        members: of a population that is trained at once; 0: the configuration's.
     """
 
-    def __init__(self, config: ConfigDict, examples: ArrayDataset, precision: str):
-        use_precision(precision)
+    def __init__(self, config: ConfigDict, examples: ArrayDataset, precision: str | None, members: int = 0):
         config = config.copy_and_resolve_references()
-        config.precision = "bfloat16" if precision == "bfloat16" else "float32"
+        config.population = members or config.population
+        if precision is not None:
+            use_precision(precision)
+            config.precision = "bfloat16" if precision == "bfloat16" else "float32"
         devices.check_batch(config.batch_size)
         self.dispatch = program.dispatch_size(config)
         exp = configuration.build(config, len(examples.classes), devices.axis_name())

@@ -12,10 +12,13 @@ devices beside one. The result is appended to benchmarks/RESULTS.md; the peers c
 
 import contextlib
 import importlib.util
+import math
 import os
 import statistics
 import sys
+import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -34,14 +37,14 @@ class System(NamedTuple):
     Attributes:
         title: what the table calls it.
         module: of this folder, in whose process it runs.
-        precision: "float32", "tf32" or "bfloat16".
+        precision: "float32", "tf32", "bfloat16", or None for what the configuration says.
         options: what the module's program takes besides.
         variables: of its environment.
     """
 
     title: str
     module: str
-    precision: str
+    precision: str | None
     options: Mapping[str, object] = MappingProxyType({})
     variables: Mapping[str, str] = MappingProxyType({})
 
@@ -117,16 +120,26 @@ def installed(module: str) -> bool:
 
 
 def measure(
-    config: ConfigDict, chosen: Mapping[str, System], rounds: int
+    config: ConfigDict, chosen: Mapping[str, System], rounds: int, deadline: float = math.inf, at_once: int = 1
 ) -> tuple[dict[str, Measured], dict[str, str]]:
-    """What was measured of each system, and the reason of each that failed."""
+    """What was measured of each system, and the reason of each that failed.
+
+    Args:
+        config: the workload.
+        chosen: systems by name.
+        rounds: of turns.
+        deadline: by `time.monotonic`; what is not ready by then has failed.
+        at_once: systems that compile at the same time.
+    """
     examples = workloads.examples(config)
-    inputs = {True: examples, False: workloads.batches(config, examples)}
-    ready, failed, found = {}, {}, {}
+    peers = not all(system.own for system in chosen.values())
+    inputs = {True: examples, False: workloads.batches(config, examples) if peers else None}
+    children, ready, failed, found = {}, {}, {}, {}
     with contextlib.ExitStack() as stack:
-        children = {}
-        for name, system in chosen.items():
-            children[name] = stack.enter_context(Child(system.module, system.variables))
+
+        def start(name: str) -> None:
+            system, limit = chosen[name], min(turns.LIMIT, max(deadline - time.monotonic(), 0))
+            children[name] = stack.enter_context(Child(system.module, system.variables, limit))
             print(f"{name} starts", flush=True)
             try:
                 ready[name] = children[name].ask(
@@ -134,6 +147,10 @@ def measure(
                 )
             except ChildError as failure:
                 failed[name] = str(failure)
+
+        with ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(start, chosen))
+        ready = {name: ready[name] for name in chosen if name in ready}
         for name, times in turns.take_turns(children, ready, rounds).items():
             try:
                 if isinstance(times, str):
@@ -225,9 +242,17 @@ def verdicts(chosen: Mapping[str, System], found: Mapping[str, Measured]) -> lis
     return lines
 
 
-def compare(name: str, config: ConfigDict, chosen: Mapping[str, System], rounds: int, peak: dict[str, float]) -> str:
-    """The section of one workload."""
-    found, failed = measure(config, chosen, rounds)
+def compare(
+    name: str,
+    config: ConfigDict,
+    chosen: Mapping[str, System],
+    rounds: int,
+    peak: Mapping[str, float],
+    deadline: float = math.inf,
+    at_once: int = 1,
+) -> str:
+    """The section of one workload; arguments as of `measure`, and the FLOP per second that `peaks` found."""
+    found, failed = measure(config, chosen, rounds, deadline, at_once)
     flops = peer_flax.step_flops(config) if config.algorithm == "gan" else own.step_flops(config)
     lines = rows(chosen, found, failed, config.batch_size, flops, peak)
     powers = ", ".join(f"{value / 1e9:,.0f} GFLOP/s in {precision}" for precision, value in peak.items())

@@ -13,6 +13,7 @@ import importlib
 import multiprocessing
 import os
 import statistics
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ ENVIRONMENT = {
     "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",  # compile times are those of the first time
     "JAX_ENABLE_COMPILATION_CACHE": "false",
 }
+
+ONE_BY_ONE = threading.Lock()  # children take their environment from this process's
 
 
 class ChildError(Exception):
@@ -59,13 +62,15 @@ class Child:
     Args:
         module: of this folder.
         variables: of its environment, besides ENVIRONMENT.
+        limit: seconds without an answer after which it is given up.
     """
 
-    def __init__(self, module: str, variables: Mapping[str, str] = MappingProxyType({})):
+    def __init__(self, module: str, variables: Mapping[str, str] = MappingProxyType({}), limit: float = LIMIT):
+        self.limit = limit
         context = multiprocessing.get_context("spawn")  # frameworks do not survive a fork
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, module), daemon=True)
-        with environment(ENVIRONMENT | variables):  # which some packages read when they are imported
+        with ONE_BY_ONE, environment(ENVIRONMENT | variables):  # which some packages read when they are imported
             self.process.start()
         theirs.close()  # so that its death ends the pipe
 
@@ -82,9 +87,9 @@ class Child:
         """What `_Served.REQUEST(*arguments, **options)` returns, or a `ChildError`."""
         try:
             self.connection.send((request, arguments, options))
-            if not self.connection.poll(LIMIT):
+            if not self.connection.poll(self.limit):
                 self.process.kill()
-                raise ChildError(f"gave no answer in {LIMIT} s")
+                raise ChildError(f"gave no answer in {self.limit:.0f} s")
             error, answer = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()

@@ -76,4 +76,4 @@ def auto(size: int, devices: int = 1) -> ConfigDict:
 
 
 def get_config() -> ConfigDict:
-    return preset(1024, 32, 10.0, 0.002, 10_000, 2.5e7, ada="off")
+    return preset(1024, 32, 10.0, 0.002, 1e4, 2.5e7, ada="off")

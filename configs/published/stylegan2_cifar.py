@@ -18,7 +18,7 @@ from jaxgan.configs.published import stylegan2
 
 
 def get_config() -> ConfigDict:
-    config = stylegan2.preset(32, 64, 0.01, 0.0025, 500_000, 1e8)
+    config = stylegan2.preset(32, 64, 0.01, 0.0025, 5e5, 1e8)
     config.data.source = "tfds:cifar10"
     config.style_mixing = 0.0
     config.generator_penalties.path_length = 0.0

@@ -15,4 +15,4 @@ from jaxgan.configs.published import stylegan2
 
 
 def get_config() -> ConfigDict:
-    return stylegan2.preset(1024, 32, 2.0, 0.002, 10_000, 2.5e7)
+    return stylegan2.preset(1024, 32, 2.0, 0.002, 1e4, 2.5e7)

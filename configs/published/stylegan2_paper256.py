@@ -16,7 +16,7 @@ from jaxgan.configs.published import stylegan2
 
 
 def get_config() -> ConfigDict:
-    config = stylegan2.preset(256, 64, 1.0, 0.0025, 20_000, 2.5e7)
+    config = stylegan2.preset(256, 64, 1.0, 0.0025, 2e4, 2.5e7)
     stylegan2.set_channels(config, 16384)
     config.model.discriminator.minibatch_stddev = 8
     return config

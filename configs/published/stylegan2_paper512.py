@@ -16,6 +16,6 @@ from jaxgan.configs.published import stylegan2
 
 
 def get_config() -> ConfigDict:
-    config = stylegan2.preset(512, 64, 0.5, 0.0025, 20_000, 2.5e7)
+    config = stylegan2.preset(512, 64, 0.5, 0.0025, 2e4, 2.5e7)
     config.model.discriminator.minibatch_stddev = 8
     return config
