@@ -13,7 +13,7 @@ import torch
 from ml_collections import ConfigDict
 from torch import Tensor, nn
 from torch._functorch import config as functorch_config
-from torch.nn.functional import softplus
+from torch.nn.functional import conv2d, conv_transpose2d, softplus
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks import workloads
@@ -42,18 +42,76 @@ class Maxout(nn.Module):
         return hidden.unflatten(1, (self.pieces, -1)).amax(1)
 
 
+class Smooth(nn.Module):
+    """Depthwise convolutions with the weights 1, 3, 3, 1 on each axis.
+
+    Args:
+        channels: of images.
+        gain: the sum of all weights.
+    """
+
+    def __init__(self, channels: int, gain: float = 1.0):
+        super().__init__()
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        self.channels = channels
+        self.register_buffer("kernel", (gain * taps.outer(taps)).repeat(channels, 1, 1, 1))
+
+
+class Upsample(Smooth):
+    """Twice the rows and columns."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, gain=4.0)  # of four places three are zeros
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return conv_transpose2d(hidden, self.kernel, stride=2, padding=1, groups=self.channels)
+
+
+class Downsample(Smooth):
+    """Half the rows and columns."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return conv2d(hidden, self.kernel, stride=2, padding=1, groups=self.channels)
+
+
+class Basis(nn.Module):
+    """[batch, channels] -> [batch, channels, rows, columns]: the product with learned features of that size."""
+
+    def __init__(self, rows: int, columns: int, channels: int):
+        super().__init__()
+        self.basis = nn.Parameter(torch.randn(channels, rows, columns))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden[:, :, None, None] * self.basis
+
+
+class BasisProduct(Basis):
+    """[batch, channels, rows, columns] -> [batch, channels]: the sum of the products with learned features."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return (hidden * self.basis).sum((2, 3))
+
+
 def module(layer: Layer, before: Layer | None) -> nn.Module:
     """The layer in PyTorch, where another one comes before it."""
     match layer:
         case workloads.Dense(inputs, features, bias):
             return nn.Linear(inputs, features, bias)
-        case workloads.Conv(inputs, features, size, stride, bias, reflect):
-            mode = "reflect" if reflect else "zeros"
-            return nn.Conv2d(inputs, features, size, stride, (size - 1) // 2, bias=bias, padding_mode=mode)
+        case workloads.Conv(inputs, features, size, stride, bias, reflect, groups):
+            options = {"groups": groups, "bias": bias, "padding_mode": "reflect" if reflect else "zeros"}
+            return nn.Conv2d(inputs, features, size, stride, (size - 1) // 2, **options)
         case workloads.ConvTranspose(inputs, features, size, stride, bias):
             padding = (size - 1) // 2
             grow = stride + 2 * padding - size
             return nn.ConvTranspose2d(inputs, features, size, stride, padding, grow, bias=bias)
+        case workloads.Upsample(features):
+            return Upsample(features)
+        case workloads.Downsample(features):
+            return Downsample(features)
+        case workloads.Basis(rows, columns, features):
+            return Basis(rows, columns, features)
+        case workloads.BasisProduct(rows, columns, features):
+            return BasisProduct(rows, columns, features)
         case workloads.BatchNorm(features):
             return (nn.BatchNorm1d if isinstance(before, workloads.Dense) else nn.BatchNorm2d)(features)
         case workloads.InstanceNorm(features):
