@@ -77,7 +77,10 @@ def step_flops(config: ConfigDict) -> int:
 def dearest_step_flops(config: ConfigDict) -> int:
     """Those of a step in which all penalties are due."""
     exp = configuration.build(config)
-    networks = {name: network.clone(batch_last=False) for name, network in exp.networks.items()}
+    networks = {
+        name: network.clone(batch_last=False) if hasattr(network, "batch_last") else network
+        for name, network in exp.networks.items()
+    }
     exp = dataclasses.replace(exp, networks=networks)
     state = jax.eval_shape(lambda: population.init_state(exp))
     batch = {

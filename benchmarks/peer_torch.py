@@ -1,12 +1,12 @@
 """The training step in PyTorch, as its users write it well: eager or compiled, NCHW or channels last.
 
 Adam is the fused one. The discriminator's gradients are not computed where the generator alone learns. The moving
-average is `torch.optim.swa_utils`'. With R1 or R2 the discriminator's own update
-runs eagerly even where the rest is compiled, since PyTorch's compiler does not differentiate twice.
+average is `torch.optim.swa_utils`'. PyTorch's compiler does not differentiate a gradient that autograd took outside, so
+the gradients of R1 and R2 are compiled as part of the forward pass, by `torch.func`.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -155,6 +155,25 @@ LOSSES = {  # real logits, fake logits -> the discriminator's loss, the generato
 }
 
 
+def logits_and_slopes(critic: nn.Module, examples: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and their gradients by the examples, to be differentiated once more."""
+    examples = examples.detach().requires_grad_()
+    logits = critic(examples).float()
+    (slopes,) = torch.autograd.grad(logits.sum(), examples, create_graph=True)
+    return logits, slopes
+
+
+def compiled_logits_and_slopes(mode: str) -> Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]:
+    """The same for torch.compile, which takes the first of the gradients as part of the forward pass."""
+
+    def forward(critic: nn.Module, examples: Tensor) -> tuple[Tensor, Tensor]:
+        logits, vjp = torch.func.vjp(lambda own: critic(own).float(), examples.detach())
+        (slopes,) = vjp(torch.ones_like(logits))
+        return logits, slopes
+
+    return torch.compile(forward, mode=mode)
+
+
 class Program:
     """The workload in training.
 
@@ -188,7 +207,8 @@ class Program:
         }
         self.generator, self.discriminator = compiled_or_not["generator"], compiled_or_not["discriminator"]
         self.penalties = config.penalties.r1, config.penalties.r2
-        self.critic = own["discriminator"] if any(self.penalties) else self.discriminator
+        self.critic = own["discriminator"]
+        self.logits_and_slopes = compiled_logits_and_slopes(mode) if compiled else logits_and_slopes
         self.d_loss, self.g_loss = LOSSES[config.loss]
         self.autocast = torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16")
         batches = torch.from_numpy(real)
@@ -200,7 +220,6 @@ class Program:
             functorch_config.donated_buffer = False  # a graph is kept for its second backward pass
         self.step = self.simultaneous if config.update_rule == "simultaneous" else self.alternating
         how = [f"torch.compile ({mode})" if compiled else "eager", "channels last" if channels_last else "NCHW"]
-        how += ["discriminator's update eager"] if compiled and any(self.penalties) else []
         self.settings = ", ".join(
             [f"PyTorch {torch.__version__}", *how, "fused Adam", f"{torch.get_num_threads()} threads"]
         )
@@ -252,10 +271,8 @@ class Program:
     def discriminate(self, examples: Tensor, weight: float) -> tuple[Tensor, Tensor | float]:
         """Logits, and the weighted penalty on their gradients by the examples."""
         if not weight:
-            return self.critic(examples).float(), 0.0
-        examples = examples.detach().requires_grad_()
-        logits = self.critic(examples).float()
-        (slopes,) = torch.autograd.grad(logits.sum(), examples, create_graph=True)
+            return self.discriminator(examples).float(), 0.0
+        logits, slopes = self.logits_and_slopes(self.critic, examples)
         return logits, 0.5 * weight * slopes.square().sum() / len(examples)
 
     def update(self, name: str, loss: Tensor) -> None:

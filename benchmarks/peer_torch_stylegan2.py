@@ -1,8 +1,8 @@
 """StyleGAN2's training step in PyTorch, as its users write it well: eager or compiled, NCHW or channels last.
 
 Styles scale features in the place of kernels, so that one convolution serves all examples. Adam is the fused one, one
-optimizer for each player. A player's gradients are not computed where the other one alone learns. PyTorch's compiler
-does not differentiate twice, so lazy penalties run eagerly even where the rest is compiled.
+optimizer for each player. A player's gradients are not computed where the other one alone learns. The gradients that
+penalties are of are compiled as part of the forward pass, as in `peer_torch`.
 """
 
 import itertools
@@ -17,7 +17,18 @@ from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu, linear, so
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks import workloads
-from benchmarks.peer_torch import DEVICE, GPU, Downsample, Smooth, Upsample, device_peak, product_seconds, use_precision
+from benchmarks.peer_torch import (
+    DEVICE,
+    GPU,
+    Downsample,
+    Smooth,
+    Upsample,
+    compiled_logits_and_slopes,
+    device_peak,
+    logits_and_slopes,
+    product_seconds,
+    use_precision,
+)
 from jaxgan.data.sources import example_shape
 from jaxgan.models.stylegan2 import FIRST, channels_at, sizes
 
@@ -223,6 +234,20 @@ class Discriminator(nn.Module):
         return stddev.repeat_interleave(self.group)[:, None, None, None].expand(-1, 1, *hidden.shape[2:])
 
 
+def path_lengths(synthesis: nn.Module, styles: Tensor, noise: Tensor) -> Tensor:
+    """The root mean square of what noise pulls back to each style, for each image."""
+    fake = synthesis(styles)
+    (slopes,) = torch.autograd.grad(fake, styles, noise / math.sqrt(noise[0, 0].numel()), create_graph=True)
+    return slopes.float().square().sum(2).mean(1).sqrt()
+
+
+def compilable_path_lengths(synthesis: nn.Module, styles: Tensor, noise: Tensor) -> Tensor:
+    """The same for torch.compile, which takes this gradient as part of the forward pass."""
+    _, vjp = torch.func.vjp(synthesis, styles)
+    (slopes,) = vjp(noise / math.sqrt(noise[0, 0].numel()))
+    return slopes.float().square().sum(2).mean(1).sqrt()
+
+
 def networks(config: ConfigDict) -> dict[str, nn.Module]:
     """The networks of a workload, whose images are squares."""
     side, _, channels = example_shape(config.data)
@@ -241,7 +266,7 @@ class Program:
         config: the workload.
         real: its batches, [count, batch, ...], channels last.
         precision: "bfloat16" is autocast's; "tf32" lets a GPU round the inputs of float32 products.
-        compiled: whether all networks go through torch.compile, but for penalties.
+        compiled: whether all networks go through torch.compile, and the penalties' gradients with them.
         channels_last: whether images and kernels lie so in memory.
     """
 
@@ -264,11 +289,13 @@ class Program:
         }
         self.average = AveragedModel(self.players["generator"], multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
         self.networks = {name: torch.compile(network) if compiled else network for name, network in self.own.items()}
+        self.logits_and_slopes = compiled_logits_and_slopes("default") if compiled else logits_and_slopes
+        self.lengths = torch.compile(compilable_path_lengths) if compiled else path_lengths
         self.mean_length = torch.zeros((), device=DEVICE)
         self.autocast = torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16")
         batches = torch.from_numpy(real).movedim(-1, 2)
         self.batches = itertools.cycle([batch.contiguous(memory_format=layout).to(DEVICE) for batch in batches])
-        how = ["torch.compile, penalties eager" if compiled else "eager", "channels last" if channels_last else "NCHW"]
+        how = ["torch.compile" if compiled else "eager", "channels last" if channels_last else "NCHW"]
         how += ["fused Adam", f"{torch.get_num_threads()} threads"]
         self.settings = ", ".join([f"PyTorch {torch.__version__}", *how])
 
@@ -341,20 +368,15 @@ class Program:
 
     def r1(self, real: Tensor) -> Tensor:
         """Half the mean squared gradient of logits by real images."""
-        real = real.detach().requires_grad_()
         with self.autocast:
-            logits = self.own["discriminator"](real).float()
-        (slopes,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+            _, slopes = self.logits_and_slopes(self.own["discriminator"], real)
         return 0.5 * slopes.square().sum() / len(real)
 
     def path_length(self, latents: list[Tensor], noise: Tensor) -> tuple[Tensor, Tensor]:
         """The mean squared distance of path lengths from their moving average, and the new average."""
         with self.autocast:
             styles = self.styles(self.own["mapping"], latents)
-            fake = self.own["synthesis"](styles)
-        value = (fake * noise).sum() / math.sqrt(fake.shape[2] * fake.shape[3])
-        (slopes,) = torch.autograd.grad(value, styles, create_graph=True)
-        lengths = slopes.float().square().sum(2).mean(1).sqrt()
+            lengths = self.lengths(self.own["synthesis"], styles, noise)
         mean = self.mean_length.lerp(lengths.mean(), self.config.penalty_settings.path_length_rate)
         return (lengths - mean).square().mean(), mean
 
