@@ -182,7 +182,7 @@ def copy(values: list[np.ndarray], parameters) -> None:
     """Puts arrays in the places of PyTorch's parameters."""
     for value, parameter in zip(values, parameters, strict=True):
         assert value.shape == tuple(parameter.shape)
-        parameter.data.copy_(parameter.new_tensor(np.ascontiguousarray(value)))
+        parameter.data.copy_(parameter.new_tensor(value.copy()))
 
 
 def gradient_norm(loss, parameters) -> float:
@@ -223,7 +223,7 @@ def r3gan_losses(exp, state, program, real):
     g_loss = program.g_loss(program.discriminator(images), program.discriminator(fakes["generator"]))
     found = {"loss/discriminator": d_loss, "loss/generator": g_loss}
     found |= {"penalty/r1": r1 / program.penalties[0], "penalty/r2": r2 / program.penalties[1]}
-    found = {key: float(value) for key, value in found.items()}
+    found = {key: float(value.detach()) for key, value in found.items()}
     found["grad_norm/discriminator"] = gradient_norm(d_loss + r1 + r2, program.parameters["discriminator"])
     found["grad_norm/generator"] = gradient_norm(g_loss, program.parameters["generator"])
     return expected, found
@@ -274,7 +274,7 @@ def test_pytorch_takes_lazy_penalties_when_they_are_due(pair):
     losses = [program.step(images) for _ in range(program.dispatch)]
     assert [step for step, own in enumerate(losses) if "path_length" in own] == [0, 4, 8, 12]
     assert [step for step, own in enumerate(losses) if "r1" in own] == [0]
-    assert all(math.isfinite(value) for own in losses for value in own.values())
+    assert all(value.isfinite() for own in losses for value in own.values())
 
 
 # FLOPs
