@@ -82,14 +82,14 @@ class Basis(nn.Module):
         self.basis = nn.Parameter(torch.randn(channels, rows, columns))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return hidden[:, :, None, None] * self.basis
+        return hidden[:, :, None, None] * self.basis.to(hidden.dtype)
 
 
 class BasisProduct(Basis):
     """[batch, channels, rows, columns] -> [batch, channels]: the sum of the products with learned features."""
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return (hidden * self.basis).sum((2, 3))
+        return (hidden * self.basis.to(hidden.dtype)).sum((2, 3))
 
 
 def module(layer: Layer, before: Layer | None) -> nn.Module:

@@ -130,7 +130,8 @@ class StyledConv(nn.Module):
         lengths = styles.square() @ self.weight.square().sum((2, 3)).T
         out = out * (lengths + 1e-8).rsqrt()[:, :, None, None]
         noise = self.noise_strength * torch.randn(len(out), 1, *out.shape[2:], device=out.device)
-        return activate(out + noise + self.bias[:, None, None], self.clamp)
+        bias = self.bias[:, None, None]
+        return activate(out + noise.to(out.dtype) + bias.to(out.dtype), self.clamp)
 
     def convolve(self, hidden: Tensor) -> Tensor:
         """The convolution, of twice the rows and columns where there is a blur."""
