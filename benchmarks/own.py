@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -12,6 +13,7 @@ from benchmarks.peer_flax import device_peak, use_precision
 from jaxgan import __version__
 from jaxgan import config as configuration
 from jaxgan.core import devices, population, program
+from jaxgan.core.experiment import Experiment
 from jaxgan.data import loader
 from jaxgan.data.dataset import ArrayDataset
 
@@ -74,14 +76,21 @@ def step_flops(config: ConfigDict) -> int:
     return without + round(sum((counted(name) - without) / every for name, every in lazy.items()))
 
 
+def by_definition(exp: Experiment) -> Experiment:
+    """The same experiment, whose convolutions are XLA's."""
+    return dataclasses.replace(exp, networks={name: batch_first(network) for name, network in exp.networks.items()})
+
+
+def batch_first(network: nn.Module) -> nn.Module:
+    """The same network in the layout that XLA's convolutions take."""
+    if hasattr(network, "body"):  # which a wrapper for conditions has
+        return network.clone(body=batch_first(network.body))
+    return network.clone(batch_last=False) if hasattr(network, "batch_last") else network
+
+
 def dearest_step_flops(config: ConfigDict) -> int:
     """Those of a step in which all penalties are due."""
-    exp = configuration.build(config)
-    networks = {
-        name: network.clone(batch_last=False) if hasattr(network, "batch_last") else network
-        for name, network in exp.networks.items()
-    }
-    exp = dataclasses.replace(exp, networks=networks)
+    exp = by_definition(configuration.build(config))
     state = jax.eval_shape(lambda: population.init_state(exp))
     batch = {
         field.name: jax.ShapeDtypeStruct((1, config.batch_size, *field.shape), jnp.float32) for field in exp.fields

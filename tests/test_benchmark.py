@@ -120,7 +120,7 @@ def pair(request):
     config.data.size = 16
     if request.param == "stylegan2":
         config.style_mixing = 0.0
-    exp = build(config)
+    exp = own.by_definition(build(config))  # which compiles sooner
     state = quick_jit(lambda: moved(population.init_state(exp)))()
     peer = torch_peer(config)
     real = workloads.batches(config, workloads.examples(config))
