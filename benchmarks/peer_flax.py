@@ -37,11 +37,24 @@ class Network(nn.Module):
         match layer:
             case workloads.Dense(_, features, bias):
                 return nn.Dense(features, bias, self.dtype)(hidden)
-            case workloads.Conv(_, features, size, stride, bias):
-                return nn.Conv(features, (size, size), stride, use_bias=bias, dtype=self.dtype)(hidden)
+            case workloads.Conv(_, features, size, stride, bias, _, groups):
+                options = {"feature_group_count": groups, "use_bias": bias, "dtype": self.dtype}
+                return nn.Conv(features, (size, size), stride, **options)(hidden)
             case workloads.ConvTranspose(_, features, size, stride, bias):
                 strides = (stride, stride)
                 return nn.ConvTranspose(features, (size, size), strides, use_bias=bias, dtype=self.dtype)(hidden)
+            case workloads.Upsample():
+                return smooth(hidden, gain=4, padding=2, holes=2)
+            case workloads.Downsample():
+                return smooth(hidden, gain=1, padding=1, stride=2)
+            case workloads.Basis(rows, columns, features):
+                basis = self.param("basis", nn.initializers.normal(1.0), (rows, columns, features))
+                return hidden[:, None, None] * basis.astype(self.dtype)
+            case workloads.BasisProduct(rows, columns, features):
+                basis = self.param("basis", nn.initializers.normal(0.25), (rows, columns, features))
+                return (hidden * basis.astype(self.dtype)).sum((1, 2))
+            case workloads.Residual(layers):
+                return hidden + Network(layers, self.dtype)(hidden).astype(hidden.dtype)
             case workloads.BatchNorm():
                 return nn.BatchNorm(use_running_average=False, momentum=0.9, dtype=self.dtype)(hidden)
             case workloads.LeakyReLU(slope):
@@ -57,6 +70,21 @@ class Network(nn.Module):
             case workloads.Flatten():
                 return hidden.reshape(len(hidden), -1)
         raise TypeError(layer)
+
+
+def smooth(images: Array, gain: float, padding: int, stride: int = 1, holes: int = 1) -> Array:
+    """A depthwise convolution with the weights 1, 3, 3, 1 on each axis; all weights add up to the gain."""
+    taps, channels = np.float32([1, 3, 3, 1]) / 8, images.shape[-1]
+    kernel = np.tile(gain * np.outer(taps, taps)[..., None, None], (1, 1, 1, channels))
+    return lax.conv_general_dilated(
+        images,
+        jnp.asarray(kernel, images.dtype),
+        (stride, stride),
+        ((padding, padding), (padding, padding)),
+        (holes, holes),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=channels,
+    )
 
 
 class State(flax.struct.PyTreeNode):

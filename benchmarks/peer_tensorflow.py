@@ -30,15 +30,90 @@ class Maxout(stock.Layer):
         return tf.reduce_max(tf.reshape(hidden, (-1, self.pieces, hidden.shape[1] // self.pieces)), axis=1)
 
 
+class Smooth(stock.Layer):
+    """Half the rows and columns, by depthwise convolutions with the weights 1, 3, 3, 1 on each axis.
+
+    Args:
+        channels: of images.
+        gain: the sum of all weights.
+    """
+
+    def __init__(self, channels: int, gain: float = 1.0):
+        super().__init__()
+        taps = np.float32([1, 3, 3, 1]) / 8
+        self.kernel = tf.constant(np.tile(gain * np.outer(taps, taps)[..., None, None], (1, 1, channels, 1)))
+
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+        return tf.nn.depthwise_conv2d(hidden, self.kernel, (1, 2, 2, 1), "SAME")
+
+
+class Upsample(Smooth):
+    """Twice the rows and columns, by the transpose."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, gain=4.0)  # of four places three are zeros
+
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+        batch, rows, columns, channels = tf.unstack(tf.shape(hidden))
+        shape = tf.stack([batch, 2 * rows, 2 * columns, channels])
+        return tf.nn.depthwise_conv2d_backprop_input(shape, self.kernel, hidden, (1, 2, 2, 1), "SAME")
+
+    def compute_output_shape(self, shape: tuple) -> tuple:
+        batch, rows, columns, channels = shape
+        return batch, 2 * rows, 2 * columns, channels
+
+
+class Basis(stock.Layer):
+    """[batch, channels] -> [batch, rows, columns, channels]: the product with learned features of that size."""
+
+    def __init__(self, *shape: int):
+        super().__init__()
+        self.basis = self.add_weight(shape, keras.initializers.RandomNormal(stddev=1.0))
+
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+        return hidden[:, None, None] * self.basis
+
+
+class BasisProduct(Basis):
+    """[batch, rows, columns, channels] -> [batch, channels]: the sum of the products with learned features."""
+
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(hidden * self.basis, (1, 2))
+
+
+class Residual(stock.Layer):
+    """What layers make of features, added to those."""
+
+    def __init__(self, layers: tuple[Layer, ...]):
+        super().__init__()
+        self.layers = [made(layer) for layer in layers]
+
+    def call(self, hidden: tf.Tensor) -> tf.Tensor:
+        added = hidden
+        for layer in self.layers:
+            added = layer(added)
+        return hidden + added
+
+
 def made(layer: Layer) -> stock.Layer:
     """The layer in Keras."""
     match layer:
         case workloads.Dense(_, features, bias):
             return stock.Dense(features, use_bias=bias)
-        case workloads.Conv(_, features, size, stride, bias):
-            return stock.Conv2D(features, size, stride, "same", use_bias=bias)
+        case workloads.Conv(_, features, size, stride, bias, _, groups):
+            return stock.Conv2D(features, size, stride, "same", groups=groups, use_bias=bias)
         case workloads.ConvTranspose(_, features, size, stride, bias):
             return stock.Conv2DTranspose(features, size, stride, "same", use_bias=bias)
+        case workloads.Upsample(features):
+            return Upsample(features)
+        case workloads.Downsample(features):
+            return Smooth(features)
+        case workloads.Basis(rows, columns, features):
+            return Basis(rows, columns, features)
+        case workloads.BasisProduct(rows, columns, features):
+            return BasisProduct(rows, columns, features)
+        case workloads.Residual(layers):
+            return Residual(layers)
         case workloads.BatchNorm():
             return stock.BatchNormalization(momentum=0.9, epsilon=1e-5)
         case workloads.LeakyReLU(slope):

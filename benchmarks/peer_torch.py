@@ -1,19 +1,19 @@
 """The training step in PyTorch, as its users write it well: eager or compiled, NCHW or channels last.
 
 Adam is the fused one. The discriminator's gradients are not computed where the generator alone learns. The moving
-average is `torch.optim.swa_utils`'. With R1 or R2 the discriminator's own update
-runs eagerly even where the rest is compiled, since PyTorch's compiler does not differentiate twice.
+average is `torch.optim.swa_utils`'. PyTorch's compiler does not differentiate a gradient that autograd took outside, so
+the gradients of R1 and R2 are compiled as part of the forward pass, by `torch.func`.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from ml_collections import ConfigDict
 from torch import Tensor, nn
 from torch._functorch import config as functorch_config
-from torch.nn.functional import softplus
+from torch.nn.functional import conv2d, conv_transpose2d, softplus
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks import workloads
@@ -42,18 +42,76 @@ class Maxout(nn.Module):
         return hidden.unflatten(1, (self.pieces, -1)).amax(1)
 
 
+class Smooth(nn.Module):
+    """Depthwise convolutions with the weights 1, 3, 3, 1 on each axis.
+
+    Args:
+        channels: of images.
+        gain: the sum of all weights.
+    """
+
+    def __init__(self, channels: int, gain: float = 1.0):
+        super().__init__()
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        self.channels = channels
+        self.register_buffer("kernel", (gain * taps.outer(taps)).repeat(channels, 1, 1, 1))
+
+
+class Upsample(Smooth):
+    """Twice the rows and columns."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, gain=4.0)  # of four places three are zeros
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return conv_transpose2d(hidden, self.kernel, stride=2, padding=1, groups=self.channels)
+
+
+class Downsample(Smooth):
+    """Half the rows and columns."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return conv2d(hidden, self.kernel, stride=2, padding=1, groups=self.channels)
+
+
+class Basis(nn.Module):
+    """[batch, channels] -> [batch, channels, rows, columns]: the product with learned features of that size."""
+
+    def __init__(self, rows: int, columns: int, channels: int):
+        super().__init__()
+        self.basis = nn.Parameter(torch.randn(channels, rows, columns))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden[:, :, None, None] * self.basis.to(hidden.dtype)
+
+
+class BasisProduct(Basis):
+    """[batch, channels, rows, columns] -> [batch, channels]: the sum of the products with learned features."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return (hidden * self.basis.to(hidden.dtype)).sum((2, 3))
+
+
 def module(layer: Layer, before: Layer | None) -> nn.Module:
     """The layer in PyTorch, where another one comes before it."""
     match layer:
         case workloads.Dense(inputs, features, bias):
             return nn.Linear(inputs, features, bias)
-        case workloads.Conv(inputs, features, size, stride, bias, reflect):
-            mode = "reflect" if reflect else "zeros"
-            return nn.Conv2d(inputs, features, size, stride, (size - 1) // 2, bias=bias, padding_mode=mode)
+        case workloads.Conv(inputs, features, size, stride, bias, reflect, groups):
+            options = {"groups": groups, "bias": bias, "padding_mode": "reflect" if reflect else "zeros"}
+            return nn.Conv2d(inputs, features, size, stride, (size - 1) // 2, **options)
         case workloads.ConvTranspose(inputs, features, size, stride, bias):
             padding = (size - 1) // 2
             grow = stride + 2 * padding - size
             return nn.ConvTranspose2d(inputs, features, size, stride, padding, grow, bias=bias)
+        case workloads.Upsample(features):
+            return Upsample(features)
+        case workloads.Downsample(features):
+            return Downsample(features)
+        case workloads.Basis(rows, columns, features):
+            return Basis(rows, columns, features)
+        case workloads.BasisProduct(rows, columns, features):
+            return BasisProduct(rows, columns, features)
         case workloads.BatchNorm(features):
             return (nn.BatchNorm1d if isinstance(before, workloads.Dense) else nn.BatchNorm2d)(features)
         case workloads.InstanceNorm(features):
@@ -97,6 +155,25 @@ LOSSES = {  # real logits, fake logits -> the discriminator's loss, the generato
 }
 
 
+def logits_and_slopes(critic: nn.Module, examples: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and their gradients by the examples, to be differentiated once more."""
+    examples = examples.detach().requires_grad_()
+    logits = critic(examples).float()
+    (slopes,) = torch.autograd.grad(logits.sum(), examples, create_graph=True)
+    return logits, slopes
+
+
+def compiled_logits_and_slopes(mode: str) -> Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]:
+    """The same for torch.compile, which takes the first of the gradients as part of the forward pass."""
+
+    def forward(critic: nn.Module, examples: Tensor) -> tuple[Tensor, Tensor]:
+        logits, vjp = torch.func.vjp(lambda own: critic(own).float(), examples.detach())
+        (slopes,) = vjp(torch.ones_like(logits))
+        return logits, slopes
+
+    return torch.compile(forward, mode=mode)
+
+
 class Program:
     """The workload in training.
 
@@ -130,7 +207,8 @@ class Program:
         }
         self.generator, self.discriminator = compiled_or_not["generator"], compiled_or_not["discriminator"]
         self.penalties = config.penalties.r1, config.penalties.r2
-        self.critic = own["discriminator"] if any(self.penalties) else self.discriminator
+        self.critic = own["discriminator"]
+        self.logits_and_slopes = compiled_logits_and_slopes(mode) if compiled else logits_and_slopes
         self.d_loss, self.g_loss = LOSSES[config.loss]
         self.autocast = torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16")
         batches = torch.from_numpy(real)
@@ -142,7 +220,6 @@ class Program:
             functorch_config.donated_buffer = False  # a graph is kept for its second backward pass
         self.step = self.simultaneous if config.update_rule == "simultaneous" else self.alternating
         how = [f"torch.compile ({mode})" if compiled else "eager", "channels last" if channels_last else "NCHW"]
-        how += ["discriminator's update eager"] if compiled and any(self.penalties) else []
         self.settings = ", ".join(
             [f"PyTorch {torch.__version__}", *how, "fused Adam", f"{torch.get_num_threads()} threads"]
         )
@@ -194,10 +271,8 @@ class Program:
     def discriminate(self, examples: Tensor, weight: float) -> tuple[Tensor, Tensor | float]:
         """Logits, and the weighted penalty on their gradients by the examples."""
         if not weight:
-            return self.critic(examples).float(), 0.0
-        examples = examples.detach().requires_grad_()
-        logits = self.critic(examples).float()
-        (slopes,) = torch.autograd.grad(logits.sum(), examples, create_graph=True)
+            return self.discriminator(examples).float(), 0.0
+        logits, slopes = self.logits_and_slopes(self.critic, examples)
         return logits, 0.5 * weight * slopes.square().sum() / len(examples)
 
     def update(self, name: str, loss: Tensor) -> None:

@@ -71,7 +71,12 @@ class Measured(NamedTuple):
         return statistics.median(self.times)
 
 
-PACKAGES = {"peer_torch": "torch", "peer_torch_cyclegan": "torch", "peer_tensorflow": "tensorflow"}  # that they need
+PACKAGES = {  # that they need
+    "peer_torch": "torch",
+    "peer_torch_cyclegan": "torch",
+    "peer_torch_stylegan2": "torch",
+    "peer_tensorflow": "tensorflow",
+}
 PRECISIONS = {"cpu": ("float32", "bfloat16"), "gpu": ("float32", "tf32", "bfloat16")}
 SUFFIXES = {"float32": "", "tf32": "-tf32", "bfloat16": "-bf16"}
 

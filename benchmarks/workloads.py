@@ -2,10 +2,12 @@
 
 A workload is a configuration and nothing else. jaxgan reads it as `train.py` does. Its peers read the layers that
 `layers` lists and a few settings: the loss, the order of updates, Adam's, R1 and R2, the generator's moving average.
-So no architecture is written down twice; a test holds the parameters of all against jaxgan's. The peers' learning rates
-and averages know no schedule, which takes no time worth mentioning.
+So no architecture is written down twice, but for StyleGAN2's, whose layers do not follow each other; a test holds the
+parameters of all against jaxgan's. The peers' learning rates and averages know no schedule, which takes no time worth
+mentioning.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,11 +15,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import digits, pacgan, tutorial
+from configs.published import r3gan_cifar10, stylegan2
+from jaxgan.adversarial import penalties
 from jaxgan.config import default, with_changes
 from jaxgan.core.types import example_fields
 from jaxgan.data.dataset import ArrayDataset
 from jaxgan.data.sources import example_shape, fields_of, open_dataset
-from jaxgan.models import dcgan, patchgan, tf_dcgan
+from jaxgan.models import dcgan, patchgan, r3gan, tf_dcgan
 
 IMAGES = "train[:1024]"  # of the digits, enlarged: a step takes as long whatever the images are
 BATCHES = 8  # that a peer has ready, and takes in turn
@@ -66,6 +70,35 @@ def cyclegan() -> ConfigDict:
     return config
 
 
+def stylegan2_64() -> ConfigDict:
+    """StyleGAN2 at 64x64 with an eighth of the channels that the authors' code chooses, and without ADA."""
+    size, batch_size = 64, 16  # which a CPU can train
+    gamma = 0.0002 * size**2 / batch_size  # as the authors' code chooses it
+    config = stylegan2.preset(size, batch_size, gamma, 0.0025, half_life=0.0, images=2.5e7, ada="off")
+    config, _ = with_changes(config, {"data.source": "digits"})
+    config.data.split = IMAGES
+    config.latent_dim = config.model.mapping.w_dim = 64
+    config.model.mapping.depth = 2
+    for name in ("synthesis", "discriminator"):
+        config.model[name].update(channel_base=2048, channel_max=64)
+    return config
+
+
+def r3gan_32() -> ConfigDict:
+    """R3GAN's networks for CIFAR-10 at an eighth of the width, with as many channels in each group; without labels.
+
+    The generator compares its fakes with the discriminator's real examples: other ones would take as long.
+    """
+    config = r3gan_cifar10.preset("digits", 32, by_classes=False)
+    config, _ = with_changes(config, {"ada.mode": "off"})
+    r3gan_cifar10.set_networks(config, (96,), (12,), half=0)
+    config.data.update(split=IMAGES, flip=False)
+    config.fresh_reals = False
+    config.batch_size = 32
+    config.penalties.update(r1=0.05, r2=0.05)
+    return config
+
+
 WORKLOADS: dict[str, Callable[[], ConfigDict]] = {
     "dcgan64": lambda: images(64, 3, 64),
     "dcgan32": lambda: images(32, 1, 32),
@@ -74,16 +107,24 @@ WORKLOADS: dict[str, Callable[[], ConfigDict]] = {
     "toy": pacgan.get_config,
     "r1": r1,
     "cyclegan": cyclegan,
+    "stylegan2": stylegan2_64,
+    "r3gan": r3gan_32,
 }
-GANS = tuple(name for name in WORKLOADS if name != "cyclegan")  # which all peers can train
+GANS = tuple(name for name in WORKLOADS if name not in ("cyclegan", "stylegan2"))  # which all peers can train
 GPU_BATCHES = {"dcgan64": (128, 1024), "r1": (128,)}  # where a GPU has too little to do with the configuration's
+
+
+NARROW = {"width": 4, "base_channels": 4, "widths": (4,), "cardinality": (2,)}
+NARROW |= {"w_dim": 8, "channel_base": 128, "channel_max": 8}
 
 
 def tiny(config: ConfigDict) -> ConfigDict:
     """The same experiment with a small batch and narrow layers."""
     config = resized(config, 8)
-    for network in config.model.generator, config.model.discriminator:
-        network["width" if "width" in network else "base_channels"] = 4
+    for network in config.model.values():
+        if not isinstance(network, ConfigDict):
+            continue
+        network.update({name: value for name, value in NARROW.items() if name in network})
         if "hidden_dims" in network:
             network.hidden_dims = tuple(8 * (number + 1) for number in range(len(network.hidden_dims)))
     return config
@@ -102,6 +143,20 @@ def resized(config: ConfigDict, batch_size: int) -> ConfigDict:
     config = config.copy_and_resolve_references()
     config.batch_size = batch_size
     return config
+
+
+def intervals(config: ConfigDict) -> dict[str, int]:
+    """Steps from one turn of each penalty to the next, by the name of its weight, such as "penalties.r1"."""
+    found = {}
+    for group, setting in penalties.INTERVALS.items():
+        weights = config.get(group, {})
+        found |= {f"{group}.{name}": config[setting][name] for name, weight in weights.items() if weight}
+    return found
+
+
+def period(config: ConfigDict) -> int:
+    """Training steps in which every penalty has all of its turns, so that equal numbers of steps do equal work."""
+    return math.lcm(*intervals(config).values())
 
 
 def examples(config: ConfigDict) -> ArrayDataset:
@@ -133,7 +188,12 @@ class Dense(NamedTuple):
 
 
 class Conv(NamedTuple):
-    """A convolution whose output is the input's size over the stride, rounded up; `reflect`: of a mirrored border."""
+    """A convolution whose output is the input's size over the stride, rounded up.
+
+    Attributes:
+        reflect: whether the border is mirrored.
+        groups: of channels in and out, each of which is convolved by itself.
+    """
 
     inputs: int
     features: int
@@ -141,6 +201,7 @@ class Conv(NamedTuple):
     stride: int
     bias: bool
     reflect: bool = False
+    groups: int = 1
 
 
 class ConvTranspose(NamedTuple):
@@ -151,6 +212,34 @@ class ConvTranspose(NamedTuple):
     size: int
     stride: int
     bias: bool
+
+
+class Upsample(NamedTuple):
+    """Twice the rows and columns, by fixed weights 1, 3, 3, 1 on each axis, between zeros."""
+
+    features: int
+
+
+class Downsample(NamedTuple):
+    """Half the rows and columns, by the same weights."""
+
+    features: int
+
+
+class Basis(NamedTuple):
+    """[batch, features] -> [batch, rows, columns, features]: the product with learned features of that size."""
+
+    rows: int
+    columns: int
+    features: int
+
+
+class BasisProduct(NamedTuple):
+    """[batch, rows, columns, features] -> [batch, features]: the sum of the products with learned features."""
+
+    rows: int
+    columns: int
+    features: int
 
 
 class BatchNorm(NamedTuple):
@@ -206,7 +295,7 @@ class Flatten(NamedTuple):
 
 
 Layer = Dense | Conv | ConvTranspose | BatchNorm | InstanceNorm | Residual | LeakyReLU | Tanh | Dropout | Maxout
-Layer |= Reshape | Flatten
+Layer |= Reshape | Flatten | Upsample | Downsample | Basis | BasisProduct
 
 
 def layers(config: ConfigDict) -> dict[str, list[Layer]]:
@@ -320,7 +409,38 @@ def cyclegan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
     return found | {"discriminator_a": discriminator, "discriminator_b": discriminator}
 
 
-FAMILIES = {"dcgan": dcgan_layers, "tf_dcgan": tf_dcgan_layers, "toy_mlp": toy_mlp_layers, "cyclegan": cyclegan_layers}
+def r3gan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
+    """Those of `jaxgan.models.r3gan`, of one width and one cardinality."""
+    height, width, pixel_channels = example_shape(config.data)
+    rows, columns = r3gan.basis_size((height, width))
+    count = r3gan.halvings(height, width)
+
+    def blocks(net: ConfigDict) -> list[Layer]:
+        (features,), (groups,), (depth,) = net.widths, net.cardinality, net.blocks
+        inner = features * net.expansion
+        found = Conv(features, inner, 1, 1, True), LeakyReLU(r3gan.SLOPE)
+        found += Conv(inner, inner, 3, 1, True, groups=groups), LeakyReLU(r3gan.SLOPE)
+        return [Residual((*found, Conv(inner, features, 1, 1, False)))] * depth
+
+    net, (features,) = config.model.generator, config.model.generator.widths
+    generator = [Dense(config.latent_dim, features, False), Basis(rows, columns, features), *blocks(net)]
+    generator += [Upsample(features), *blocks(net)] * count
+    generator.append(Conv(features, pixel_channels, 1, 1, False))
+
+    net, (features,) = config.model.discriminator, config.model.discriminator.widths
+    discriminator = [Conv(pixel_channels, features, 1, 1, False), *blocks(net)]
+    discriminator += [Downsample(features), *blocks(net)] * count
+    discriminator += [BasisProduct(rows, columns, features), Dense(features, 1, False)]
+    return {"generator": generator, "discriminator": discriminator}
+
+
+FAMILIES = {
+    "dcgan": dcgan_layers,
+    "tf_dcgan": tf_dcgan_layers,
+    "toy_mlp": toy_mlp_layers,
+    "cyclegan": cyclegan_layers,
+    "r3gan": r3gan_layers,
+}
 
 
 def _normalised(features: int, norm: str) -> list[Layer]:

@@ -4,12 +4,13 @@ import importlib
 import json
 import math
 import sys
+import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments import POINTS, experiment
+from experiments import POINTS, experiment, quick_jit
 from jax import lax
 from PIL import Image
 
@@ -30,8 +31,10 @@ from benchmarks import (
 )
 from benchmarks.turns import Child, ChildError, Ready
 from jaxgan import inference
-from jaxgan.config import build, save
-from jaxgan.core import population
+from jaxgan.adversarial import forward
+from jaxgan.algorithms import ALGORITHMS, gan, stylegan2
+from jaxgan.config import build, default, save
+from jaxgan.core import latents, population, rng
 from jaxgan.data.gaussian_mixtures import MIXTURES
 from jaxgan.io import run_folder
 from jaxgan.metrics import mixtures
@@ -61,6 +64,12 @@ def own_sizes(config) -> dict[str, int]:
 # The same networks
 
 
+def torch_peer(config):
+    """The module that trains a workload in PyTorch."""
+    module = train_step.systems("cpu", algorithm=config.algorithm)["torch"].module
+    return importlib.import_module(f"benchmarks.{module}")
+
+
 @pytest.mark.parametrize("name", [*NAMES, *RECTANGLES])
 def test_plain_flax_has_as_many_parameters(name):
     state, _ = peer_flax.step_shapes(peer_flax.Trainer(tiny(name)))
@@ -70,10 +79,9 @@ def test_plain_flax_has_as_many_parameters(name):
 @pytest.mark.parametrize("name", [*workloads.WORKLOADS, *RECTANGLES])
 def test_pytorch_has_as_many_parameters(name):
     torch = pytest.importorskip("torch", reason="PyTorch is in the extra bench")
-    from benchmarks import peer_torch  # noqa: PLC0415
-
+    peer = torch_peer(tiny(name))
     with torch.device("meta"):
-        networks = peer_torch.networks(tiny(name))
+        networks = peer.networks(tiny(name))
     sizes = {key: sum(map(torch.numel, network.parameters())) for key, network in networks.items()}
     assert sizes == own_sizes(tiny(name))
 
@@ -98,6 +106,178 @@ def test_peers_get_batches_that_their_networks_take(name):
         assert (batches.min(), batches.max()) == (-1, 1)
 
 
+# The same losses
+
+
+@pytest.fixture(scope="module", params=["stylegan2", "r3gan"])
+def pair(request):
+    """An experiment of small images, its state with parameters that are nowhere 0, and PyTorch's with the same ones.
+
+    The strength of StyleGAN2's noise stays 0, since each system draws its own noise.
+    """
+    pytest.importorskip("torch", reason="PyTorch is in the extra bench")
+    config = tiny(request.param)
+    config.data.size = 16
+    if request.param == "stylegan2":
+        config.style_mixing = 0.0
+    exp = own.by_definition(build(config))  # which compiles sooner
+    state = quick_jit(lambda: moved(population.init_state(exp)))()
+    peer = torch_peer(config)
+    real = workloads.batches(config, workloads.examples(config))
+    program = peer.Program(config, real, "float32", compiled=False, channels_last=False)
+    return request.param, exp, state, program, jnp.asarray(real[0])
+
+
+def moved(state):
+    """The state with random numbers added to all parameters but the strengths of noise."""
+
+    def leaf_moved(path, leaf):
+        name = jax.tree_util.keystr(path)
+        noise = jax.random.normal(jax.random.key(zlib.crc32(name.encode())), leaf.shape)
+        return leaf if "noise_strength" in name else leaf + 0.1 * noise
+
+    networks = {
+        name: own.replace(params=jax.tree.map_with_path(leaf_moved, own.params)) for name, own in state.networks.items()
+    }
+    return state.replace(networks=networks)
+
+
+def arrays(params) -> dict[str, np.ndarray]:
+    """Parameters by path."""
+    leaves = jax.tree.leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
+
+
+def torch_axes(array: np.ndarray) -> np.ndarray:
+    """[rows, columns, in, out] as [out, in, rows, columns], [rows, columns, features] as [features, rows, columns]."""
+    return array.transpose({4: (3, 2, 0, 1), 3: (2, 0, 1)}.get(array.ndim, range(array.ndim)[::-1]))
+
+
+def r3gan_arrays(name: str, params) -> list[np.ndarray]:
+    """Those of a network in the order in which they are used."""
+    found = arrays(params)
+    layers = "Conv_0/kernel", "Conv_0/bias", "Conv_1/kernel", "Conv_1/bias", "Conv_2/kernel"
+    count = sum(path.endswith("Conv_2/kernel") for path in found)
+    blocks = [f"body/Block_{number}/{layer}" for number in range(count) for layer in layers]
+    order = {
+        "generator": ["body/Dense_0/kernel", "body/Basis_0/basis", *blocks, "body/Conv_0/kernel"],
+        "discriminator": ["body/Conv_0/kernel", *blocks, "body/Basis_0/basis", "Dense_0/kernel"],
+    }[name]
+    assert sorted(order) == sorted(found)
+    return [torch_axes(found[path]) for path in order]
+
+
+def stylegan2_array(network: str, name: str, found) -> np.ndarray:
+    """The array of PyTorch's name; kernels that double are mirrored, and pixels follow channels."""
+    path = name.replace("blocks.", "").replace(".affine", "_affine").replace("weight", "kernel").replace(".", "/")
+    array = found.get(path, found.get(f"{path}/{path}"))
+    if network == "synthesis" and path.endswith("conv0/kernel"):
+        array = array[::-1, ::-1]
+    if network == "discriminator" and path == "dense/kernel":
+        array = array.reshape(4, 4, -1, array.shape[1]).transpose(2, 0, 1, 3).reshape(array.shape)
+    return torch_axes(array)
+
+
+def copy(values: list[np.ndarray], parameters) -> None:
+    """Puts arrays in the places of PyTorch's parameters."""
+    for value, parameter in zip(values, parameters, strict=True):
+        assert value.shape == tuple(parameter.shape)
+        parameter.data.copy_(parameter.new_tensor(value.copy()))
+
+
+def gradient_norm(loss, parameters) -> float:
+    """The L2 norm of PyTorch's gradient of a loss."""
+    from torch import autograd  # noqa: PLC0415
+
+    found = autograd.grad(loss, list(parameters), allow_unused=True)
+    return math.sqrt(sum(float(array.square().sum()) for array in found if array is not None))
+
+
+def test_pytorch_has_the_same_losses_with_the_same_parameters(pair):
+    """And the discriminator's gradients have the same norms."""
+    name, exp, state, program, real = pair
+    expected, found = {"r3gan": r3gan_losses, "stylegan2": stylegan2_losses}[name](exp, state, program, real)
+    assert found == {key: pytest.approx(float(expected[key]), rel=1e-4) for key in found}
+
+
+def r3gan_losses(exp, state, program, real):
+    """jaxgan's metrics of each update of the first state, and PyTorch's for the same latents."""
+    import torch  # noqa: PLC0415
+
+    batch = {"images": real}
+
+    @quick_jit
+    def losses(state):
+        _, d_metrics = gan.discriminator_step(exp, state, batch)
+        _, g_metrics = gan.generator_step(exp, state, batch)
+        drawn = [forward.sample_latents(exp, state, batch, player).latents for player in program.parameters]
+        return d_metrics | g_metrics, dict(zip(program.parameters, drawn, strict=True))
+
+    expected, drawn = losses(state)
+    for name, parameters in program.parameters.items():
+        copy(r3gan_arrays(name, state.networks[name].params), parameters)
+    fakes = {name: program.generator(torch.tensor(np.asarray(z))) for name, z in drawn.items()}
+    images = next(program.batches)
+    (real_logits, r1), (fake_logits, r2) = (
+        program.discriminate(own, program.penalties[0]) for own in (images, fakes["discriminator"])
+    )
+    d_loss = program.d_loss(real_logits, fake_logits)
+    g_loss = program.g_loss(program.discriminator(images), program.discriminator(fakes["generator"]))
+    found = {"loss/discriminator": d_loss, "loss/generator": g_loss}
+    found |= {"penalty/r1": r1 / program.penalties[0], "penalty/r2": r2 / program.penalties[1]}
+    found = {key: float(value.detach()) for key, value in found.items()}
+    found["grad_norm/discriminator"] = gradient_norm(d_loss + r1 + r2, program.parameters["discriminator"])
+    found["grad_norm/generator"] = gradient_norm(g_loss, program.parameters["generator"])
+    return expected, found
+
+
+def stylegan2_losses(exp, state, program, real):
+    """The same; path lengths are of every second example."""
+    import torch  # noqa: PLC0415
+
+    count = len(real)
+    every = jnp.arange(count)
+
+    @quick_jit
+    def losses(state):
+        _, metrics = stylegan2.generator_step(exp, state, real, None)
+        metrics |= stylegan2.generator_penalty_step(exp, state, None, count)[1]
+        metrics |= stylegan2.discriminator_step(exp, state, real, None)[1]
+        penalty = stylegan2.discriminator_penalty_step(exp, state, real, None)[1]
+        metrics["penalty/r1"], metrics["r1's norm"] = penalty["penalty/r1"], penalty["grad_norm/discriminator"]
+        streams = [f"{stream} latents" for stream in ("generator", "generator penalties", "discriminator")]
+        keys = [rng.stream_key(state.seed, state.step, stream) for stream in streams]
+        drawn = [latents.sample_latents(key, every, exp.config.latent_dim) for key in keys]
+        keys = exp.example_keys(state, count, "generator penalties")[::2]
+        return metrics, drawn, jax.vmap(lambda key: jax.random.normal(key, real.shape[1:]))(keys)
+
+    expected, drawn, noise = losses(state)
+    first, second, third = (torch.tensor(np.asarray(z)) for z in drawn)
+    noise = torch.tensor(np.asarray(noise)).movedim(-1, 1)
+    for name, network in program.own.items():
+        found = arrays(state.networks[name].params)
+        values = [stylegan2_array(name, own, found) for own, _ in network.named_parameters()]
+        copy(values, network.parameters())
+    images, parameters = next(program.batches), list(program.own["discriminator"].parameters())
+    d_loss, r1 = program.discriminator_loss(images, [third]), program.r1(images)
+    found = {"loss/generator": program.generator_loss([first]), "loss/discriminator": d_loss, "penalty/r1": r1}
+    found["generator_penalty/path_length"], _ = program.path_length([second[::2]], noise)
+    found = {key: float(value.detach()) for key, value in found.items()}
+    found["grad_norm/discriminator"] = gradient_norm(d_loss, parameters)
+    found["r1's norm"] = gradient_norm(program.weight("penalties", "r1") * r1, parameters)
+    return expected, found
+
+
+@pytest.mark.parametrize("pair", ["stylegan2"], indirect=True)
+def test_pytorch_takes_lazy_penalties_when_they_are_due(pair):
+    *_, program, _ = pair
+    images = next(program.batches)
+    losses = [program.step(images) for _ in range(program.dispatch)]
+    assert [step for step, own in enumerate(losses) if "path_length" in own] == [0, 4, 8, 12]
+    assert [step for step, own in enumerate(losses) if "r1" in own] == [0]
+    assert all(value.isfinite() for own in losses for value in own.values())
+
+
 # FLOPs
 
 
@@ -114,6 +294,16 @@ def test_joined_batches_leave_the_count_as_it_is():
     separate = config.copy_and_resolve_references()
     separate.model.generator.dropout = 1e-9
     assert own.step_flops(config) == pytest.approx(own.step_flops(separate), rel=0.1)
+
+
+def test_a_lazy_penalty_counts_its_share_of_the_steps():
+    def count(weight: float, every: int = 1) -> int:
+        changes = {"penalties.r1": weight, "penalty_interval.r1": every}
+        return own.step_flops(default({"algorithm": "stylegan2", **ALGORITHMS["stylegan2"].smallest, **changes}))
+
+    without, always = count(0.0), count(1.0)
+    assert always > 1.1 * without
+    assert count(1.0, every=4) == pytest.approx(without + (always - without) / 4, rel=1e-3)
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
