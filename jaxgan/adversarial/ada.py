@@ -127,8 +127,9 @@ def augment(exp: Experiment, state: TrainState, examples: Examples, example_keys
     """
     if exp.config.ada.mode == "off":
         return examples
-    own = multipliers(exp.config.ada.operations)
-    return augment_pipe.augment(examples, example_keys, probability(exp, state), own)
+    own, p = multipliers(exp.config.ada.operations), probability(exp, state)
+    # At 0 nothing happens to any image, so nothing is computed.
+    return jax.lax.cond(p > 0, lambda: augment_pipe.augment(examples, example_keys, p, own), lambda: examples)
 
 
 def initial_extra(exp: Experiment) -> dict[str, dict[str, Array]]:

@@ -207,6 +207,8 @@ def compile_steps(
     if jax.default_backend() == "cpu":
         options["xla_disable_hlo_passes"] = "cse_barrier_expander"  # or barriers are gone before loops are fused
         options["xla_cpu_enable_xprof_traceme"] = profile
+        if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):  # what a user asks for stands
+            options["xla_backend_optimization_level"] = 2  # a convolution's gradients: .64 s, at 3 1.4 s, as fast
     if axis_name() is not None:
         whole = batch_sharding()
         state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole), state)
