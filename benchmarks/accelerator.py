@@ -310,10 +310,8 @@ def published(name: str) -> ConfigDict:
     own = importlib.import_module(f"configs.published.{name}").get_config()
     config, _ = with_changes(own, {"data.source": "digits"})
     config.data.split = workloads.IMAGES
-    intervals = [config.get(group, {}) for group in ("penalty_interval", "generator_penalty_interval")]
-    period = math.lcm(*(every for group in intervals for every in group.values()))
     for interval in ("log_every", "sample_every", "checkpoint_every", "steps_per_dispatch"):
-        config[interval] = period
+        config[interval] = workloads.period(config)
     return config
 
 

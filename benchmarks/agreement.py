@@ -17,6 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from benchmarks import own
 from jaxgan.adversarial.penalties import TABLES
 from jaxgan.algorithms import ALGORITHMS
 from jaxgan.config import build, default, example_batch, with_changes
@@ -133,13 +134,7 @@ def reference(title: str) -> tuple[Experiment, tuple[PyTree, ...], dict[str, dic
         batch, inputs = jax.device_get((example_batch(exp), dict(exp.algorithm.inputs(exp))))
     inputs = jax.tree.map(lambda zeros: np.float32(rng.standard_normal(zeros.shape)), inputs)
     arguments = state, batch, inputs
-    return exp, arguments, outcome(plain_layout(exp), host, "highest", *arguments)
-
-
-def plain_layout(exp: Experiment) -> Experiment:
-    """The experiment with batch first and convolutions by their definition, as accelerators have them."""
-    plain = {name: net.clone(batch_last=False) for name, net in exp.networks.items() if hasattr(net, "batch_last")}
-    return dataclasses.replace(exp, networks={**exp.networks, **plain})
+    return exp, arguments, outcome(own.by_definition(exp), host, "highest", *arguments)
 
 
 def experiment_of(settings: Mapping[str, Any]) -> Experiment:
