@@ -102,7 +102,7 @@ def test_real_images_make_a_grid_with_a_row_for_each_field():
     np.testing.assert_array_equal(picture, grid.image_grid(a))
     fields = tuple(Field(name, (8, 8, 1), "pixels") for name in "ab")
     paired = snapshot.of_examples(dataclasses.replace(exp, fields=fields), {"a": a, "b": b})
-    np.testing.assert_array_equal(paired, grid.image_grid(np.concatenate([a, b]), 5))
+    np.testing.assert_array_equal(paired, grid.image_grid(np.concatenate([a, b]), 5, ["a", "b"]))
 
 
 # Mixtures of Gaussians
