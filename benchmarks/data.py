@@ -188,7 +188,7 @@ def experiments() -> dict[str, ConfigDict]:
 def stepper(config: ConfigDict, loads: bool) -> Callable[[int], int]:
     """Runs some training steps: on the batches of the resident loader, or all on one batch that is on the device.
 
-    What is returned runs so many steps more, and returns how many its state counts by then.
+    The function runs a number of further steps, and returns the step of its state.
     """
     exp = build(config)
     batches = make_loader(config)

@@ -36,7 +36,7 @@ def get_config() -> ConfigDict:
     config.model.discriminator.base_channels = 32
     config.ema_decay = 0.999
 
-    config.batch_size = 1  # as in the paper: many updates do more than large batches
+    config.batch_size = 1  # as in the paper
     config.steps = 10_000
     for network in config.optimizer.values():
         network.constant_steps = config.steps // 2

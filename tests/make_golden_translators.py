@@ -1,15 +1,16 @@
 """Makes tests/golden/translators: small generators as the authors of CycleGAN, CUT and pix2pix save theirs.
 
     git clone https://github.com/taesungp/contrastive-unpaired-translation
-    python tests/make_golden_translators.py contrastive-unpaired-translation/models/networks.py
+    python tests/make_golden_translators.py contrastive-unpaired-translation
 
 needs torch 2.13. Each NAME.pth has random weights, and NAME.npz an input, uint8 [H, W, C], with the network's output,
 float32 [H, W, C], which is computed in float64: six residual blocks in float32 are wrong by 1e-5 themselves.
 """
 
 import functools
-import importlib.util
+import importlib
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,12 @@ BATCH = functools.partial(nn.BatchNorm2d, affine=True, track_running_stats=True)
 SHARP = {"no_antialias": True, "no_antialias_up": True}
 
 
-def networks(path: str):
-    """The authors' module."""
-    spec = importlib.util.spec_from_file_location("networks", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def networks(root: str) -> types.ModuleType:
+    """The authors' module `models.networks`, without what `models` itself imports."""
+    package = types.ModuleType("models")
+    package.__path__ = [f"{root}/models"]
+    sys.modules["models"] = package
+    return importlib.import_module("models.networks")
 
 
 def as_old(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
