@@ -1,0 +1,36 @@
+"""Your own images by a small StyleGAN2-ADA, 64x64: a template for CPUs and small GPUs.
+
+Command:  python train.py --config=configs/folder_stylegan2.py --config.data.source=folder:PATH --workdir=runs/mine
+          Grey images of 32x32: --config.data.size=32 --config.data.channels=1
+Time:     TIME
+Expect:   TODO
+
+References:
+    Karras et al., Training Generative Adversarial Networks with Limited Data, 2020. https://arxiv.org/abs/2006.06676
+"""
+
+from ml_collections import ConfigDict
+
+from jaxgan.configs.published import stylegan2
+
+
+def get_config() -> ConfigDict:
+    size, batch_size, steps = 64, 16, 10_000
+    gamma = 0.0002 * size**2 / batch_size  # as the authors' code chooses it
+    config = stylegan2.preset(size, batch_size, gamma, 0.0025, half_life=5_000, images=steps * batch_size)
+    config.data.source = "folder:images"
+    config.data.flip = True  # not for writing, nor for anything else whose mirror image is wrong
+    config.precision = "float32"
+    # A sixth of the channels that the authors' code chooses.
+    config.latent_dim = config.model.mapping.w_dim = 128
+    config.model.mapping.depth = 2
+    for name in ("synthesis", "discriminator"):
+        config.model[name].channel_base = 2048
+        config.model[name].channel_max = 128
+    config.ada.speed = 1e5  # images, a fifth of the authors': the run is short
+    config.schedules = f"ema_half_life=linear({config.ema_half_life}, {round(20 * config.ema_half_life / batch_size)})"
+    config.ema_half_life = 0.0
+    config.log_every = 50
+    config.sample_every = 500
+    config.checkpoint_every = 500
+    return config
