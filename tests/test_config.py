@@ -45,6 +45,7 @@ from jaxgan.core.settings import (
 from jaxgan.data.sizes import SIZE, SIZE_OR_ZERO
 from jaxgan.errors import UserError
 from jaxgan.io import run_folder
+from jaxgan.models.r3gan import NUMBERS
 
 NAN, INFINITY = float("nan"), float("inf")
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -141,7 +142,13 @@ def test_every_penalty_has_a_weight_and_an_interval_and_no_other_name_does():
 ALTERNATIVES = {"precision": "bfloat16", "checkpoint.best_mode": "max", "on_nonfinite": "skip", "data.crop": "random"}
 ALTERNATIVES |= {"data.placement": "resident", "data.on_bad_image": "skip", "augment": ("cutout",)}
 ALTERNATIVES |= {"penalty_settings.transform": ("flip",), "data.classes": ("a", "b"), "targets.real": (0.5, 1.0)}
-ALTERNATIVES |= {"targets.fake": (0.0, 0.5), "sweep": " ", "data.fit": "stretch", "direction": "ba"}
+ALTERNATIVES |= {
+    "ada.operations": ("blit",),
+    "targets.fake": (0.0, 0.5),
+    "sweep": " ",
+    "data.fit": "stretch",
+    "direction": "ba",
+}
 CHANGED = {int: lambda v: v + 1, float: lambda v: v / 2 + 0.3, bool: lambda v: not v, str: lambda v: v + "x"}
 CHANGED[tuple] = lambda v: (*v, 8)
 
@@ -213,6 +220,7 @@ def test_what_a_population_may_differ_in_is_a_number_that_has_a_range():
 SWEEPABLE = {"ema_decay", "margin", "adversarial", "feature_matching", "conditioning.weight", "weight_clip"}
 SWEEPABLE |= {"instance_noise.stddev", "latent_optimisation.rate", "latent_optimisation.damping"}
 SWEEPABLE |= {"penalty_settings.perturbation_stddev", "generator_penalties.zcr", "generator_penalties.orthogonal"}
+SWEEPABLE |= {"generator_penalties.path_length", "ema_half_life", "ada.p", "ada.target", "ada.speed"}
 SWEEPABLE |= {
     f"optimizer.{network}.{name}" for network in ("generator", "discriminator") for name in ("learning_rate", "b2")
 }
@@ -241,6 +249,7 @@ BAD = {
     AUGMENTATION_NAMES: (("flip,cuotut",), ("flop",)),
     SIZE: (0, -1, "64x0", "64x", "64"),
     SIZE_OR_ZERO: (-1, "64x", "64"),
+    NUMBERS: ((), (0,), (8, -1), (2.5,)),
 }
 GOOD = {
     POSITIVE: (1,),
@@ -253,6 +262,7 @@ GOOD = {
     AUGMENTATION_NAMES: ((), ("flip",), ("colour,translation", "cutout")),
     SIZE: (1, "64x96"),
     SIZE_OR_ZERO: (0, 72, "0x0", "72x108"),
+    NUMBERS: ((1,), (1, 300)),
 }
 # Of a setting with a range of its own: values outside and inside.
 OWN = {
@@ -267,6 +277,10 @@ OWN = {
     "data.on_bad_image": (("skipp",), ("error", "skip")),
     "data.fit": (("cropp",), ("crop", "stretch")),
     "direction": (("aa", "b"), ("ab", "ba")),
+    "ada.operations": (((), ("blitt",), ("blit*-1",), ("blit*0",)), (("blit",), ("bgc", "color*0.5"))),
+    "ada.target": ((-1.0, 1.0, NAN), (-0.99, 0.0, 0.99)),
+    "blur_sigma": ((-0.1, 1001.0, NAN), (0.0, 1000.0)),
+    "model.synthesis.layers": ((2,), (3, 14)),
 }
 
 
@@ -749,6 +763,11 @@ def shipped(path: Path) -> ConfigDict:
         if isinstance(network, ConfigDict) and "widths" in network:
             network.widths, network.cardinality, network.blocks, network.bfloat16_stages = (4,), (2,), (1,), 1
             config.data.size = 16
+        if isinstance(network, ConfigDict) and "channel_base" in network:
+            network.channel_base, network.channel_max = 64, 4
+            config.data.size = 16
+        if isinstance(network, ConfigDict) and "minibatch_stddev" in network:
+            network.minibatch_stddev = min(network.minibatch_stddev, 4)
     return config
 
 
