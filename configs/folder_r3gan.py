@@ -21,8 +21,8 @@ def get_config() -> ConfigDict:
     r3gan_cifar10.set_networks(config, widths, tuple(width // 8 for width in widths), half=0)
     for name in ("generator", "discriminator"):
         config.model[name].blocks = (1,)  # of two
-    images = batch_size * steps
-    r3gan_cifar10.set_schedules(config, batch_size, gamma=2.0, half_life=5_000, augment=0.3, images=images)
+    images = float(batch_size * steps)
+    r3gan_cifar10.set_schedules(config, batch_size, gamma=2.0, half_life=5_000.0, augment=0.3, images=images)
     config.steps = steps
     for network in config.optimizer.values():
         network.learning_rate = 5e-4  # the networks are small, and the run is short

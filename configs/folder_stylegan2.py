@@ -17,7 +17,7 @@ from jaxgan.configs.published import stylegan2
 def get_config() -> ConfigDict:
     size, batch_size, steps = 64, 16, 10_000
     gamma = 0.0002 * size**2 / batch_size  # as the authors' code chooses it
-    config = stylegan2.preset(size, batch_size, gamma, 0.0025, half_life=5_000, images=steps * batch_size)
+    config = stylegan2.preset(size, batch_size, gamma, 0.0025, half_life=5_000.0, images=float(steps * batch_size))
     config.data.source = "folder:images"
     config.data.flip = True  # not for writing, nor for anything else whose mirror image is wrong
     config.precision = "float32"

@@ -144,6 +144,7 @@ ALTERNATIVES |= {"data.placement": "resident", "data.on_bad_image": "skip", "aug
 ALTERNATIVES |= {"penalty_settings.transform": ("flip",), "data.classes": ("a", "b"), "targets.real": (0.5, 1.0)}
 ALTERNATIVES |= {
     "ada.operations": ("blit",),
+    "ada.target": 0.5,
     "targets.fake": (0.0, 0.5),
     "sweep": " ",
     "data.fit": "stretch",
@@ -783,7 +784,12 @@ def test_every_shipped_experiment_is_valid_survives_json_and_names_its_command(p
     assert "size" not in data or data.load_size > data.size or (data.crop, data.load_size) == ("centre", 0)
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def traced(path: Path):
+    """A file as a parameter: published networks have many layers, and take long to trace."""
+    return pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.parent.name == "published" else [])
+
+
+@pytest.mark.parametrize("path", map(traced, SHIPPED))
 def test_the_step_of_every_shipped_experiment_keeps_the_state_s_shape(path):
     exp = build(shipped(path), classes=10)
     state = jax.eval_shape(lambda: initial_state(exp))
