@@ -789,7 +789,7 @@ def traced(path: Path):
     return pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.parent.name == "published" else [])
 
 
-@pytest.mark.parametrize("path", map(traced, SHIPPED))
+@pytest.mark.parametrize("path", [traced(path) for path in SHIPPED])
 def test_the_step_of_every_shipped_experiment_keeps_the_state_s_shape(path):
     exp = build(shipped(path), classes=10)
     state = jax.eval_shape(lambda: initial_state(exp))
