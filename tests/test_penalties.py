@@ -396,9 +396,17 @@ def test_latent_diversity_by_hand():
 
 
 def test_the_penalties_of_the_generator():
-    assert set(GENERATOR_PENALTIES) == {"zcr", "orthogonal"}
+    assert set(GENERATOR_PENALTIES) == {"zcr", "orthogonal", "path_length"}
     one = GeneratorPenaltyInputs(
-        FAKE, lambda: PERTURBED, {"params": {"kernel": KERNEL}}, {}, {}.__getitem__, lambda tree: tree
+        fake=FAKE,
+        perturbed=lambda: PERTURBED,
+        styles=jnp.zeros((len(FAKE), 2)),
+        synthesize=lambda styles, rows: FAKE[rows],
+        keys=KEYS,
+        params={"params": {"kernel": KERNEL}},
+        extra={},
+        hparam={}.__getitem__,
+        pmean=lambda tree: tree,
     )
     expected = -np.mean((np.float64(FAKE) - np.float64(PERTURBED)) ** 2, axis=(1, 2, 3))
     np.testing.assert_allclose(GENERATOR_PENALTIES["zcr"].value(one), expected, rtol=1e-5)

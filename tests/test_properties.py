@@ -105,6 +105,8 @@ def metric_names(config) -> set[str]:
     names |= {"logits/real", "logits/fake", "d_pairwise_accuracy", "diversity_ratio", "skipped_updates"}
     names |= {f"penalty/{name}" for name, weight in config.penalties.items() if weight}
     names |= {f"generator_penalty/{name}" for name, weight in config.generator_penalties.items() if weight}
+    if config.generator_penalties.path_length:
+        names.add("generator_penalty/path_length_mean")
     if config.ada.mode != "off":
         names |= {"ada/p"} | ({"ada/sign"} if LOSSES[config.loss].boundary is not None else set())
     if config.feature_matching:

@@ -86,7 +86,7 @@ def test_a_text_says_all_of_a_schedule(ramps, space):
         ("penalties.r1=linaer(0.1, 5)", "unknown schedule in config.schedules 'linaer': did you mean linear"),
         ("penalties.r3=linear(0.1, 5)", "unknown setting in config.schedules 'penalties.r3': did you mean"),
         ("batch_size=linear(64, 5)", "unknown setting in config.schedules 'batch_size'"),  # which cannot move
-        ("margin=linear(1, 5)", "unknown setting in config.schedules 'margin'"),  # of another loss
+        ("margin=linear(1, 5)", "config.margin has no effect here: loss="),
         ("penalties.r1=linear(-1, 5)", "penalties.r1=-1.0 must be at least 0"),
         ("penalties.r1=linear(nan, 5)", "penalties.r1=nan must be at least 0"),
         ("penalties.r1=linear(inf, 5)", "penalties.r1=inf must be at least 0"),

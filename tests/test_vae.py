@@ -583,7 +583,7 @@ def test_a_conditional_run_encodes_given_examples_with_their_labels(tmp_path, ca
         ({"likelihood_stddev": 0.1}, "config.likelihood_stddev has no effect here: likelihood=gaussian has it"),
         (
             {"penalties.r1": 1.0},
-            "config.penalties.r1 has no effect here: algorithm=gan or cyclegan or cut or pix2pix has it",
+            "config.penalties.r1 has no effect here: algorithm=gan or stylegan2 or cyclegan or cut or pix2pix has it",
         ),
     ],
 )
