@@ -153,10 +153,12 @@ def outcome(
 
     def run(constants: PyTree, state: TrainState, batch: PyTree, inputs: PyTree) -> tuple[PyTree, ...]:
         made = dataclasses.replace(exp, constants=constants)
-        forward = {
+        outputs = {
             name: apply(network, state.networks[name], *inputs[name], train=False)[0]
             for name, network in exp.networks.items()
         }
+        # Without a discriminator's features, whose layout is the device's.
+        forward = {name: getattr(output, "logits", output) for name, output in outputs.items()}
         return forward, *exp.algorithm.step(made, state, batch)
 
     options = QUICKLY if device.platform == "cpu" else None
@@ -180,6 +182,7 @@ def distance(actual: Mapping[str, PyTree], expected: Mapping[str, PyTree]) -> fl
 def relative(actual: PyTree, expected: PyTree) -> float:
     """The largest difference of two trees' numbers, relative to the largest expected number of each array."""
     pairs = list(zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True))
+    assert all(np.shape(left) == np.shape(right) for left, right in pairs)
     largest = [float(np.abs(right).max(initial=0.0)) for _, right in pairs]
     least = max(FLOOR * max(largest, default=0.0), float(np.finfo(np.float32).tiny))
     apart = [np.abs(np.float64(left) - np.float64(right)).max(initial=0.0) for left, right in pairs]

@@ -77,7 +77,8 @@ def experiments(draw):
         maybe("adversarial", 1.0, 0.0)
     maybe("top_k.fraction", 1.0, 0.5)
     maybe("instance_noise.stddev", 0.0, 0.1)
-    maybe("latent_optimisation.rate", 0.0, 0.5)
+    if "generator_penalties__path_length" not in choice:  # which is by latents that stay where they are
+        maybe("latent_optimisation.rate", 0.0, 0.5)
     maybe("schedules", "", "ema_decay=linear(0.5, 2)", "optimizer.generator.learning_rate=cosine(0.1, 3)")
     for network in ("generator", "discriminator"):
         maybe(f"optimizer.{network}.clip", 0.0, 1.0)
