@@ -53,10 +53,9 @@ def experiments(draw):
     for network in ("generator", "discriminator"):
         choice[f"optimizer__{network}__name"] = pick(*sorted(OPTIMIZERS))
         choice[f"optimizer__{network}__schedule"] = pick(*sorted(SCHEDULES))
-    for name in some(draw, 2, [name for name, entry in PENALTIES.items() if not (points and entry.images_only)]):
-        choice |= {f"penalties__{name}": 0.1, f"penalty_interval__{name}": pick(1, 2)}
-    for name in some(draw, 2, GENERATOR_PENALTIES):
-        choice |= {f"generator_penalties__{name}": 0.1, f"generator_penalty_interval__{name}": pick(1, 2)}
+    for kind, table in {"": PENALTIES, "generator_": GENERATOR_PENALTIES}.items():
+        for name in some(draw, 2, [name for name, entry in table.items() if not (points and entry.images_only)]):
+            choice |= {f"{kind}penalties__{name}": 0.1, f"{kind}penalty_interval__{name}": pick(1, 2)}
     bound = any(f"penalties__{name}" in choice for name, entry in PENALTIES.items() if entry.needs_independent_logits)
     choice["model__discriminator__norm"] = "none" if bound else pick("batch", "none")
     declared = resolve(SETTINGS, {name.replace("__", "."): value for name, value in choice.items()})
