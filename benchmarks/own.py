@@ -1,7 +1,6 @@
 """The training step of jaxgan, by the program that `train.py` compiles."""
 
 import dataclasses
-import math
 
 import flax.linen as nn
 import jax
@@ -38,8 +37,12 @@ class Program:
             use_precision(precision)
             config.precision = "bfloat16" if precision == "bfloat16" else "float32"
         devices.check_batch(config.batch_size)
+        self.dispatch = workloads.period(config)
         self.own_dispatch = program.dispatch_size(config)
-        self.dispatch = math.lcm(self.own_dispatch, workloads.period(config))
+        if self.dispatch == 1:
+            self.dispatch = self.own_dispatch
+        else:  # a turn is one period of lazy penalties, or else it takes many times as long
+            self.own_dispatch = max(size for size in range(1, self.own_dispatch + 1) if self.dispatch % size == 0)
         exp = configuration.build(config, len(examples.classes), devices.axis_name())
         count = exp.algorithm.batches_per_step(config)
         batches = loader.make_loader(config, examples, count, devices.resident_data_limit(), self.own_dispatch)
