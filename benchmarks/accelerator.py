@@ -33,7 +33,7 @@ from benchmarks import agreement, report, train_step, turns, workloads
 from benchmarks.train_step import System
 from benchmarks.turns import Child, ChildError
 from jaxgan.config import with_changes
-from jaxgan.errors import Parser, UserError, choose, exit_code
+from jaxgan.errors import Parser, UserError, choose
 from jaxgan.models import MODELS
 
 MARGIN = 0.05  # of the time, for processes to end
@@ -405,12 +405,7 @@ def benchmark(argv: list[str]) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    if "--help" in argv or "-h" in argv:
-        print(__doc__)
-        return 0
-    with turns.environment(turns.ENVIRONMENT):  # this process looks at the devices as well
-        return exit_code(lambda: benchmark(argv))
+    return turns.main(benchmark, __doc__, sys.argv[1:] if argv is None else argv)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Program:
         self.settings += f", {count} devices" * (count > 1)
 
     def run(self, count: int) -> None:
-        """Makes so many steps and waits for the last."""
+        """Makes `count` steps and waits for the last."""
         before, size = None, self.own_dispatch
         for _ in range(count // size):
             self.state, metrics = self.program(self.state, self.inputs, size)

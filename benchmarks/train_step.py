@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 
 from benchmarks import own, peer_flax, report, turns, workloads
 from benchmarks.turns import Child, ChildError, Ready
-from jaxgan.errors import Parser, UserError, choose, exit_code
+from jaxgan.errors import Parser, UserError, choose
 
 
 class System(NamedTuple):
@@ -387,12 +387,7 @@ def benchmark(argv: list[str]) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """The program; returns its exit code."""
-    argv = sys.argv[1:] if argv is None else argv
-    if "--help" in argv or "-h" in argv:
-        print(__doc__)
-        return 0
-    with turns.environment(turns.ENVIRONMENT):  # this process looks at the devices as well
-        return exit_code(lambda: benchmark(argv))
+    return turns.main(benchmark, __doc__, sys.argv[1:] if argv is None else argv)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from jaxgan.errors import exit_code
+
 LIMIT = 1800  # seconds without an answer after which a child is given up; some compile for minutes
 PATIENCE = 30  # seconds in which a child that is no longer needed may end by itself
 TURN = 1.0  # seconds that a turn should take
@@ -169,6 +171,15 @@ def _memory(name: str) -> int:
     """A field of /proc/self/status in bytes. Unlike getrusage's peak, these begin anew in a child."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+def main(benchmark: Callable[[Sequence[str]], int | None], usage: str, argv: Sequence[str]) -> int:
+    """A program that times others: prints its usage if asked to, or runs; returns its exit code."""
+    if "--help" in argv or "-h" in argv:
+        print(usage)
+        return 0
+    with environment(ENVIRONMENT):  # this process looks at the devices as well
+        return exit_code(lambda: benchmark(argv))
 
 
 def take_turns(children: Mapping[str, Child], ready: Mapping[str, Ready], rounds: int) -> dict[str, list[float] | str]:

@@ -187,7 +187,7 @@ def test_the_program_prints_its_usage(capsys):
 
 
 def tables(folder: Path, parts: str, devices: int) -> dict[str, list[str]]:
-    """The rows of a tiny run by their first cells, on so many virtual devices, the last of which is the accelerator."""
+    """The rows of a tiny run by their first cells; of the virtual devices the last is the accelerator."""
     out = folder / "RESULTS.md"
     code = (
         "import pathlib, sys\n"
@@ -207,7 +207,9 @@ def tables(folder: Path, parts: str, devices: int) -> dict[str, list[str]]:
 def test_the_cpus_fast_algorithms_are_within_the_bounds_of_an_accelerator(tmp_path):
     """Every family, algorithm and penalty has a row of numbers; some differ in their last digits."""
     rows = tables(tmp_path, "agreement", devices=2)
-    for title, settings in agreement.cases().items():
+    # The process that made the rows does not know tests/probe.py, which other tests add to the tables of this one.
+    cases = {title: settings for title, settings in agreement.cases().items() if not title.startswith("probe,")}
+    for title, settings in cases.items():
         numbers = [float(text) for text in rows[title] if text]
         assert len(numbers) == len(agreement.BOUNDS) - ("penalties" not in default(settings))
         assert all(number < 1e-3 for number in numbers)

@@ -216,7 +216,7 @@ def test_what_does_not_go_together_is_one_clear_line(settings, words):
 
 def test_a_probability_of_0_is_fine_where_a_schedule_or_a_member_has_more():
     for more in ({"schedules": "ada.p=linear(1, 9)"}, {"sweep": "ada.p=0,0.5", "population": 2}):
-        build(tiny_config(ada__mode="fixed", ada__p=0.0, **more))
+        assert build(tiny_config(ada__mode="fixed", ada__p=0.0, **more)).is_enabled("ada.p")
 
 
 # No leak

@@ -401,7 +401,7 @@ def module_in_itself() -> Call:
 
 
 def read_again_and_again(times: int) -> list:
-    """One storage that is read so many times."""
+    """One storage that is read `times` times."""
     name, (whole,), *_ = storage(bytes(100_000), 25_000)
     first = Opcodes(encode(whole) + b"q\x05")
     return [Call(name, (each,)) for each in (first, *[Opcodes(b"h\x05")] * (times - 1))]

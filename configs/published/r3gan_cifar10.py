@@ -57,7 +57,7 @@ def set_networks(config: ConfigDict, widths: tuple[int, ...], cardinality: tuple
 def set_schedules(
     config: ConfigDict, batch: int, gamma: float, half_life: float, augment: float, images: float
 ) -> None:
-    """Sets the batch and what moves on the way to so many images.
+    """Sets the batch, and the schedules of the first `images` images.
 
     Args:
         config: that is changed.

@@ -277,12 +277,12 @@ class Synthesis(nn.Module):
 
 
 def channels_at(size: int, base: int, most: int) -> int:
-    """Channels of features of so many rows."""
+    """Channels of features of `size` rows."""
     return max(min(base // size, most), 1)
 
 
 def dtype_at(size: int, side: int, half_precision: int, dtype: DTypeLike) -> DTypeLike:
-    """Of the features of so many rows: `dtype` in that many blocks with the most rows, but never in the first."""
+    """Of features of `size` rows: `dtype` in the `half_precision` blocks with the most rows, but never in the first."""
     return dtype if size > FIRST and size << half_precision > side else jnp.float32
 
 
