@@ -14,7 +14,8 @@ A convolution with a stride is one of stride 1 on blocks of stride x stride pixe
 features of 2, 3 or 5 taps go by Winograd's algorithm: a tile of 2 x 2 outputs of 2 x 2 taps takes 9 products in the
 place of 16. Its sums cost digits, of which half-precision numbers have few: an error of .4%, where .2% is rounding.
 Tiles of 4 x 4 outputs cost more, and pay for 5 taps only, which are multiplied in float32. 3 or 4 taps of stride 1 go
-in tiles of 4 rows, with windows along the columns: about as many products, of half as many arrays, each a long run.
+in tiles of 4 rows, with windows along the columns: about as many products, of half as many arrays, each a long run. The
+convolution itself is the transpose of the mirrored kernel there: sums of overlapping products cost half of windows.
 
 Groups of features go by the same algorithms, as many pairs of matrices in one product: of 12 groups of 16 features at
 16 x 16 places (a batch of 16) the gradients took 9 ms, those of XLA's grouped convolution 1.4 s, nine shifts 54 ms.
@@ -55,6 +56,7 @@ NUMBERS = ("NHWC", "HWIO", "NHWC")
 TAPS = (2, 3, 5)  # where tiles pay
 ROW_TAPS = (3, 4)  # where tiles of rows pay
 ROW_OUTPUTS = 4  # of a tile of rows
+LONG = 128  # numbers in a row of all examples from which on sums of rows cost less than windows
 LARGE = 7  # rows of a kernel of few features from which on pairs of pixels pay
 FEW = 16  # features, below which sums over many pixels take longer than they save
 SMALL = 16  # rows of an image up to which Fourier's transform pays, whose matrix takes all pixels to all frequencies
@@ -248,18 +250,17 @@ def _windows_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
 
 
 def _windows_transpose(outputs: Features, kernel: Kernel, shape: Shape) -> Features:
-    """Few features are added up where windows overlap. Many come from windows of the outputs.
+    """The products of all taps, added up where windows overlap; or windows of the outputs, where those are no more.
 
     A pixel of the padded images meets only every `stride`-th tap of the kernel, and the pixels of one phase (row and
-    column modulo the stride) all meet the same ones. So each phase is a small convolution of stride 1. All of them see
-    the same windows, and their results are computed side by side as features.
+    column modulo the stride) all meet the same ones, if the stride divides the kernel. So each phase is a small
+    convolution of stride 1. All of them see the same windows, and their results are computed side by side as features.
     """
     inputs = kernel.shape[2]
-    if inputs < FEW:
-        taps = _product(kernel.reshape(-1, kernel.shape[3]), outputs)
-        images = jax.ShapeDtypeStruct((inputs, *shape.image_size, outputs.shape[3]), taps.dtype)
-        (images,) = jax.linear_transpose(lambda images: _windows(images, shape), images)(taps)
-        return images.astype(outputs.dtype)
+    if inputs < FEW or shape.size % shape.stride:
+        products = lax.optimization_barrier(_product(kernel.reshape(-1, kernel.shape[3]), outputs))
+        products = products.reshape(shape.size, shape.size, inputs, *outputs.shape[1:])
+        return _pixels(_overlap_add(products, shape).astype(outputs.dtype), shape, 0)
     first = shape.before // shape.stride
     blocks = _per_axis(lambda pixels: (shape.before + pixels - 1) // shape.stride - first + 1, shape.image_size)
     around = {"before": shape.taps - 1 - first, "image_size": shape.output_size, "output_size": blocks}
@@ -267,6 +268,25 @@ def _windows_transpose(outputs: Features, kernel: Kernel, shape: Shape) -> Featu
     phases = _kernel_blocks(kernel, shape)[::-1, ::-1].transpose(2, 0, 1, 3).reshape(shape.stride**2 * inputs, -1)
     pixels = _product(lax.optimization_barrier(phases), _windows(outputs, stride_one)).astype(outputs.dtype)
     return _pixels(pixels, shape, first)
+
+
+def _overlap_add(products: Float[Array, "size size in rows columns batch"], shape: Shape) -> Features:
+    """The blocks of which windows have these taps: each phase is the sum of its taps, moved to their places."""
+
+    def along(axis: int, parts: Sequence[Array]) -> list[Array]:
+        moved = []
+        for i, part in enumerate(parts):
+            before = i // shape.stride
+            around = [(before, shape.taps - 1 - before) if each == axis else (0, 0) for each in range(part.ndim)]
+            moved.append(jnp.pad(part, around))
+        phases = [moved[phase :: shape.stride] or [jnp.zeros_like(moved[0])] for phase in range(shape.stride)]
+        return [functools.reduce(jnp.add, phase) for phase in phases]
+
+    across = lax.optimization_barrier([along(2, list(row)) for row in products])
+    blocks = [along(1, column) for column in zip(*across, strict=True)]
+    return lax.optimization_barrier(
+        jnp.concatenate([column[phase] for phase in range(shape.stride) for column in blocks])
+    )
 
 
 def _windows_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:
@@ -417,6 +437,12 @@ def _interleaved(grid: Grid, dtype: DTypeLike) -> Features:
 
 
 def _rows_conv(images: Features, kernel: Kernel, shape: Shape) -> Features:
+    """As the transpose of the mirrored kernel, whose overlapping products are added in long runs; or by windows."""
+    if shape.output_size[1] * shape.batch >= LONG:
+        before, image_size, output_size = shape.size - 1 - shape.before, shape.output_size, shape.image_size
+        return _rows_transpose(
+            images, _mirrored(kernel), shape._replace(before=before, image_size=image_size, output_size=output_size)
+        )
     points = map(_product, [taps.T for taps in _kernel_rows(kernel, shape)], _image_rows(images, shape))
     rows = _interleaved([[row] for row in _on_one_axis(shape.tile.outputs, list(points))], images.dtype)
     return lax.optimization_barrier(rows[:, : shape.output_size[0]])
