@@ -273,13 +273,11 @@ def _windows_transpose(outputs: Features, kernel: Kernel, shape: Shape) -> Featu
 def _overlap_add(products: Float[Array, "size size in rows columns batch"], shape: Shape) -> Features:
     """The blocks of which windows have these taps: each phase is the sum of its taps, moved to their places."""
 
+    count = shape.taps - 1
+
     def along(axis: int, parts: Sequence[Array]) -> list[Array]:
-        moved = []
-        for i, part in enumerate(parts):
-            before = i // shape.stride
-            around = [(before, shape.taps - 1 - before) if each == axis else (0, 0) for each in range(part.ndim)]
-            moved.append(jnp.pad(part, around))
-        phases = [moved[phase :: shape.stride] or [jnp.zeros_like(moved[0])] for phase in range(shape.stride)]
+        places = [moved(part, axis, i // shape.stride, part.shape[axis] + count) for i, part in enumerate(parts)]
+        phases = [places[phase :: shape.stride] or [jnp.zeros_like(places[0])] for phase in range(shape.stride)]
         return [functools.reduce(jnp.add, phase) for phase in phases]
 
     across = lax.optimization_barrier([along(2, list(row)) for row in products])
@@ -287,6 +285,13 @@ def _overlap_add(products: Float[Array, "size size in rows columns batch"], shap
     return lax.optimization_barrier(
         jnp.concatenate([column[phase] for phase in range(shape.stride) for column in blocks])
     )
+
+
+def moved(features: Array, axis: int, places: int, count: int) -> Array:
+    """The first `count` rows of features that are moved by that many places, between zeros."""
+    around = (places, count - features.shape[axis] - places, 0)  # numbers below zero cut off
+    config = [around if each == axis else (0, 0, 0) for each in range(features.ndim)]
+    return lax.pad(features, jnp.zeros((), features.dtype), config)
 
 
 def _windows_correlate(images: Features, outputs: Features, shape: Shape) -> Kernel:

@@ -3,15 +3,20 @@
 Rows and columns are taken by their phase, even or odd, so that no convolution of single features is needed. All three
 are linear, and derivatives of any order are the same few sums.
 
+A sum takes its parts at moved places, which a CPU reads where they are: zeros around and a slice would be a copy. Sums
+along the rows are stored before those along the columns, which would make them anew for each of their parts.
+
 References:
     Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020. https://arxiv.org/abs/1912.04958
 """
+
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from jaxgan.models.ops.convolutions import Features
+from jaxgan.models.ops.convolutions import Features, moved
 
 ROWS, COLUMNS = 1, 2  # axes in both layouts
 
@@ -28,12 +33,16 @@ def upsample(features: Features, border: str = "constant") -> Features:
 
     def along(axis: int, features: Array) -> Array:
         count = features.shape[axis]
-        padded = jnp.pad(features, _around(axis, features.ndim, (1, 1)), mode=border)
-        before, after = (lax.slice_in_dim(padded, i, i + count, 1, axis) for i in (0, 2))
+        if border == "constant":
+            before, after = (moved(features, axis, step, count) for step in (1, -1))
+        else:
+            around = [(1, 1) if each == axis else (0, 0) for each in range(features.ndim)]
+            padded = jnp.pad(features, around, mode=border)
+            before, after = (lax.slice_in_dim(padded, i, i + count, 1, axis) for i in (0, 2))
         both = jnp.stack([3 * features + before, 3 * features + after], axis + 1) / 4
         return both.reshape(*features.shape[:axis], 2 * count, *features.shape[axis + 1 :])
 
-    return along(COLUMNS, along(ROWS, features))
+    return _on_both_axes(along, features)
 
 
 def downsample(features: Features) -> Features:
@@ -46,11 +55,9 @@ def downsample(features: Features) -> Features:
         count = features.shape[axis] // 2
         pairs = features.reshape(*features.shape[:axis], count, 2, *features.shape[axis + 1 :])
         even, odd = (lax.index_in_dim(pairs, phase, axis + 1, keepdims=False) for phase in range(2))
-        before = lax.slice_in_dim(jnp.pad(odd, _around(axis, odd.ndim, (1, 0))), 0, count, 1, axis)
-        after = lax.slice_in_dim(jnp.pad(even, _around(axis, even.ndim, (0, 1))), 1, count + 1, 1, axis)
-        return (before + 3 * (even + odd) + after) / 8
+        return (moved(odd, axis, 1, count) + 3 * (even + odd) + moved(even, axis, -1, count)) / 8
 
-    return along(COLUMNS, along(ROWS, features))
+    return _on_both_axes(along, features)
 
 
 def blur(features: Features, padding: tuple[int, int]) -> Features:
@@ -60,14 +67,12 @@ def blur(features: Features, padding: tuple[int, int]) -> Features:
     """
 
     def along(axis: int, features: Array) -> Array:
-        padded = jnp.pad(features, _around(axis, features.ndim, padding))
-        count = padded.shape[axis] - 3
-        first, second, third, fourth = (lax.slice_in_dim(padded, i, i + count, 1, axis) for i in range(4))
+        count = features.shape[axis] + sum(padding) - 3
+        first, second, third, fourth = (moved(features, axis, padding[0] - i, count) for i in range(4))
         return (first + 3 * (second + third) + fourth) / 8
 
-    return along(COLUMNS, along(ROWS, features))
+    return _on_both_axes(along, features)
 
 
-def _around(axis: int, axes: int, padding: tuple[int, int]) -> list[tuple[int, int]]:
-    """The padding of one axis, for `jnp.pad`."""
-    return [padding if each == axis else (0, 0) for each in range(axes)]
+def _on_both_axes(along: Callable[[int, Array], Array], features: Array) -> Array:
+    return along(COLUMNS, lax.optimization_barrier(along(ROWS, features)))
