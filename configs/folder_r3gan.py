@@ -15,7 +15,7 @@ from jaxgan.configs.published import r3gan_cifar10
 
 
 def get_config() -> ConfigDict:
-    batch_size, steps = 16, 6_000
+    batch_size, steps = 16, 3_000
     config = r3gan_cifar10.preset("folder:images", 64, by_classes=False)  # mirrors half of the images
     widths = (128, 128, 96, 48, 16)  # from 4x4 to 64x64
     r3gan_cifar10.set_networks(config, widths, tuple(width // 8 for width in widths), half=0)

@@ -15,7 +15,7 @@ from jaxgan.configs.published import stylegan2
 
 
 def get_config() -> ConfigDict:
-    size, batch_size, steps = 64, 16, 6_000
+    size, batch_size, steps = 64, 16, 4_000
     gamma = 0.0002 * size**2 / batch_size  # as the authors' code chooses it
     config = stylegan2.preset(size, batch_size, gamma, 0.0025, half_life=5_000.0, images=float(steps * batch_size))
     config.data.source = "folder:images"
