@@ -353,7 +353,7 @@ def check(exp: Experiment) -> Iterator[str]:
     if config.get("unrolled_steps", 0) and exp.is_enabled("weight_clip"):
         yield "config.weight_clip must be 0 with config.unrolled_steps: no gradient passes where it clips"
     side = DISCRIMINATOR_CONDITIONING[config.conditioning.discriminator]
-    if config.packing > 1 and (side.projects or side.predicts):
+    if config.packing > 1 and side.is_single:
         yield (
             f"config.packing={config.packing} must be 1 with config.conditioning.discriminator="
             f"{config.conditioning.discriminator}: the examples of a pack have different labels"
@@ -402,7 +402,8 @@ def networks(
             bodies["discriminator"],
             sides.discriminator,
             sides.get("embedding", 0),
-            size if DISCRIMINATOR_CONDITIONING[sides.discriminator].predicts else 0,
+            DISCRIMINATOR_CONDITIONING[sides.discriminator].outputs(size),
+            sides.get("proxy_dim", 0),
             config.model.discriminator.get("spectral_norm", False),
             models.kernel_init(config),
             family.logit_bias,
@@ -416,7 +417,7 @@ def inputs(exp: Experiment) -> dict[str, tuple]:
     (shape,) = (field.shape for field in example_fields(exp.fields))
     side = DISCRIMINATOR_CONDITIONING[config.conditioning.discriminator]
     count = config.model.discriminator.get("minibatch_stddev", 0) or 1
-    condition = jnp.zeros((count, size * config.packing)) if side.concatenates or side.projects else None
+    condition = jnp.zeros((count, size * config.packing)) if side.is_given else None
     return {
         "generator": (jnp.zeros((1, config.latent_dim)), jnp.zeros((1, size)) if size else None),
         "discriminator": (jnp.zeros((count, *shape[:-1], shape[-1] * config.packing)), condition),
