@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experiments import quick_jit
 
 from jaxgan.adversarial import conditional_losses as losses
 from jaxgan.adversarial.losses import hinge_discriminator
@@ -148,7 +147,6 @@ def test_each_example_is_compared_with_those_of_all_devices(loss):
         gather = lambda own: jax.lax.all_gather(own, "devices", tiled=True)  # noqa: E731
         return loss(losses.similarities(x, v, condition, index, gather))
 
-    @quick_jit
     def split(x, v):
         shares = [array.reshape(2, BATCH // 2, -1) for array in (x, v, ONE_HOT)]
         return jax.vmap(of_a_share, axis_name="devices")(*shares).reshape(-1)

@@ -105,6 +105,7 @@ OTHER_VALUES = {
     "negative_slope": (0.0, 0.5),
     "dropout": (0.5,),
     "downsampling": sorted(layers.DOWNSAMPLINGS),
+    "kernel_size": (5,),
     "widths": ((4, 6),),
     "cardinality": ((3,),),
     "blocks": ((2, 1),),

@@ -249,7 +249,11 @@ def code_error(predicted, condition):
 
 def compared(d_out: DiscriminatorOutput, condition):
     """The published losses of embeddings, example by example: ContraGAN's at temperature 1, ReACGAN's at 1/2."""
-    unit = lambda vectors: vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)  # noqa: E731
+
+    def unit(vectors):
+        squared = (vectors**2).sum(1, keepdims=True)  # 0 where a point has no features, since biases begin at 0
+        return jnp.where(squared > 0, vectors / jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
+
     own, proxies, labels = unit(d_out.embedding), unit(d_out.proxy), condition.argmax(1)
     contragan = reacgan = 0
     for i in range(len(own)):

@@ -91,6 +91,7 @@ def experiments(draw):
     maybe("targets.real", (1.0, 1.0), (0.8, 1.0))
     maybe("targets.flip", 0.0, 0.05)
     maybe("margin", 0.0, 0.5)
+    maybe("apa.mode", "off", "fixed", *["adaptive"] * (LOSSES[choice["loss"]].boundary is not None))
     if not points:
         choice["augment"] = tuple(some(draw, 2, AUGMENTATIONS))
         maybe("ada.mode", "off", "fixed", *["adaptive"] * (LOSSES[choice["loss"]].boundary is not None))
@@ -107,8 +108,9 @@ def metric_names(config) -> set[str]:
     names |= {f"generator_penalty/{name}" for name, weight in config.generator_penalties.items() if weight}
     if config.generator_penalties.path_length:
         names.add("generator_penalty/path_length_mean")
-    if config.ada.mode != "off":
-        names |= {"ada/p"} | ({"ada/sign"} if LOSSES[config.loss].boundary is not None else set())
+    for name in ("ada", "apa"):
+        if config[name].mode != "off":
+            names |= {f"{name}/p"} | ({f"{name}/sign"} if LOSSES[config.loss].boundary is not None else set())
     if config.feature_matching:
         names.add("loss/feature_matching")
     if DISCRIMINATOR_CONDITIONING[config.conditioning.discriminator].auxiliary is not None:

@@ -192,8 +192,11 @@ def similarities(
 
 
 def normalized(vectors: Float[Array, "batch dim"]) -> Float[Array, "batch dim"]:
-    """Vectors by their length; those that are nearly 0 stay finite, and so do their gradients."""
-    return vectors * jax.lax.rsqrt(jnp.maximum((vectors**2).sum(-1, keepdims=True), 1e-16))
+    """Vectors by their length; those of no length become 0, and so do their gradients."""
+    squared = (vectors**2).sum(-1, keepdims=True)
+    positive = squared > 1e-16
+    # Both branches of a `where` are differentiated, and the root's derivative at 0 is infinite.
+    return jnp.where(positive, vectors * jax.lax.rsqrt(jnp.where(positive, squared, 1)), 0)
 
 
 def contrastive(found: Similarities, temperature: Scalar) -> Values:
