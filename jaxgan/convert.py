@@ -5,10 +5,15 @@
     python -m jaxgan.convert latest_net_G.pth --workdir=runs/horse2zebra
     python -m jaxgan.convert latest_net_G_A.pth latest_net_G_B.pth --workdir=runs/horse2zebra
     python sample.py --workdir=runs/horse2zebra --input=horses/ --out=zebras/
+    python -m jaxgan.convert generator.npz discriminator.npz --workdir=runs/svhn
 
 A .pkl file has all networks of StyleGAN2-ADA, StyleGAN3 or R3GAN: the run has the generator, its moving average, and
 the discriminator. --data names the run's data set (folder:PATH, tfds:NAME), which evaluate.py compares samples with,
 and by which classes are called; without it they are called 0, 1, 2, ...
+
+Two .npz files have the generator and the discriminator of DCGAN's first code, which was written with Theano, or one
+has the generator alone; --data is as for a .pkl. The code kept no moments of BatchNorm: those of the run are averages
+over batches of samples.
 
 A .pth file has a generator of CycleGAN, CUT or pix2pix, which translates one way, as --direction names; two files make
 a CycleGAN that translates both ways, the first one from a to b. A U-Net's file does not say whether it was trained with
@@ -30,7 +35,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxgan.converters import Converted, holds_networks, of_networks, translators
+from jaxgan.converters import Converted, holds_networks, of_networks, theano_dcgan, translators
 from jaxgan.core import devices, population
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.state import Variables
@@ -84,7 +89,8 @@ def open_data(made: Converted, data: str) -> ArrayDataset | LazyDataset:
 def converted(options: argparse.Namespace) -> Converted:
     """The run of the files; a `UserError` if something is wrong with them."""
     first, apply, others = options.files[0], OF_TRANSLATORS, OF_NETWORKS
-    if of_several := holds_networks(first):
+    of_theano = first.suffix == ".npz"
+    if of_several := of_theano or holds_networks(first):
         apply, others = others, apply
     for name in others:
         if (value := getattr(options, name)) is not None:
@@ -92,6 +98,8 @@ def converted(options: argparse.Namespace) -> Converted:
             raise UserError(f"--{name}={value} has no effect with {first}, for which there is {able}: leave it out")
     if not of_several:
         return translators.convert(options.files, options.direction, options.dropout)
+    if of_theano:
+        return theano_dcgan.convert(options.files, options.data or DATA)
     if len(options.files) > 1:
         raise UserError(f"{len(options.files)} files: {first} holds all networks of a run, so give it alone")
     return of_networks(first, options.data or DATA)
@@ -103,10 +111,16 @@ def run(argv: list[str]) -> int:
         "python -m jaxgan.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "files", type=Path, nargs="+", metavar="FILE", help="one .pkl, or one .pth, or two .pth: a to b and b to a"
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="one .pkl, or one .pth, or two .pth: a to b and b to a, or one or two .npz",
     )
     parser.add_argument("--workdir", type=Path, required=True, help="the run folder that is made")
-    parser.add_argument("--data", metavar="SOURCE", help="of a .pkl: the run's data set (folder:PATH, tfds:NAME)")
+    parser.add_argument(
+        "--data", metavar="SOURCE", help="of a .pkl or .npz: the run's data set (folder:PATH, tfds:NAME)"
+    )
     parser.add_argument("--direction", choices=("ab", "ba"), help="of one .pth: which way it translates (ab)")
     parser.add_argument("--dropout", type=float, help=f"of a U-Net's .pth ({translators.DROPOUT})")
     options = parser.parse_args(argv)

@@ -75,8 +75,16 @@ COMBINATIONS = {
         "weight_clip": 0.2,
         "ema_half_life": 20.0,
     },
+    "with each other": {
+        "model__family": "mlp",
+        "data__size": 8,
+        "conditioning__generator": "concat",
+        "conditioning__discriminator": "reacgan",
+        "conditioning__proxy_dim": 4,
+        "loss": "hinge",
+    },
 }
-CLASSES = {"alternating": 0, "one by one": 30, "in groups": 30}
+CLASSES = {"alternating": 0, "one by one": 30, "in groups": 30, "with each other": 30}
 BY_PMAP = ("alternating", "in groups")  # one for each update rule
 
 

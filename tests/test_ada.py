@@ -7,7 +7,7 @@ import optax
 import pytest
 from experiments import assert_close, assert_same_bits, experiment, quick_jit, tiny_config
 
-from jaxgan.adversarial import ada, augment_pipe
+from jaxgan.adversarial import ada, adaptive, augment_pipe
 from jaxgan.adversarial.augment_pipe import COLOUR, GEOMETRY, OPERATIONS
 from jaxgan.adversarial.forward import preprocess, sample_latents
 from jaxgan.adversarial.losses import LOSSES
@@ -27,7 +27,7 @@ def after(signs, target: float = 0.6, share: float = 0.01, start=START):
     """What is carried after batches of these mean signs, and p after each."""
 
     def body(carried, sign):
-        new = ada.moved(carried, sign, target, share)
+        new = adaptive.moved(carried, sign, target, share)
         return new, new["p"]
 
     return jax.lax.scan(body, start, jnp.asarray(signs, jnp.float32))
@@ -52,7 +52,7 @@ def test_the_probability_settles_where_the_discriminator_is_at_its_target():
     noise = 0.05 * jax.random.normal(jax.random.key(0), (3000,))
 
     def body(carried, noise):
-        new = ada.moved(carried, 0.95 - 0.8 * carried["p"] + noise, 0.6, 0.002)
+        new = adaptive.moved(carried, 0.95 - 0.8 * carried["p"] + noise, 0.6, 0.002)
         return new, new["p"]
 
     _, p = jax.lax.scan(body, START, noise)
@@ -117,8 +117,8 @@ def test_a_fixed_probability_follows_schedules_and_members_of_a_population():
     tiny = experiment(schedules="ada.p=cosine(1, 10)", **FIXED)
     state = tiny.state.replace(step=jnp.int32(5))
     assert "ada" not in state.extra
-    np.testing.assert_allclose(ada.probability(tiny.exp, state), 0.75)
-    np.testing.assert_allclose(ada.probability(tiny.exp, state.replace(hparams={"ada.p": 0.2})), 0.6)
+    np.testing.assert_allclose(adaptive.probability(tiny.exp, state, "ada"), 0.75)
+    np.testing.assert_allclose(adaptive.probability(tiny.exp, state.replace(hparams={"ada.p": 0.2}), "ada"), 0.6)
     assert tiny.train_step(state, tiny.batch())[1]["ada/p"] == pytest.approx(0.75)
 
 
@@ -149,7 +149,7 @@ def test_each_patch_discriminator_has_a_probability_of_its_own(name):
 
 def test_logits_of_least_squares_are_counted_from_the_middle_of_their_targets():
     tiny = experiment(loss="least_squares", **FIXED)
-    metrics, extra = ada.adapt(tiny.exp, tiny.state, [jnp.array([[0.4, 0.6], [0.7, 2.0]]), jnp.array([-1.0, 0.4])])
+    metrics, extra = adaptive.adapt(tiny.exp, tiny.state, [jnp.array([[0.4, 0.6], [0.7, 2.0]]), jnp.array([-1.0, 0.4])])
     assert extra == {}
     np.testing.assert_allclose(metrics["ada/sign"], (3 - 3) / 6)
 

@@ -20,7 +20,7 @@ from jaxgan.adversarial.conditioning import (
 from jaxgan.config import build
 from jaxgan.errors import UserError
 
-CLASSES, BATCH, FEATURES = 5, 6, 4
+CLASSES, BATCH, FEATURES, PROXY = 5, 6, 4, 3
 ONE_HOT = jax.nn.one_hot(jnp.asarray([0, 3, 1, 1, 4, 2]), CLASSES)
 UNKNOWN = jax.nn.one_hot(jnp.full(BATCH, -1), CLASSES)
 
@@ -44,11 +44,13 @@ def given(network, inputs, condition, variables=None):
 @functools.cache
 def discriminator(conditioning: str = "none", predicted: int = 0):
     """(examples, parameters, the compiled discriminator): features are examples, weights all different."""
-    network = Discriminator(Body(), conditioning, predicted=predicted, kernel_init=nn.initializers.normal(1.0))
+    sizes = {"predicted": predicted, "proxy_dim": PROXY}
+    network = Discriminator(Body(), conditioning, **sizes, kernel_init=nn.initializers.normal(1.0))
     examples = jax.random.normal(jax.random.key(1), (BATCH, FEATURES))
     params = network.init(jax.random.key(0), examples, ONE_HOT, True)["params"]
-    if "bias" in params["Dense_0"]:
-        params["Dense_0"]["bias"] += 0.7
+    for layer in params.values():
+        if "bias" in layer:
+            layer["bias"] += 0.7
     return examples, params, quick_jit(lambda params, *args: network.apply({"params": params}, *args, True))
 
 
@@ -188,12 +190,35 @@ def test_a_predicted_condition_is_linear_in_the_features(conditioning):
     if not DISCRIMINATOR_CONDITIONING[conditioning].predicts:
         assert d_out.aux_logits is None
         return
-    layer = params["Dense_1"]
+    layer = params["Dense_1" if DISCRIMINATOR_CONDITIONING[conditioning].adversarial is None else "Dense_0"]
     expected = np.float64(d_out.features) @ layer["kernel"] + layer["bias"]
     assert d_out.aux_logits.shape == (BATCH, 7)
     np.testing.assert_allclose(d_out.aux_logits, expected, rtol=1e-5, atol=1e-5)
     # The condition that is predicted is no input.
     np.testing.assert_array_equal(run(params, examples, jnp.roll(ONE_HOT, 1, axis=0)).aux_logits, d_out.aux_logits)
+
+
+def test_the_logit_of_a_multi_hinge_is_that_of_the_likeliest_label_over_that_of_fakes():
+    examples, params, run = discriminator("mhgan", CLASSES + 1)
+    d_out = run(params, examples, None)
+    assert set(params) == {"Dense_0"}
+    expected = np.asarray(d_out.aux_logits)[:, :CLASSES].max(1) - np.asarray(d_out.aux_logits)[:, CLASSES]
+    np.testing.assert_allclose(d_out.logits, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("conditioning", ["contragan", "reacgan"])
+def test_an_embedding_is_linear_in_the_features_and_a_proxy_is_the_label_s_row(conditioning):
+    examples, params, run = discriminator(conditioning)
+    d_out = run(params, examples, ONE_HOT)
+    expected = np.float64(examples) @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
+    np.testing.assert_allclose(d_out.embedding, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(d_out.proxy, params["proxy"]["kernel"][ONE_HOT.argmax(1)])
+    assert d_out.embedding.shape == d_out.proxy.shape == (BATCH, PROXY)
+    other = run(params, examples, jnp.roll(ONE_HOT, 1, axis=0))  # the label is no part of anything else
+    np.testing.assert_array_equal(other.logits, d_out.logits)
+    np.testing.assert_array_equal(other.embedding, d_out.embedding)
+    _, _, unconditional = discriminator()
+    np.testing.assert_array_equal(unconditional({"Dense_0": params["Dense_0"]}, examples, None).logits, d_out.logits)
 
 
 def test_spectral_norm_is_for_the_last_layers_too():
@@ -218,11 +243,17 @@ def test_spectral_norm_is_for_the_last_layers_too():
         ("concat", "concat", CLASSES, None),
         ("cbn", "projection", CLASSES, None),
         ("cbn", "acgan", CLASSES, CLASSES),
+        ("cbn", "tacgan", CLASSES, 2 * CLASSES),
+        ("cbn", "adcgan", CLASSES, 2 * CLASSES),
+        ("cbn", "mhgan", CLASSES, CLASSES + 1),
+        ("cbn", "reacgan", CLASSES, None),
         ("concat", "infogan", 9, 9),
     ],
 )
 def test_an_experiment_s_networks_take_and_predict_as_many_numbers(generator, discriminator, size, predicted):
     settings = {"conditioning__generator": generator, "conditioning__discriminator": discriminator}
+    if discriminator == "mhgan":
+        settings["loss"] = "hinge"
     if discriminator == "infogan":
         settings |= {"conditioning__categories": 6, "conditioning__continuous": 3}
     exp = build(tiny_config(**settings), CLASSES)

@@ -21,6 +21,9 @@ from jaxgan.errors import UserError
 
 CONDITIONAL = {"conditioning__generator": "concat", "conditioning__discriminator": "concat"}
 INFOGAN = CONDITIONAL | {"conditioning__discriminator": "infogan"}
+KNOWING = [name for name in conditioning.DISCRIMINATOR_CONDITIONING if name != "none"]
+WEIGHTED = [name for name in KNOWING if conditioning.DISCRIMINATOR_CONDITIONING[name].auxiliary is not None]
+HINGE = {"mhgan": {"loss": "hinge"}}  # what a conditioning needs besides
 CRITIC = "model__discriminator__"
 MIXTURE = {"data__source": "world:ring", "model__family": "toy_mlp"}
 IMAGES = {"data__source": "digits", "model__family": "mlp"}
@@ -58,9 +61,9 @@ REFUSED = [
         (
             {"conditioning__generator": name},
             f"config.conditioning.generator={name} needs a discriminator that uses the label: choose "
-            "config.conditioning.discriminator from concat, projection, inner_product, acgan, infogan",
+            f"config.conditioning.discriminator from {', '.join(KNOWING)}",
             [
-                *({"conditioning__discriminator": other} for other in ("concat", "projection", "acgan", "infogan")),
+                *({"conditioning__discriminator": other} | HINGE.get(other, {}) for other in KNOWING),
                 {"conditioning__generator": "none"},
             ],
         )
@@ -68,7 +71,7 @@ REFUSED = [
     ),
     *(
         (
-            {"conditioning__discriminator": name},
+            {"conditioning__discriminator": name} | HINGE.get(name, {}),
             f"config.conditioning.discriminator={name} needs a conditional generator: choose "
             "config.conditioning.generator from concat, cbn",
             [
@@ -77,7 +80,12 @@ REFUSED = [
                 {"conditioning__discriminator": "none"},
             ],
         )
-        for name in ("concat", "projection", "acgan", "infogan")
+        for name in KNOWING
+    ),
+    (
+        CONDITIONAL | {"conditioning__discriminator": "mhgan", "loss": "non_saturating"},
+        "config.conditioning.discriminator=mhgan is a hinge loss of classes: config.loss=non_saturating must be hinge",
+        [{"loss": "hinge"}, {"conditioning__discriminator": "acgan"}],
     ),
     (
         CONDITIONAL | {"conditioning__generator": "cbn", "model__generator__norm": "none"},
@@ -104,11 +112,12 @@ REFUSED = [
     ),
     *(
         (
-            CONDITIONAL | {"conditioning__discriminator": name, "packing": 2},
+            CONDITIONAL | {"conditioning__discriminator": name, "packing": 2} | HINGE.get(name, {}),
             f"config.packing=2 must be 1 with config.conditioning.discriminator={name}",
             [{"packing": 1}, {"conditioning__discriminator": "concat"}],
         )
-        for name in ("projection", "acgan", "infogan")
+        for name in KNOWING
+        if name != "concat"
     ),
     ({"packing": 3}, "config.packing=3 must divide config.batch_size=8", [{"packing": 2}, {"batch_size": 9}]),
     (
@@ -206,10 +215,10 @@ ABSENT = [
         (
             CONDITIONAL,
             {"conditioning__weight": 2.0},
-            "conditioning.discriminator=acgan or infogan",
+            f"conditioning.discriminator={' or '.join(WEIGHTED)}",
             {"conditioning__discriminator": name},
         )
-        for name in ("acgan", "infogan")
+        for name in WEIGHTED
     ),
 ]
 

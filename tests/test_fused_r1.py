@@ -105,6 +105,7 @@ OTHER_VALUES = {
     "negative_slope": (0.0, 0.5),
     "dropout": (0.5,),
     "downsampling": sorted(layers.DOWNSAMPLINGS),
+    "kernel_size": (5,),
     "widths": ((4, 6),),
     "cardinality": ((3,),),
     "blocks": ((2, 1),),
@@ -156,7 +157,7 @@ def is_lawful(network, shape: tuple[int, ...], condition=None) -> bool:
     changed = np.asarray(alone) != np.asarray(before.logits)
     assert changed.any()
     independent = not changed[~np.eye(len(examples), dtype=bool)].any()
-    return bool(homogeneous and independent and before.aux_logits is None)
+    return bool(homogeneous and independent and before.aux_logits is None and before.embedding is None)
 
 
 def test_every_setting_of_every_discriminator_has_another_value_here():
@@ -187,10 +188,10 @@ def test_a_conditional_discriminator_declares_itself_homogeneous_where_it_is(fam
     entry = DISCRIMINATOR_CONDITIONING[name]
     condition = jnp.asarray(np.random.default_rng(1).normal(size=(4, 3)), jnp.float32)
     predicted = 3 if entry.predicts else 0
-    network = Discriminator(own, name, embedding, predicted, kernel_init=layers.INITIALIZERS["he"](0.0))
-    given = condition if entry.concatenates or entry.projects else None
+    network = Discriminator(own, name, embedding, predicted, 2, kernel_init=layers.INITIALIZERS["he"](0.0))
+    given = condition if entry.is_given else None
     assert network.positively_homogeneous == is_lawful(network, shape, given)
-    assert network.positively_homogeneous == (not (entry.concatenates or entry.predicts))
+    assert network.positively_homogeneous == (not (entry.concatenates or entry.predicts or entry.embeds))
 
 
 def test_the_spectral_norm_of_the_last_layer_alone_is_enough():

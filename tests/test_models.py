@@ -298,6 +298,9 @@ LAYOUTS = {
     | {"conditioning__generator": "cbn", "conditioning__discriminator": "projection"},
     "dcgan, wide": {"model__family": "dcgan", "data__size": 8}
     | dict.fromkeys(("model__generator__base_channels", "model__discriminator__base_channels"), 16),
+    "dcgan, large kernels": FAMILIES["dcgan"]
+    | dict.fromkeys(("model__generator__kernel_size", "model__discriminator__kernel_size"), 5)
+    | {"model__generator__unit_norm": True},
     "tf_dcgan": TF_DCGAN,
     "dcgan, a rectangle": {"model__family": "dcgan", "data__size": "16x24"}
     | dict.fromkeys(("model__generator__base_channels", "model__discriminator__base_channels"), 8),
@@ -399,6 +402,8 @@ WAYS = {  # that labels and codes enter the networks, and other modules with par
     "embedded": dict.fromkeys(("conditioning__generator", "conditioning__discriminator"), "concat")
     | {"conditioning__embedding": 3},
     "infogan": {"conditioning__generator": "concat", "conditioning__discriminator": "infogan"},
+    "mhgan": {"conditioning__generator": "concat", "conditioning__discriminator": "mhgan", "loss": "hinge"},
+    "reacgan": {"conditioning__generator": "concat", "conditioning__discriminator": "reacgan"},
     "spectral_norm": dict.fromkeys(("model__generator__spectral_norm", "model__discriminator__spectral_norm"), True),
     "minibatch_stddev": {"model__discriminator__minibatch_stddev": 4},
 }

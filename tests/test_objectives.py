@@ -202,6 +202,21 @@ PAIRS = {
         "conditioning__weight": 2.0,
     },
     "infogan": INFOGAN,
+    **{
+        name: {
+            "conditioning__generator": "concat",
+            "conditioning__discriminator": name,
+            "conditioning__weight": 2.0,
+            **({"conditioning__proxy_dim": 4} if name in ("contragan", "reacgan") else {}),
+        }
+        for name in ("tacgan", "adcgan", "contragan", "reacgan")
+    },
+    "mhgan": {
+        "conditioning__generator": "concat",
+        "conditioning__discriminator": "mhgan",
+        "loss": "hinge",
+        "margin": 0.5,
+    },
 }
 
 
@@ -218,16 +233,75 @@ def conditions(tiny, batch, stream: str):
     if side == "infogan":  # whose codes have tests of their own
         return forward.sample_latents(tiny.exp, tiny.state, batch, stream).condition, None
     labels = jnp.eye(3)[batch["labels"]]
-    return labels, None if side == "acgan" else labels
+    return labels, labels if side in ("concat", "projection", "contragan", "reacgan") else None
 
 
-def aux_loss(tiny, d_out: DiscriminatorOutput, condition):
-    """How wrong the predicted condition is."""
-    predicted = d_out.aux_logits
-    if tiny.config.conditioning.discriminator == "acgan":
-        return -(condition * log_softmax(predicted)).sum(1).mean()
-    numbers = 0.5 * ((predicted[:, 3:] - condition[:, 3:]) ** 2).sum(1)
-    return (numbers - (condition[:, :3] * log_softmax(predicted[:, :3])).sum(1)).mean()
+def wrong(logits, condition):
+    """The cross-entropy of labels."""
+    return -(condition * log_softmax(logits)).sum(1).mean()
+
+
+def code_error(predicted, condition):
+    """How far codes of 3 categories are from their prediction."""
+    numbers = 0.5 * ((predicted[:, 3:] - condition[:, 3:]) ** 2).sum(1).mean()
+    return numbers + wrong(predicted[:, :3], condition[:, :3])
+
+
+def compared(d_out: DiscriminatorOutput, condition):
+    """The published losses of embeddings, example by example: ContraGAN's at temperature 1, ReACGAN's at 1/2."""
+
+    def unit(vectors):
+        squared = (vectors**2).sum(1, keepdims=True)  # 0 where a point has no features, since biases begin at 0
+        return jnp.where(squared > 0, vectors / jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
+
+    own, proxies, labels = unit(d_out.embedding), unit(d_out.proxy), condition.argmax(1)
+    contragan = reacgan = 0
+    for i in range(len(own)):
+        others = jnp.arange(len(own)) != i
+        alike, every = labels == labels[i], jnp.exp(own @ own[i])
+        near = jnp.exp(own[i] @ proxies[i])
+        attraction, total = near + (every * (others & alike)).sum(), near + (every * others).sum()
+        contragan -= jnp.log(attraction / total) / len(own)
+        pull = jnp.exp(2 * jnp.minimum(own[i] @ proxies[i] - 0.98, 0))
+        push = jnp.exp(2 * jnp.maximum(own @ own[i] - 0.02, 0)) * ~alike
+        reacgan -= jnp.log(pull / (pull + push.sum())) / len(own)
+    return {"contragan": contragan, "reacgan": reacgan}
+
+
+def d_aux_loss(side: str, real: DiscriminatorOutput, fake: DiscriminatorOutput, condition):
+    """What the discriminator learns of conditions."""
+    if side in ("contragan", "reacgan"):
+        return compared(real, condition)[side]
+    one, other = real.aux_logits, fake.aux_logits
+    nothing = jnp.zeros_like(condition)
+    return {
+        "acgan": lambda: wrong(one, condition) + wrong(other, condition),
+        "infogan": lambda: code_error(other, condition),
+        "tacgan": lambda: wrong(one[:, :3], condition) + wrong(other[:, 3:], condition),
+        "adcgan": lambda: wrong(one, jnp.hstack([condition, nothing])) + wrong(other, jnp.hstack([nothing, condition])),
+    }[side]()
+
+
+def g_aux_loss(side: str, fake: DiscriminatorOutput, condition):
+    """What the generator learns of conditions."""
+    if side in ("contragan", "reacgan"):
+        return compared(fake, condition)[side]
+    other, nothing = fake.aux_logits, jnp.zeros_like(condition)
+    return {
+        "acgan": lambda: wrong(other, condition),
+        "infogan": lambda: code_error(other, condition),
+        "tacgan": lambda: wrong(other[:, :3], condition) - wrong(other[:, 3:], condition),
+        "adcgan": lambda: (
+            wrong(other, jnp.hstack([condition, nothing])) - wrong(other, jnp.hstack([nothing, condition]))
+        ),
+    }[side]()
+
+
+def too_small(logits, classes):
+    """By how much the logit of a class lacks a margin of 1/2 to the largest of the others, averaged."""
+    rows = jnp.arange(len(logits))
+    lacking = 0.5 + logits.at[rows, classes].set(-jnp.inf).max(1) - logits[rows, classes]
+    return jnp.maximum(lacking, 0).mean()
 
 
 @functools.partial(quick_jit, static_argnums=0)
@@ -242,19 +316,19 @@ def by_hand(tiny, batch):
         z = latents_of(tiny, "discriminator latents")
         fake = applied(tiny, "generator", params_of(tiny, "generator"), z, condition)[0]
         first, second = output(params, batch["points"], given), output(params, fake, given)
+        if side == "mhgan":
+            return too_small(first.aux_logits, batch["labels"]) + too_small(second.aux_logits, 3)
         total = softplus(-first.logits).mean() + softplus(second.logits).mean()
-        if side in ("acgan", "infogan"):
-            total += weight * aux_loss(tiny, second, condition)
-        if side == "acgan":
-            total += weight * aux_loss(tiny, first, condition)
-        return total
+        return total + weight * d_aux_loss(side, first, second, condition) if weight else total
 
     def g_loss(params):
         condition, given = conditions(tiny, batch, "generator")
         fake = applied(tiny, "generator", params, latents_of(tiny, "generator latents"), condition)[0]
         d_out = output(params_of(tiny, "discriminator"), fake, given)
+        if side == "mhgan":
+            return too_small(d_out.aux_logits, batch["labels"])
         total = softplus(-d_out.logits).mean()
-        return total + weight * aux_loss(tiny, d_out, condition) if side in ("acgan", "infogan") else total
+        return total + weight * g_aux_loss(side, d_out, condition) if weight else total
 
     losses = {"discriminator": d_loss, "generator": g_loss}
     return {name: jax.grad(loss)(params_of(tiny, name)) for name, loss in losses.items()}

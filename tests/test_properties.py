@@ -43,7 +43,7 @@ def experiments(draw):
     # First the choices, which decide what other settings there are.
     choice = dict(POINTS) if points else {"model__family": family, "data__source": "digits"}
     choice |= {
-        "loss": pick(*sorted(LOSSES)),
+        "loss": "hinge" if side.adversarial else pick(*sorted(LOSSES)),
         "update_rule": pick(*gan.UPDATE_RULES),
         "model__generator__norm": "batch" if generator == "cbn" else pick("batch", "none"),
         "model__initializer": pick("gaussian", "he"),
@@ -69,7 +69,7 @@ def experiments(draw):
     maybe("ema_warmup", False, True)
     maybe("ema_half_life", 0.0, 100.0)
     maybe("conditioning.embedding", 0, 2)
-    if not (side.projects or side.predicts):
+    if not side.is_single:
         maybe("packing", 1, 2)
     maybe("feature_matching", 0.0, 1.0)
     if choice["feature_matching"]:
@@ -91,6 +91,7 @@ def experiments(draw):
     maybe("targets.real", (1.0, 1.0), (0.8, 1.0))
     maybe("targets.flip", 0.0, 0.05)
     maybe("margin", 0.0, 0.5)
+    maybe("apa.mode", "off", "fixed", *["adaptive"] * (LOSSES[choice["loss"]].boundary is not None))
     if not points:
         choice["augment"] = tuple(some(draw, 2, AUGMENTATIONS))
         maybe("ada.mode", "off", "fixed", *["adaptive"] * (LOSSES[choice["loss"]].boundary is not None))
@@ -107,11 +108,12 @@ def metric_names(config) -> set[str]:
     names |= {f"generator_penalty/{name}" for name, weight in config.generator_penalties.items() if weight}
     if config.generator_penalties.path_length:
         names.add("generator_penalty/path_length_mean")
-    if config.ada.mode != "off":
-        names |= {"ada/p"} | ({"ada/sign"} if LOSSES[config.loss].boundary is not None else set())
+    for name in ("ada", "apa"):
+        if config[name].mode != "off":
+            names |= {f"{name}/p"} | ({f"{name}/sign"} if LOSSES[config.loss].boundary is not None else set())
     if config.feature_matching:
         names.add("loss/feature_matching")
-    if config.conditioning.discriminator in ("acgan", "infogan"):
+    if DISCRIMINATOR_CONDITIONING[config.conditioning.discriminator].auxiliary is not None:
         names |= {"aux_loss/discriminator", "aux_loss/generator"}
     return names
 

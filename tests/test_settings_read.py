@@ -19,6 +19,7 @@ import pytest
 from contracts import ALGORITHM_NAMES
 from jax.interpreters import partial_eval
 
+from jaxgan.adversarial.conditioning import DISCRIMINATOR_CONDITIONING
 from jaxgan.adversarial.losses import LOSSES
 from jaxgan.adversarial.penalties import INTERVALS, TABLES
 from jaxgan.algorithms import ALGORITHMS
@@ -53,6 +54,8 @@ CONTEXT: dict[str, dict[str, Any]] = {
     "penalty_settings.transform": {"penalties.cr": 1.0},
     "penalty_settings.through_augmentation": {"penalties.r1": 1.0, "augment": ("colour",)},
     "penalty_settings.path_length_rate": {"generator_penalties.path_length": 1.0},
+    "model.generator.unit_norm": {"model.generator.norm": "batch"},
+    "model.decoder.unit_norm": {"model.decoder.norm": "batch"},
     "model.discriminator.mapping_depth": {"conditional": True},
     "conditioning.generator": CONDITIONAL | {"model.generator.norm": "batch"},
     "conditioning.discriminator": CONDITIONAL,
@@ -65,9 +68,11 @@ CONTEXT: dict[str, dict[str, Any]] = {
 # Conditioning is chosen on both sides.
 COMPANIONS = {
     ("conditioning.generator", "concat"): {"conditioning.discriminator": "projection"},
-    ("conditioning.discriminator", "concat"): {"conditioning.generator": "concat"},
-    ("conditioning.discriminator", "acgan"): {"conditioning.generator": "concat"},
-    ("conditioning.discriminator", "infogan"): {"conditioning.generator": "concat"},
+    **{
+        ("conditioning.discriminator", name): {"conditioning.generator": "concat"}
+        for name in DISCRIMINATOR_CONDITIONING
+    },
+    ("conditioning.discriminator", "mhgan"): {"conditioning.generator": "concat", "loss": "hinge"},
     ("optimizer.critics.name", "sgd"): {"schedules": ""},  # of b2, which it does not have
 }
 IMAGES = (

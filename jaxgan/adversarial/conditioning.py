@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
-from jaxgan.core.settings import NOT_NEGATIVE, Choice, Setting, Settings
+from jaxgan.adversarial import conditional_losses as losses
+from jaxgan.core.settings import NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings
 from jaxgan.errors import UserError
 from jaxgan.models.ops import layers
 
@@ -26,12 +27,15 @@ class DiscriminatorOutput(NamedTuple):
     Attributes:
         logits: [batch]; positive for real.
         features: [batch, features]; the last layer but one.
-        aux_logits: [batch, condition]; a prediction of each example's condition, or None where none is made.
+        aux_logits: [batch, outputs]; a prediction of each example's condition, or None where none is made.
+        embedding, proxy: [batch, proxy_dim]; of each example and of its label, or None where they are not compared.
     """
 
     logits: Float[Array, " batch"]
     features: Float[Array, "batch features"]
-    aux_logits: Float[Array, "batch condition"] | None
+    aux_logits: Float[Array, "batch outputs"] | None
+    embedding: Float[Array, "batch proxy_dim"] | None = None
+    proxy: Float[Array, "batch proxy_dim"] | None = None
 
 
 class GeneratorConditioning(NamedTuple):
@@ -55,15 +59,33 @@ class DiscriminatorConditioning(NamedTuple):
         concatenates: whether the condition is concatenated with the examples.
         projects: whether its product with the features is part of the logit.
         alone: whether nothing else is, and the features pass a linear layer before.
+        embeds: whether examples and labels are embedded in one space, to be compared.
         predicts: "labels" or "codes", where the discriminator predicts it instead of being given it.
+        outputs: numbers of a condition -> numbers of the prediction.
+        auxiliary: a loss that is added to that of the configuration, with a weight.
+        adversarial: a loss in its place, of a logit for each label and, last, of one for fakes.
         settings: that it reads.
     """
 
     concatenates: bool = False
     projects: bool = False
     alone: bool = False
+    embeds: bool = False
     predicts: str = ""
+    outputs: Callable[[int], int] = lambda size: 0
+    auxiliary: losses.ConditionalLoss | None = None
+    adversarial: losses.ConditionalLoss | None = None
     settings: Settings = {}  # noqa: RUF012
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the discriminator is given the condition of an example."""
+        return self.concatenates or self.projects or self.embeds
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it uses the condition of one example at a time, which a pack of several has not."""
+        return self.projects or self.embeds or bool(self.predicts)
 
 
 EMBEDDING = {
@@ -72,11 +94,11 @@ EMBEDDING = {
     )
 }
 EMBEDDING_INIT = nn.initializers.normal(1.0)
-WEIGHT = {"weight": Setting(1.0, "of the loss of the predicted condition", NOT_NEGATIVE, sweepable=True)}
 CODES = {
     "categories": Setting(10, "of the latent code; 0: none", NOT_NEGATIVE),
     "continuous": Setting(2, "numbers of the latent code besides", NOT_NEGATIVE),
 }
+PROXIES = {"proxy_dim": Setting(512, "numbers that examples and labels are embedded in to be compared", POSITIVE)}
 
 # concat: Mirza and Osindero, Conditional Generative Adversarial Nets, 2014. https://arxiv.org/abs/1411.1784
 # cbn: de Vries et al., Modulating early visual processing by language, 2017. https://arxiv.org/abs/1707.00683
@@ -91,13 +113,37 @@ GENERATOR_CONDITIONING = {
 # https://github.com/brownvc/R3GAN
 # acgan: Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, 2017. https://arxiv.org/abs/1610.09585
 # infogan: Chen et al., InfoGAN, 2016. https://arxiv.org/abs/1606.03657
+# tacgan: Gong et al., Twin Auxiliary Classifiers GAN, 2019. https://arxiv.org/abs/1907.02690
+# adcgan: Hou et al., Conditional GANs with Auxiliary Discriminative Classifier, 2022. https://arxiv.org/abs/2107.10060
+# mhgan: Kavalerov et al., cGANs with Multi-Hinge Loss, 2019. https://arxiv.org/abs/1912.04216
+# contragan: Kang and Park, ContraGAN, 2020. https://arxiv.org/abs/2006.12681
+# reacgan: Kang et al., Rebooting ACGAN, 2021. https://arxiv.org/abs/2111.01118
 DISCRIMINATOR_CONDITIONING = {
     "none": DiscriminatorConditioning(),
     "concat": DiscriminatorConditioning(concatenates=True, settings=EMBEDDING),
     "projection": DiscriminatorConditioning(projects=True),
     "inner_product": DiscriminatorConditioning(projects=True, alone=True),
-    "acgan": DiscriminatorConditioning(predicts="labels", settings=WEIGHT),
-    "infogan": DiscriminatorConditioning(predicts="codes", settings=WEIGHT | CODES),
+    "acgan": DiscriminatorConditioning(
+        predicts="labels", outputs=lambda size: size, auxiliary=losses.ACGAN, settings=losses.WEIGHT
+    ),
+    "infogan": DiscriminatorConditioning(
+        predicts="codes", outputs=lambda size: size, auxiliary=losses.INFOGAN, settings=losses.WEIGHT | CODES
+    ),
+    "tacgan": DiscriminatorConditioning(
+        predicts="labels", outputs=lambda size: 2 * size, auxiliary=losses.TACGAN, settings=losses.WEIGHT
+    ),
+    "adcgan": DiscriminatorConditioning(
+        predicts="labels", outputs=lambda size: 2 * size, auxiliary=losses.ADCGAN, settings=losses.WEIGHT
+    ),
+    "mhgan": DiscriminatorConditioning(predicts="labels", outputs=lambda size: size + 1, adversarial=losses.MHGAN),
+    "contragan": DiscriminatorConditioning(
+        embeds=True, auxiliary=losses.CONTRAGAN, settings=losses.WEIGHT | PROXIES | losses.temperature(1.0)
+    ),
+    "reacgan": DiscriminatorConditioning(
+        embeds=True,
+        auxiliary=losses.REACGAN,
+        settings=losses.WEIGHT | PROXIES | losses.temperature(0.5) | losses.MARGINS,
+    ),
 }
 
 SETTINGS: Settings = {
@@ -142,6 +188,11 @@ def check(config: ConfigDict) -> Iterator[str]:
         yield (
             f"config.conditioning.discriminator={sides.discriminator} has nothing to predict: "
             "config.conditioning.categories or config.conditioning.continuous must be above 0"
+        )
+    if entry.adversarial is not None and config.loss != "hinge":
+        yield (
+            f"config.conditioning.discriminator={sides.discriminator} is a hinge loss of classes: "
+            f"config.loss={config.loss} must be hinge"
         )
 
 
@@ -204,7 +255,8 @@ class Discriminator(nn.Module):
         body: called with (examples, train), makes features.
         conditioning: a name of `DISCRIMINATOR_CONDITIONING`.
         embedding: as in `Generator`.
-        predicted: numbers of a condition that is predicted.
+        predicted: numbers of the prediction of a condition.
+        proxy_dim: numbers that examples and labels are embedded in to be compared.
         spectral_norm: whether the weights here are divided by their largest singular value.
         kernel_init: their initialiser.
         use_bias: whether a bias is part of the logits.
@@ -214,6 +266,7 @@ class Discriminator(nn.Module):
     conditioning: str = "none"
     embedding: int = 0
     predicted: int = 0
+    proxy_dim: int = 0
     spectral_norm: bool = False
     kernel_init: Callable = nn.initializers.lecun_normal()
     use_bias: bool = True
@@ -222,10 +275,10 @@ class Discriminator(nn.Module):
     def positively_homogeneous(self) -> bool:
         """Whether a logit depends on its own example alone, and is multiplied as example and biases are.
 
-        A condition that is concatenated with examples, or predicted as part of the loss, is neither example nor bias.
+        A condition that is concatenated with examples, or part of another loss, is neither example nor bias.
         """
         side = DISCRIMINATOR_CONDITIONING[self.conditioning]
-        plain = not (side.concatenates or side.predicts or self.spectral_norm)
+        plain = not (side.concatenates or side.predicts or side.embeds or self.spectral_norm)
         return plain and getattr(self.body, "positively_homogeneous", False)
 
     @nn.compact
@@ -240,6 +293,9 @@ class Discriminator(nn.Module):
             return layers.maybe_spectral_norm(layer, inputs, self.spectral_norm, train)
 
         count = features.shape[-1]
+        if side.adversarial is not None:
+            aux_logits = dense(self.predicted, features, use_bias=self.use_bias)
+            return DiscriminatorOutput(aux_logits[:, :-1].max(-1) - aux_logits[:, -1], features, aux_logits)
         if side.alone:
             init = nn.initializers.variance_scaling(1 / count, "fan_in", "normal")
             embedded = dense(count, condition, use_bias=False, kernel_init=init, name="embedding")
@@ -248,6 +304,9 @@ class Discriminator(nn.Module):
             logits = dense(1, features, use_bias=self.use_bias)[:, 0]
             if side.projects:
                 logits += (dense(count, condition, use_bias=False) * features).sum(-1)
+        if side.embeds:
+            proxy = dense(self.proxy_dim, condition, use_bias=False, name="proxy")
+            return DiscriminatorOutput(logits, features, None, dense(self.proxy_dim, features), proxy)
         return DiscriminatorOutput(logits, features, dense(self.predicted, features) if side.predicts else None)
 
 

@@ -157,7 +157,7 @@ def pack(exp: Experiment, array: Float[Array, "batch *shape"]) -> Float[Array, "
 def discriminator_condition(exp: Experiment, condition: Condition) -> Float[Array, "packs packed"] | None:
     """The conditions that the discriminator is given: all of them, or nothing."""
     side = DISCRIMINATOR_CONDITIONING[exp.config.conditioning.discriminator]
-    return pack(exp, condition) if side.concatenates or side.projects else None
+    return pack(exp, condition) if side.is_given else None
 
 
 def preprocess(

@@ -8,7 +8,8 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from jaxgan.adversarial import augment, penalties
-from jaxgan.adversarial.conditioning import Condition, DiscriminatorOutput, uses_codes
+from jaxgan.adversarial.conditional_losses import ConditionalLossInputs
+from jaxgan.adversarial.conditioning import DISCRIMINATOR_CONDITIONING, Condition, DiscriminatorOutput
 from jaxgan.adversarial.forward import (
     DiscriminatorInput,
     Examples,
@@ -33,16 +34,19 @@ def discriminator_loss(
     condition: Condition,
     index: int | Array = 0,
 ) -> tuple[Float[Array, ""], Metrics]:
-    """The adversarial loss of the discriminator and, where it guesses conditions, how wrong it is."""
-    total = adversarial_values(exp, state, real.logits, fake.logits, index).mean()
+    """The adversarial loss of the discriminator and, where it has one, its auxiliary loss of conditions."""
+    side = DISCRIMINATOR_CONDITIONING[exp.config.conditioning.discriminator]
+    if side.adversarial is None:
+        total = adversarial_values(exp, state, real.logits, fake.logits, index).mean()
+    else:
+        total = side.adversarial.discriminator(conditional_inputs(exp, state, real, fake, condition)).mean()
     metrics = {"loss/discriminator": total, "logits/real": real.logits.mean(), "logits/fake": fake.logits.mean()}
     metrics["d_pairwise_accuracy"] = (
         0.5 + 0.5 * jnp.sign(real.logits - fake.logits).mean()
     )  # of pairs; a tie is half of one
-    if fake.aux_logits is not None:
-        metrics["aux_loss/discriminator"] = aux_loss(exp, fake.aux_logits, condition).mean()
-        if real.aux_logits is not None and not uses_codes(exp.config):  # latent codes belong to fakes alone
-            metrics["aux_loss/discriminator"] += aux_loss(exp, real.aux_logits, condition).mean()
+    if side.auxiliary is not None:
+        values = side.auxiliary.discriminator(conditional_inputs(exp, state, real, fake, condition))
+        metrics["aux_loss/discriminator"] = values.mean()
         total += hparam(exp, state, "conditioning.weight") * metrics["aux_loss/discriminator"]
     return total, metrics
 
@@ -65,8 +69,12 @@ def adversarial_values(
 def generator_loss(
     exp: Experiment, state: TrainState, real: DiscriminatorOutput, fake: DiscriminatorOutput, condition: Condition
 ) -> tuple[Float[Array, ""], Metrics]:
-    """The adversarial loss of the generator, the distance of features, and how well its conditions are recognised."""
-    values = LOSSES[exp.config.loss].generator(real.logits, fake.logits, **global_means(exp, real.logits, fake.logits))
+    """The adversarial loss of the generator, the distance of features, and its auxiliary loss of conditions."""
+    side, loss = DISCRIMINATOR_CONDITIONING[exp.config.conditioning.discriminator], LOSSES[exp.config.loss]
+    if side.adversarial is None:
+        values = loss.generator(real.logits, fake.logits, **global_means(exp, real.logits, fake.logits))
+    else:
+        values = side.adversarial.generator(conditional_inputs(exp, state, real, fake, condition))
     if exp.config.top_k.fraction < 1:
         values *= top_k_weights(exp, state, fake.logits)
     metrics = {"loss/generator": values.mean()}
@@ -74,8 +82,9 @@ def generator_loss(
     if exp.is_enabled("feature_matching"):
         metrics["loss/feature_matching"] = feature_distance(exp, real.features, fake.features)
         total += hparam(exp, state, "feature_matching") * metrics["loss/feature_matching"]
-    if fake.aux_logits is not None:
-        metrics["aux_loss/generator"] = aux_loss(exp, fake.aux_logits, condition).mean()
+    if side.auxiliary is not None:
+        values = side.auxiliary.generator(conditional_inputs(exp, state, real, fake, condition))
+        metrics["aux_loss/generator"] = values.mean()
         total += hparam(exp, state, "conditioning.weight") * metrics["aux_loss/generator"]
     return total, metrics
 
@@ -115,23 +124,19 @@ def sample_targets(exp: Experiment, state: TrainState, count: int, index: int | 
     return jnp.where(flipped, fake, real), jnp.where(flipped, real, fake)
 
 
-def aux_loss(
-    exp: Experiment, aux_logits: Float[Array, "batch condition"], condition: Float[Array, "batch condition"]
-) -> Float[Array, " batch"]:
-    """How far a guess is from the condition: cross-entropy of a label or category, squared error of numbers.
-
-    The numbers' part is the negative log-likelihood, up to a constant, of a normal distribution with a deviation of 1.
-
-    References:
-        Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, 2017, equation 3.
-        https://arxiv.org/abs/1610.09585
-        Chen et al., InfoGAN, 2016, equation 5. https://arxiv.org/abs/1606.03657
-    """
-    count = exp.config.conditioning.categories if uses_codes(exp.config) else exp.classes
-    values = 0.5 * ((aux_logits[:, count:] - condition[:, count:]) ** 2).sum(-1)
-    if count:
-        values -= (condition[:, :count] * jax.nn.log_softmax(aux_logits[:, :count])).sum(-1)
-    return values
+def conditional_inputs(
+    exp: Experiment, state: TrainState, real: DiscriminatorOutput, fake: DiscriminatorOutput, condition: Condition
+) -> ConditionalLossInputs:
+    """What the loss of conditions looks at."""
+    return ConditionalLossInputs(
+        real,
+        fake,
+        condition,
+        exp.config.conditioning.get("categories", 0),
+        exp.global_indices(len(condition)),
+        lambda name: hparam(exp, state, name),
+        exp.all_gather,
+    )
 
 
 def feature_distance(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from jaxgan.adversarial import ada, augment, losses, penalties
+from jaxgan.adversarial import ada, adaptive, augment, losses, penalties
 from jaxgan.adversarial.losses import LOSSES
 from jaxgan.adversarial.objectives import global_means, sample_targets
 from jaxgan.adversarial.penalties import PenaltyInputs
@@ -95,7 +95,7 @@ def own_state(state: TrainState, network: str) -> TrainState:
 
 def initial_extra(exp: Experiment) -> dict[str, PyTree]:
     """What each discriminator carries from step to step."""
-    return penalties.initial_extra(exp) | ada.initial_extra(exp)
+    return penalties.initial_extra(exp) | adaptive.initial_extra(exp)
 
 
 def generator_loss(
@@ -176,7 +176,7 @@ def discriminator_objective(
     )
     own = own_state(state, network)
     penalty, metrics, carried = penalties.weighted_sum(exp, own, "penalties", inputs)
-    ada_metrics, moved = ada.adapt(exp, own, real.logits)
+    ada_metrics, moved = adaptive.adapt(exp, own, real.logits)
     metrics = {"loss/discriminator": loss, "logits/real": inputs.real_logits.mean(), **metrics, **ada_metrics}
     return loss + penalty, (model_state, metrics | {"logits/fake": inputs.fake_logits.mean()}, carried | moved)
 

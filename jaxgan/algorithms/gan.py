@@ -18,7 +18,7 @@ from jaxtyping import Array, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan import models
-from jaxgan.adversarial import ada, augment, conditioning, losses, monitors, penalties
+from jaxgan.adversarial import ada, adaptive, apa, augment, conditioning, losses, monitors, penalties
 from jaxgan.adversarial.conditioning import DISCRIMINATOR_CONDITIONING, DiscriminatorOutput
 from jaxgan.adversarial.forward import (
     DiscriminatorInput,
@@ -74,7 +74,7 @@ def discriminator_gradients(
     exp: Experiment, state: TrainState, batch: Batch, fake: Examples, latents: LatentBatch
 ) -> tuple[dict[str, PyTree], PyTree, Metrics, dict[str, PyTree]]:
     """The gradient of what the discriminator minimises, its new model state, the metrics, and what is carried on."""
-    raw = batch[data_field(exp)], fake
+    raw = apa.deceive(exp, state, batch[data_field(exp)], fake, latents.stream, latents.index), fake
     given = tuple(preprocess(exp, state, own, kind, latents) for own, kind in zip(raw, ("real", "fake"), strict=True))
 
     def loss(d_out: tuple[DiscriminatorOutput, DiscriminatorOutput]) -> tuple[Array, Metrics]:
@@ -92,8 +92,8 @@ def discriminator_gradients(
             )
             metrics |= penalty_metrics
         penalty, others, extra = discriminator_penalties(exp, state, variables, raw, given, d_out, latents, fused)
-        ada_metrics, moved = ada.adapt(exp, state, d_out[0].logits)
-        return value + penalty, (model_state, metrics | others | ada_metrics, extra | moved)
+        adapted, moved = adaptive.adapt(exp, state, d_out[0].logits)
+        return value + penalty, (model_state, metrics | others | adapted, extra | moved)
 
     grads, _, (model_state, metrics, extra) = gradients(exp, state, "discriminator", objective)
     return grads, model_state, metrics, extra
@@ -224,7 +224,6 @@ def simultaneous_step(exp: Experiment, state: TrainState, batch: Batch) -> tuple
     examples = batch[data_field(exp)]
     generator, discriminator = (state.networks[name] for name in ("generator", "discriminator"))
     latents = sample_latents(exp, state, batch, "generator")
-    real = preprocess(exp, state, examples, "real", latents)
 
     def forward_generator(params: PyTree) -> tuple[tuple[Examples, DiscriminatorInput], PyTree]:
         fake, model_state = generate(exp, state, params, latents)
@@ -238,18 +237,20 @@ def simultaneous_step(exp: Experiment, state: TrainState, batch: Batch) -> tuple
         return tuple(d_out), model_state
 
     (fake, given), generator_vjp, g_model_state = jax.vjp(forward_generator, generator.params, has_aux=True)
+    given_as_real = apa.deceive(exp, state, examples, fake, latents.stream)
+    real = preprocess(exp, state, given_as_real, "real", latents)
     d_out, discriminator_vjp, d_model_state = jax.vjp(forward_discriminator, discriminator.params, given, has_aux=True)
     d_loss_grad = jax.grad(lambda pair: discriminator_loss(exp, state, *pair, latents.condition), has_aux=True)
     g_loss_grad = jax.grad(lambda pair: generator_loss(exp, state, *pair, latents.condition), has_aux=True)
     (d_cotangent, d_metrics), (g_cotangent, g_metrics) = d_loss_grad(d_out), g_loss_grad(d_out)
     d_metrics["diversity_ratio"] = diversity_ratio(exp, examples, fake)
-    ada_metrics, moved = ada.adapt(exp, state, d_out[0].logits)
+    adapted, moved = adaptive.adapt(exp, state, d_out[0].logits)
 
     def d_objective(params: dict[str, PyTree]) -> tuple[Array, tuple[Metrics, dict[str, PyTree]]]:
         variables = Variables(params["discriminator"], discriminator.model_state)
         cut = lax.stop_gradient((real, given))
         d_out = discriminate(exp, state, variables, *cut, latents)[:2]
-        raw = lax.stop_gradient((examples, fake))
+        raw = lax.stop_gradient((given_as_real, fake))
         value, metrics, extra = discriminator_penalties(exp, state, variables, raw, cut, d_out, latents)
         return value, (metrics, extra)
 
@@ -268,7 +269,7 @@ def simultaneous_step(exp: Experiment, state: TrainState, batch: Batch) -> tuple
     d_grads, g_grads = jax.tree.map(jnp.add, ({"discriminator": d_grads}, {"generator": g_grads}), (d_slopes, g_slopes))
 
     state, d_metrics = update_discriminator(
-        exp, state, d_grads, d_model_state, d_metrics | d_penalties | ada_metrics, d_extra | moved
+        exp, state, d_grads, d_model_state, d_metrics | d_penalties | adapted, d_extra | moved
     )
     state, g_metrics = apply_gradients(
         exp, state, "generator", g_grads, {"generator": g_model_state}, g_metrics | g_penalties, g_extra
@@ -311,6 +312,7 @@ SETTINGS: Settings = {
     ),
     **augment.SETTINGS,
     **ada.SETTINGS,
+    **apa.SETTINGS,
     "instance_noise": {
         "stddev": Setting(
             0.0, "of noise on all that the discriminator is given, at the first step", NOT_NEGATIVE, sweepable=True
@@ -342,6 +344,7 @@ def check(exp: Experiment) -> Iterator[str]:
     yield from conditioning.check(config)
     yield from penalties.check(exp)
     yield from ada.check(exp)
+    yield from apa.check(exp)
     if (reason := ema_conflict(exp)) is not None:
         yield reason
     if not learns(exp):
@@ -353,7 +356,7 @@ def check(exp: Experiment) -> Iterator[str]:
     if config.get("unrolled_steps", 0) and exp.is_enabled("weight_clip"):
         yield "config.weight_clip must be 0 with config.unrolled_steps: no gradient passes where it clips"
     side = DISCRIMINATOR_CONDITIONING[config.conditioning.discriminator]
-    if config.packing > 1 and (side.projects or side.predicts):
+    if config.packing > 1 and side.is_single:
         yield (
             f"config.packing={config.packing} must be 1 with config.conditioning.discriminator="
             f"{config.conditioning.discriminator}: the examples of a pack have different labels"
@@ -402,7 +405,8 @@ def networks(
             bodies["discriminator"],
             sides.discriminator,
             sides.get("embedding", 0),
-            size if DISCRIMINATOR_CONDITIONING[sides.discriminator].predicts else 0,
+            DISCRIMINATOR_CONDITIONING[sides.discriminator].outputs(size),
+            sides.get("proxy_dim", 0),
             config.model.discriminator.get("spectral_norm", False),
             models.kernel_init(config),
             family.logit_bias,
@@ -416,7 +420,7 @@ def inputs(exp: Experiment) -> dict[str, tuple]:
     (shape,) = (field.shape for field in example_fields(exp.fields))
     side = DISCRIMINATOR_CONDITIONING[config.conditioning.discriminator]
     count = config.model.discriminator.get("minibatch_stddev", 0) or 1
-    condition = jnp.zeros((count, size * config.packing)) if side.concatenates or side.projects else None
+    condition = jnp.zeros((count, size * config.packing)) if side.is_given else None
     return {
         "generator": (jnp.zeros((1, config.latent_dim)), jnp.zeros((1, size)) if size else None),
         "discriminator": (jnp.zeros((count, *shape[:-1], shape[-1] * config.packing)), condition),
@@ -533,10 +537,10 @@ GAN = Algorithm(
     batches_per_step=batches_per_step,
     examples_together=examples_together,
     check=check,
-    extra=lambda exp: penalties.initial_extra(exp) | ada.initial_extra(exp),
+    extra=lambda exp: penalties.initial_extra(exp) | adaptive.initial_extra(exp),
     choices=choices,
     draws_classes=lambda exp: conditioning.label_classes(exp.config, exp.classes) > 0,
     headlines=("loss/discriminator", "loss/generator"),
-    curves=("loss", "logits", "ada", "learning_rate"),
+    curves=("loss", "logits", "ada", "apa", "learning_rate"),
     monitors=MONITORS,
 )

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan import models
-from jaxgan.adversarial import ada, augment, blur, losses, monitors, penalties
+from jaxgan.adversarial import ada, adaptive, apa, augment, blur, losses, monitors, penalties
 from jaxgan.adversarial.forward import data_field
 from jaxgan.adversarial.losses import LOSSES
 from jaxgan.adversarial.objectives import adversarial_values, diversity_ratio, global_means
@@ -141,16 +141,17 @@ def discriminator_step(
 ) -> tuple[TrainState, Metrics]:
     """One update of the discriminator by its adversarial loss."""
     fake, _ = generate(exp, state, params_of(state), labels, len(images), "discriminator")
+    real = apa.deceive(exp, state, images, fake, "discriminator")
 
     def objective(params: Params) -> tuple[Array, tuple[Metrics, dict[str, PyTree]]]:
         variables = state.networks["discriminator"].replace(params=params["discriminator"])
-        pair = augmented(exp, state, images, "discriminator real"), augmented(exp, state, fake, "discriminator fake")
+        pair = augmented(exp, state, real, "discriminator real"), augmented(exp, state, fake, "discriminator fake")
         real_logits, fake_logits = (logits_of(exp, variables, own, labels) for own in pair)
         loss = adversarial_values(exp, state, real_logits, fake_logits).mean()
         metrics = {"loss/discriminator": loss, "logits/real": real_logits.mean(), "logits/fake": fake_logits.mean()}
         metrics["d_pairwise_accuracy"] = 0.5 + 0.5 * jnp.sign(real_logits - fake_logits).mean()  # a tie is half of one
-        ada_metrics, moved = ada.adapt(exp, state, real_logits)
-        return loss, (metrics | ada_metrics, moved)
+        adapted, moved = adaptive.adapt(exp, state, real_logits)
+        return loss, (metrics | adapted, moved)
 
     grads, _, (metrics, moved) = gradients(exp, state, "discriminator", objective)
     metrics["diversity_ratio"] = diversity_ratio(exp, images, fake)
@@ -224,7 +225,8 @@ def discriminator_penalty_step(
     def objective(params: Params) -> tuple[Array, tuple[Metrics, dict[str, PyTree]]]:
         variables = state.networks["discriminator"].replace(params=params["discriminator"])
         fake = generate(exp, state, params_of(state), labels, len(images), stream)[0]
-        given = [augmented(exp, state, own, f"{stream} {kind}") for kind, own in (("real", images), ("fake", fake))]
+        real = apa.deceive(exp, state, images, fake, stream)
+        given = [augmented(exp, state, own, f"{stream} {kind}") for kind, own in (("real", real), ("fake", fake))]
 
         def critic(examples: Images) -> Float[Array, " batch"]:
             return logits_of(exp, variables, examples, labels)
@@ -234,7 +236,7 @@ def discriminator_penalty_step(
             augmented_critic=lambda raw, kind: critic(augmented(exp, state, raw, f"{stream} {kind}")),
             real=given[0],
             fake=given[1],
-            raw_real=images,
+            raw_real=real,
             raw_fake=fake,
             real_logits=critic(given[0]),
             fake_logits=critic(given[1]),
@@ -328,6 +330,7 @@ def check(exp: Experiment) -> Iterator[str]:
         return
     yield from penalties.check(exp)
     yield from ada.check(exp)
+    yield from apa.check(exp)
     if (reason := ema_conflict(exp)) is not None:
         yield reason
     if config.conditional and not exp.classes:
@@ -347,6 +350,7 @@ SETTINGS: Settings = {
     **blur.SETTINGS,
     **augment.SETTINGS,
     **ada.SETTINGS,
+    **apa.SETTINGS,
     **EMA_SETTINGS,
     **optimizers.settings(*PLAYERS),
 }
@@ -380,10 +384,10 @@ STYLEGAN2 = Algorithm(
     },
     examples_together=examples_together,
     check=check,
-    extra=lambda exp: penalties.initial_extra(exp) | ada.initial_extra(exp),
+    extra=lambda exp: penalties.initial_extra(exp) | adaptive.initial_extra(exp),
     choices=lambda exp: exp.classes if exp.config.conditional else 0,
     draws_classes=lambda exp: exp.config.conditional,
     headlines=("loss/discriminator", "loss/generator"),
-    curves=("loss", "logits", "ada", "penalty", "generator_penalty", "learning_rate"),
+    curves=("loss", "logits", "ada", "apa", "penalty", "generator_penalty", "learning_rate"),
     monitors=(monitors.mode_collapse("generator", ADVICE), monitors.perfect_discriminator(ADVICE)),
 )

@@ -74,10 +74,12 @@ class Family(NamedTuple):
 MODELS: dict[str, Family] = {
     "dcgan": Family(
         {
-            "generator": Role(dcgan.Generator, dcgan.SETTINGS),
-            "discriminator": Role(dcgan.Discriminator, dcgan.DISCRIMINATOR_SETTINGS),
-            "encoder": Role(dcgan.Discriminator, dcgan.DISCRIMINATOR_SETTINGS),
-            "decoder": Role(dcgan.Generator, dcgan.SETTINGS, {"activation": "linear"}),
+            "generator": Role(dcgan.Generator, dcgan.GENERATOR_SETTINGS, check=dcgan.check_settings),
+            "discriminator": Role(dcgan.Discriminator, dcgan.DISCRIMINATOR_SETTINGS, check=dcgan.check_settings),
+            "encoder": Role(dcgan.Discriminator, dcgan.DISCRIMINATOR_SETTINGS, check=dcgan.check_settings),
+            "decoder": Role(
+                dcgan.Generator, dcgan.GENERATOR_SETTINGS, {"activation": "linear"}, check=dcgan.check_settings
+            ),
         },
         dcgan.check_shape,
         {"base_channels": 2},

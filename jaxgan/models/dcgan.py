@@ -6,18 +6,21 @@ References:
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxgan.core.settings import DIMENSIONS, Setting, Settings
+from jaxgan.core.settings import DIMENSIONS, Range, Setting, Settings
 from jaxgan.models.ops import layers
 
 LEAST = 4  # pixels of the shorter side of the smallest features
 MOST_PIXELS = 1024  # of the smallest features, all of which a dense layer makes
 MOST_WIDTHS = 8  # channels stop growing at 8 widths, as in the paper's 64x64 networks
+KERNEL = 4  # rows and columns; the authors' Theano code has 5
 
 
 def stages(height: int, width: int) -> int:
@@ -41,6 +44,22 @@ def check_shape(shape: tuple[int, ...]) -> str | None:
     return "a dcgan makes 8, 10, 12, 14, and multiples of 4 up to 128, of 8 up to 256, of 16 up to 512, ..."
 
 
+def check_settings(shape: tuple[int, ...], settings: Mapping[str, Any]) -> str | None:
+    """What is wrong with a network's settings, and what would be right."""
+    del shape
+    size, downsampling = settings["kernel_size"], settings.get("downsampling", "stride")
+    if size != KERNEL and downsampling != "stride":
+        return f"kernel_size={size} must be {KERNEL} with downsampling={downsampling}, whose kernels have a size of 3"
+    if settings.get("unit_norm") and settings["norm"] == "none":
+        return "unit_norm=True must be False with norm=none"
+    return None
+
+
+def window(size: int) -> dict[str, int]:
+    """Of a transposed convolution that doubles rows and columns; zeros are as in PyTorch."""
+    return {"size": size, "padding": (size - 1) // 2}
+
+
 def features(width: int, stage: int) -> int:
     """Channels after `stage` + 1 halvings."""
     return width * min(2**stage, MOST_WIDTHS)
@@ -54,6 +73,9 @@ class Generator(nn.Module):
         base_channels: channels at half the height and width; they double with every halving, up to 8 widths.
         hidden_dims: features of dense layers in front of the convolutions; the paper has none, yet convolutions alone
             have to spread a normal distribution over shapes that look nothing alike.
+        kernel_size: rows and columns of the kernels.
+        unit_norm: whether each number of the last dense layer is normalised by itself, as in the authors' Theano code;
+            else each of its channels is, over all places.
         norm: a name of `layers.NORMS`.
         spectral_norm: whether the kernels are divided by their largest singular value.
         initializer, init_stddev: a name of `layers.INITIALIZERS` and its argument.
@@ -66,6 +88,8 @@ class Generator(nn.Module):
     shape: tuple[int, int, int]
     base_channels: int = 64
     hidden_dims: tuple[int, ...] = ()
+    kernel_size: int = KERNEL
+    unit_norm: bool = False
     norm: str = "batch"
     spectral_norm: bool = False
     initializer: str = "gaussian"
@@ -96,10 +120,14 @@ class Generator(nn.Module):
         for width in self.hidden_dims:
             hidden = activate(apply_layer(layers.Dense(width, **options), hidden))
         hidden = apply_layer(layers.Dense(math.prod(base) * deepest, **options), hidden)
-        hidden = activate(layers.to_spatial(hidden, base, self.batch_last))
+        if self.unit_norm:
+            hidden = layers.to_spatial(activate(hidden), base, self.batch_last)
+        else:
+            hidden = activate(layers.to_spatial(hidden, base, self.batch_last))
+        options |= window(self.kernel_size)
         for stage in reversed(range(count - 1)):
             hidden = activate(apply_layer(layers.ConvTranspose(features(self.base_channels, stage), **options), hidden))
-        images = apply_layer(layers.ConvTranspose(channels, kernel_init=kernel_init, **layout), hidden)
+        images = apply_layer(layers.ConvTranspose(channels, **options | {"use_bias": True}), hidden)
         return layers.ACTIVATIONS[self.activation](layers.to_layout(images, self.batch_last).astype(jnp.float32))
 
 
@@ -109,6 +137,7 @@ class Discriminator(nn.Module):
     Attributes:
         base_channels: channels after the first halving; they double with every further one, up to 8 widths.
         hidden_dims: features of fully connected layers behind the convolutions; the paper has none.
+        kernel_size: rows and columns of the kernels, where strides halve.
         norm: a name of `layers.NORMS`, before every activation but the first.
         spectral_norm: whether the kernels are divided by their largest singular value.
         minibatch_stddev: size of the groups whose standard deviation is one more feature; 0 for none.
@@ -123,6 +152,7 @@ class Discriminator(nn.Module):
 
     base_channels: int = 64
     hidden_dims: tuple[int, ...] = ()
+    kernel_size: int = KERNEL
     norm: str = "batch"
     spectral_norm: bool = False
     minibatch_stddev: int = 0
@@ -156,6 +186,9 @@ class Discriminator(nn.Module):
         for stage in range(stages(*images.shape[1:3])):
             norm = self.norm if stage else "none"
             options = {"use_bias": norm == "none", "kernel_init": kernel_init, **layout}
+            if self.downsampling == "stride":
+                zeros = window(self.kernel_size)["padding"]
+                options |= {"size": self.kernel_size, "padding": (zeros, zeros)}
             layer, shrink = layers.DOWNSAMPLINGS[self.downsampling](features(self.base_channels, stage), **options)
             hidden = activate(shrink(apply_layer(layer, hidden)), norm)
             if train and self.dropout and not self.is_initializing():
@@ -173,7 +206,11 @@ class Discriminator(nn.Module):
 SETTINGS: Settings = {
     "base_channels": layers.width(64, "channels at half the image's size"),
     "hidden_dims": Setting((), "features of dense layers between the convolutions and the vector", DIMENSIONS),
+    "kernel_size": Setting(KERNEL, "rows and columns of the kernels", Range(lambda value: value >= 2, "at least 2")),
     **layers.NORM_SETTINGS,
+}
+GENERATOR_SETTINGS: Settings = SETTINGS | {
+    "unit_norm": Setting(False, "normalise each number of the last dense layer by itself, and not each channel")
 }
 DISCRIMINATOR_SETTINGS: Settings = (
     SETTINGS

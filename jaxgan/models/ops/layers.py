@@ -21,6 +21,7 @@ from jaxgan.models.ops.convolutions import Features, Size
 
 Images = Float[Array, "batch height width channel"]
 Modulation = Float[Array, "batch condition"] | None
+MOMENTUM = 0.9  # of BatchNorm's running moments
 
 INITIALIZERS = {
     "gaussian": nn.initializers.normal,
@@ -208,7 +209,7 @@ def batch_norm(
         de Vries et al., Modulating early visual processing by language, 2017, equation 6. https://arxiv.org/abs/1707.00683
     """
     own, axis = modulation is None, 0 if batch_last else -1
-    options = {"momentum": 0.9, "use_scale": own, "use_bias": own, "axis_name": axis_name, "dtype": features.dtype}
+    options = {"momentum": MOMENTUM, "use_scale": own, "use_bias": own, "axis_name": axis_name, "dtype": features.dtype}
     features = nn.BatchNorm(use_running_average=not train, axis=axis, **options)(features)
     if own:
         return features
