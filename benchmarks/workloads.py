@@ -22,6 +22,7 @@ from jaxgan.core.types import example_fields
 from jaxgan.data.dataset import ArrayDataset
 from jaxgan.data.sources import example_shape, fields_of, open_dataset
 from jaxgan.models import dcgan, patchgan, r3gan, tf_dcgan
+from jaxgan.models.ops import pyramid
 
 IMAGES = "train[:1024]"  # of the digits, enlarged: a step takes as long whatever the images are
 BATCHES = 8  # that a peer has ready, and takes in turn
@@ -412,8 +413,8 @@ def cyclegan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
 def r3gan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
     """Those of `jaxgan.models.r3gan`, of one width and one cardinality."""
     height, width, pixel_channels = example_shape(config.data)
-    rows, columns = r3gan.basis_size((height, width))
-    count = r3gan.halvings(height, width)
+    rows, columns = pyramid.smallest_size((height, width))
+    count = pyramid.halvings(height, width)
 
     def blocks(net: ConfigDict) -> list[Layer]:
         (features,), (groups,), (depth,) = net.widths, net.cardinality, net.blocks

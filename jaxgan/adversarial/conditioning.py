@@ -138,6 +138,11 @@ def check(config: ConfigDict) -> Iterator[str]:
             f"config.conditioning.generator={sides.generator} sets the scales and shifts of BatchNorm: "
             f"config.model.generator.norm={norm} must be batch"
         )
+    if config.model.generator.get("embedding", 0) and not GENERATOR_CONDITIONING[sides.generator].modulates_norm:
+        yield (
+            f"config.model.generator.embedding={config.model.generator.embedding} has no effect with "
+            f"config.conditioning.generator={sides.generator}: it must be 0, or the conditioning cbn"
+        )
     if entry.predicts == "codes" and not sides.categories + sides.continuous:
         yield (
             f"config.conditioning.discriminator={sides.discriminator} has nothing to predict: "

@@ -65,6 +65,7 @@ from jaxgan.core.settings import (
 )
 from jaxgan.core.state import TrainState, Variables, apply
 from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Player, Task, example_fields
+from jaxgan.models import standing_statistics
 
 PLAYERS = {"generator": Player(("generator",), ("generator",)), "discriminator": Player(("discriminator",))}
 ROLES = {"generator": "generator", "discriminator": "discriminator"}
@@ -460,6 +461,14 @@ def sample_inputs(exp: Experiment, seed: Array, inputs: Arrays) -> tuple[Array, 
     return points, None
 
 
+def batch_moments(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Variables]:
+    """The variables with a generator whose BatchNorms have the moments of one batch of seeds and labels."""
+    generator = variables["generator"]
+    points = sample_inputs(exp, inputs["seed"], inputs)
+    moments = standing_statistics.batch_moments(exp.networks["generator"], generator, *points)
+    return dict(variables) | {"generator": generator.replace(model_state=moments)}
+
+
 def probability_real(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Array]:
     """sigmoid(D(x)) at given points."""
     points = inputs[data_field(exp)]
@@ -511,7 +520,13 @@ GAN = Algorithm(
     inputs=inputs,
     step=step,
     tasks={
-        "sample": Task(("generator",), sample, outputs, options=("labels", "truncation", "fraction", "end_seed")),
+        "sample": Task(
+            ("generator",),
+            sample,
+            outputs,
+            options=("labels", "truncation", "fraction", "end_seed"),
+            batch_moments=batch_moments,
+        ),
         "probability_real": Task(
             ("discriminator",),
             probability_real,

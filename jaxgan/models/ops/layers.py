@@ -22,6 +22,8 @@ from jaxgan.models.ops.convolutions import Features, Size
 Images = Float[Array, "batch height width channel"]
 Modulation = Float[Array, "batch condition"] | None
 
+BATCH_NORM_MOMENTUM = 0.9  # of the running moments, at each batch
+
 INITIALIZERS = {
     "gaussian": nn.initializers.normal,
     "he": lambda stddev: nn.initializers.he_normal(),
@@ -56,7 +58,7 @@ class Dense(nn.Module):
             out = kernel.T @ inputs if self.batch_last else inputs @ kernel
         else:
             out = product(*((_stored(kernel.T), inputs) if self.batch_last else (inputs, kernel)), dtype)
-        return _with_bias(self, out.astype(inputs.dtype))
+        return add_bias(self, out.astype(inputs.dtype))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -136,7 +138,7 @@ class Conv(nn.Module):
         convolve = convolutions.conv if self.batch_last else convolutions.stock_conv
         kernel = self.param("kernel", self.kernel_init, shape)
         out = convolve(inputs, kernel, self.stride, self.padding, self.groups)
-        return _with_bias(self, out, self.constant_bias)
+        return add_bias(self, out, self.constant_bias)
 
 
 class ConvTranspose(nn.Module):
@@ -160,10 +162,11 @@ class ConvTranspose(nn.Module):
         shape = (self.size, self.size, inputs.shape[0 if self.batch_last else -1], self.features)
         convolve = convolutions.conv_transpose if self.batch_last else convolutions.stock_conv_transpose
         kernel = self.param("kernel", self.kernel_init, shape)
-        return _with_bias(self, convolve(inputs, kernel, self.stride, self.padding), self.constant_bias)
+        return add_bias(self, convolve(inputs, kernel, self.stride, self.padding), self.constant_bias)
 
 
-def _with_bias(layer: Dense | Conv | ConvTranspose, out: Array, constant: bool = False) -> Array:
+def add_bias(layer: nn.Module, out: Array, constant: bool = False) -> Array:
+    """A layer's output plus the layer's parameter "bias", if it has `use_bias`; `constant` as `Conv.constant_bias`."""
     if not layer.use_bias:
         return out
     bias = layer.param("bias", nn.initializers.zeros, (layer.features,))
@@ -207,12 +210,10 @@ def batch_norm(
         Ioffe and Szegedy, Batch Normalization, 2015. https://arxiv.org/abs/1502.03167
         de Vries et al., Modulating early visual processing by language, 2017, equation 6. https://arxiv.org/abs/1707.00683
     """
-    own, axis = modulation is None, 0 if batch_last else -1
-    options = {"momentum": 0.9, "use_scale": own, "use_bias": own, "axis_name": axis_name, "dtype": features.dtype}
-    features = nn.BatchNorm(use_running_average=not train, axis=axis, **options)(features)
-    if own:
+    features = plain_batch_norm(features, modulation is None, train, axis_name, batch_last)
+    if modulation is None:
         return features
-    count = features.shape[axis]
+    count = features.shape[0 if batch_last else -1]
 
     def of_each(kernel_init: Callable) -> Array:
         values = nn.Dense(count, use_bias=False, kernel_init=kernel_init)(modulation)
@@ -220,6 +221,15 @@ def batch_norm(
         return to_layout(wide, batch_last).astype(features.dtype)
 
     return features * of_each(nn.initializers.ones) + of_each(nn.initializers.zeros)
+
+
+def plain_batch_norm(
+    features: Array, affine: bool, train: bool, axis_name: str | None, batch_last: bool = False, epsilon: float = 1e-5
+) -> Array:
+    """BatchNorm with scales and shifts of its own if `affine`, else without any; `epsilon` is added to variances."""
+    options = {"use_scale": affine, "use_bias": affine, "axis_name": axis_name, "dtype": features.dtype}
+    options |= {"momentum": BATCH_NORM_MOMENTUM, "epsilon": epsilon, "axis": 0 if batch_last else -1}
+    return nn.BatchNorm(use_running_average=not train, **options)(features)
 
 
 def instance_norm(
