@@ -66,6 +66,7 @@ from jaxgan.core.settings import (
 from jaxgan.core.state import TrainState, Variables, apply
 from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Player, Task, example_fields
 from jaxgan.models import standing_statistics
+from jaxgan.models.ops import spectral_norm
 
 PLAYERS = {"generator": Player(("generator",), ("generator",)), "discriminator": Player(("discriminator",))}
 ROLES = {"generator": "generator", "discriminator": "discriminator"}
@@ -145,7 +146,9 @@ def update_discriminator(
 def generator_step(
     exp: Experiment, state: TrainState, batch: Batch, fakes: FakeBatch | None = None
 ) -> tuple[TrainState, Metrics]:
-    """One update of the generator. The discriminator stays as it is; arguments as above.
+    """One update of the generator; arguments as above.
+
+    The discriminator stays as it is, but for the vectors of its spectral norm, which move in each of its passes.
 
     With unrolled steps the generator's loss comes from the discriminator after some updates on this batch. Gradients
     pass through those updates.
@@ -158,18 +161,22 @@ def generator_step(
     )
     now = lax.stop_gradient(state)
 
-    def objective(params: dict[str, PyTree], fake: Examples) -> tuple[Array, tuple[Metrics, dict[str, PyTree]]]:
+    def objective(params: dict[str, PyTree], fake: Examples) -> tuple[Array, tuple[Metrics, dict[str, PyTree], PyTree]]:
         critic = unrolled_discriminator(exp, now, batch, fake, latents)
         raw = batch[data_field(exp)], fake
         given = (preprocess(exp, state, own, kind, latents) for own, kind in zip(raw, ("real", "fake"), strict=True))
-        real_out, fake_out, _ = discriminate(exp, state, critic, *given, latents)
+        real_out, fake_out, critic_state = discriminate(exp, state, critic, *given, latents)
         value, metrics = generator_loss(exp, state, real_out, fake_out, latents.condition)
         penalty, others, extra = generator_penalties(exp, now, params["generator"], fake, latents)
-        return value + penalty, (metrics | others, extra)
+        return value + penalty, (metrics | others, extra, critic_state)
 
-    grads, (to_fakes,), (metrics, extra) = gradients(exp, state, "generator", objective, (fake,))
+    grads, (to_fakes,), (metrics, extra, critic_state) = gradients(exp, state, "generator", objective, (fake,))
     grads = {"generator": jax.tree.map(jnp.add, grads["generator"], *vjp(to_fakes))}
-    return apply_gradients(exp, state, "generator", grads, {"generator": model_state}, metrics, extra)
+    state, metrics = apply_gradients(exp, state, "generator", grads, {"generator": model_state}, metrics, extra)
+    critic = state.networks["discriminator"]
+    moved = {name: own for name, own in critic_state.items() if name == spectral_norm.COLLECTION}
+    critic = critic.replace(model_state=critic.model_state | moved)
+    return state.replace(networks=state.networks | {"discriminator": critic}), metrics
 
 
 def unrolled_discriminator(

@@ -22,7 +22,7 @@ from jaxgan.core.settings import ABOVE_ZERO, DIMENSIONS, NOT_NEGATIVE, POSITIVE,
 from jaxgan.models.ops import layers
 from jaxgan.models.ops.attention import SelfAttention
 from jaxgan.models.ops.modulated_norm import ModulatedNorm
-from jaxgan.models.ops.pyramid import LEAST, NUMBERS, halvings, smallest_size, spread
+from jaxgan.models.ops.pyramid import LEAST, NUMBERS, halvings, max_halvings, smallest_size, spread
 from jaxgan.models.ops.residual import (
     UPSAMPLINGS,
     ConvOptions,
@@ -282,7 +282,7 @@ def check_generator(shape: tuple[int, ...], settings: Mapping[str, Any]) -> str 
 def check_discriminator(shape: tuple[int, ...], settings: Mapping[str, Any]) -> str | None:
     """What is wrong with a discriminator's settings for images of a shape, and what would be right."""
     multipliers, downsamples = settings["multipliers"], settings["downsamples"]
-    most = halvings_at_all(shape)
+    most = max_halvings(shape)
     if downsamples > most:
         return f"downsamples={downsamples} must be at most {most}: {shape[0]}x{shape[1]} cannot be halved as often"
     if settings["block"] == "bottleneck":
@@ -299,12 +299,6 @@ def check_attention(attention: tuple[int, ...], stages: list[Stage]) -> str | No
     wrong = [side for side in attention if side not in sides]
     listed = ", ".join(map(str, sorted(sides)))
     return f"attention={attention}: {wrong[0]} must be one of the sides {listed} of features" if wrong else None
-
-
-def halvings_at_all(shape: tuple[int, ...]) -> int:
-    """How often both sides of images can be halved."""
-    common = math.gcd(*shape[:2])
-    return (common & -common).bit_length() - 1
 
 
 BOTH: Settings = {

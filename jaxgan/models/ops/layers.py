@@ -18,6 +18,7 @@ from jaxgan.core import rng
 from jaxgan.core.settings import BELOW_ONE, NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings, names_of
 from jaxgan.models.ops import convolutions
 from jaxgan.models.ops.convolutions import Features, Size
+from jaxgan.models.ops.spectral_norm import SpectralNorm
 
 Images = Float[Array, "batch height width channel"]
 Modulation = Float[Array, "batch condition"] | None
@@ -316,16 +317,13 @@ NORMS = {"batch": batch_norm, "none": no_norm}
 ACTIVATIONS = {"tanh": nn.tanh, "linear": lambda features: features}  # of what a generator or a decoder gives
 
 
-def maybe_spectral_norm(layer: nn.Module, inputs: Array, spectral_norm: bool, train: bool) -> Array:
-    """A layer's output, with its kernel divided by an estimate of its largest singular value if that is asked for.
-
-    The estimate is one step of power iteration, on a kernel with all axes but the last one joined. Its vector is kept
-    with BatchNorm's statistics, so whoever drops those leaves it as it is.
-
-    References:
-        Miyato et al., Spectral Normalization for GANs, 2018, algorithm 1. https://arxiv.org/abs/1802.05957
-    """
-    return nn.SpectralNorm(layer)(inputs, update_stats=train) if spectral_norm else layer(inputs)
+def maybe_spectral_norm(
+    layer: nn.Module, inputs: Array, spectral_norm: bool, train: bool, by_rows: bool = False
+) -> Array:
+    """A layer's output, with its kernel divided by its largest singular value if that is asked for; `SpectralNorm`."""
+    if not spectral_norm:
+        return layer(inputs)
+    return SpectralNorm(layer, by_rows, name=f"{layer.name}_spectral")(inputs, update=train)
 
 
 def minibatch_stddev(features: Array, group: int) -> Array:

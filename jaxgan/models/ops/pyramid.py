@@ -1,5 +1,7 @@
 """Images that are halved down to features of a few rows and columns."""
 
+import math
+
 from jaxgan.core.settings import DIMENSIONS, Range
 from jaxgan.models.ops.convolutions import Size
 
@@ -15,6 +17,12 @@ def halvings(height: int, width: int) -> int:
     while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 2 * LEAST:
         height, width, count = height // 2, width // 2, count + 1
     return count
+
+
+def max_halvings(shape: tuple[int, ...]) -> int:
+    """How often both sides of images can be halved."""
+    common = math.gcd(*shape[:2])
+    return (common & -common).bit_length() - 1
 
 
 def smallest_size(shape: tuple[int, ...]) -> Size:
