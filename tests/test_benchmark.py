@@ -57,7 +57,7 @@ def size(tree) -> int:
 
 def own_sizes(config) -> dict[str, int]:
     """The parameters of jaxgan's networks."""
-    state = jax.eval_shape(lambda: population.init_state(build(config)))
+    state = jax.eval_shape(lambda: population.init_state(build(config, workloads.CLASSES)))
     return {name: size(network.params) for name, network in state.networks.items()}
 
 
@@ -66,7 +66,7 @@ def own_sizes(config) -> dict[str, int]:
 
 def torch_peer(config):
     """The module that trains a workload in PyTorch."""
-    module = train_step.systems("cpu", algorithm=config.algorithm)["torch"].module
+    module = train_step.systems("cpu", peer=workloads.peer(config))["torch"].module
     return importlib.import_module(f"benchmarks.{module}")
 
 

@@ -251,9 +251,7 @@ def test_files_that_do_not_go_together_are_refused(tmp_path):
     with raises_user_error(UserError, match="G.pth and .*G.pth hold networks of one kind, G: give one of them"):
         resnet.convert([generator, generator], "folder:images")
     arrays = arrays_of("biggan", "D")
-    few = {
-        name: a[:3] if name == "embed.weight" else a[:, :3] if name == "embed.u0" else a for name, a in arrays.items()
-    }
+    few = arrays | {"embed.weight": arrays["embed.weight"][:3], "embed.u0": arrays["embed.u0"][:, :3]}
     save_pth(tmp_path / "few.pth", few)
     message = "few.pth is for 16x16x3 images of 3 classes, and the generator makes 16x16x3 images of 4 classes"
     with raises_user_error(UserError, match=message):

@@ -27,6 +27,7 @@ from jaxgan.adversarial.forward import (
     LatentBatch,
     data_field,
     discriminate,
+    discriminate_fakes,
     generate,
     generate_with_vjp,
     preprocess,
@@ -163,9 +164,13 @@ def generator_step(
 
     def objective(params: dict[str, PyTree], fake: Examples) -> tuple[Array, tuple[Metrics, dict[str, PyTree], PyTree]]:
         critic = unrolled_discriminator(exp, now, batch, fake, latents)
-        raw = batch[data_field(exp)], fake
-        given = (preprocess(exp, state, own, kind, latents) for own, kind in zip(raw, ("real", "fake"), strict=True))
-        real_out, fake_out, critic_state = discriminate(exp, state, critic, *given, latents)
+        given = preprocess(exp, state, fake, "fake", latents)
+        if needs_reals(exp):
+            real = preprocess(exp, state, batch[data_field(exp)], "real", latents)
+            real_out, fake_out, critic_state = discriminate(exp, state, critic, real, given, latents)
+        else:
+            fake_out, critic_state = discriminate_fakes(exp, state, critic, given, latents)
+            real_out = fake_out  # of which the loss makes no use
         value, metrics = generator_loss(exp, state, real_out, fake_out, latents.condition)
         penalty, others, extra = generator_penalties(exp, now, params["generator"], fake, latents)
         return value + penalty, (metrics | others, extra, critic_state)
@@ -177,6 +182,13 @@ def generator_step(
     moved = {name: own for name, own in critic_state.items() if name == spectral_norm.COLLECTION}
     critic = critic.replace(model_state=critic.model_state | moved)
     return state.replace(networks=state.networks | {"discriminator": critic}), metrics
+
+
+def needs_reals(exp: Experiment) -> bool:
+    """Whether the generator's loss depends on real examples, if only through statistics of a batch of both."""
+    config, net = exp.config, exp.config.model.discriminator
+    together = config.concat_real_fake and (net.get("norm") == "batch" or net.get("minibatch_stddev", 0) > 0)
+    return losses.LOSSES[config.loss].compares or exp.is_enabled("feature_matching") or together
 
 
 def unrolled_discriminator(
