@@ -1,7 +1,6 @@
 """SAGAN on ImageNet, 128x128 in colour, by classes, with attention at 64x64.
 
---config.model.generator.attention='(32,)' --config.model.discriminator.attention='(32,)' is the default of the authors'
-code.
+--config.model.generator.attention=32, --config.model.discriminator.attention=32, is the default of the authors' code.
 
 Command:  python train.py --config=configs/published/sagan128.py --workdir=runs/sagan128
 Time:     not measured yet
