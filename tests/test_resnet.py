@@ -11,6 +11,7 @@ import pytest
 from experiments import leaves, quick_jit, raises_user_error
 from made_up import numbers
 
+from jaxgan.adversarial.penalties import orthogonality
 from jaxgan.cli.train import load_config
 from jaxgan.config import build, default
 from jaxgan.errors import UserError
@@ -354,3 +355,13 @@ def test_blocks_begin_with_the_asked_gain():
 def test_settings_that_do_not_go_together_are_an_error(settings, message):
     with raises_user_error(UserError, match=message):
         built(**settings)
+
+
+def test_the_orthogonal_penalty_leaves_embeddings_alone():
+    """As BigGAN's: whatever the embedding is, its columns are free."""
+    params = {"embedding": {"kernel": jnp.ones((4, 3))}, "dense": {"kernel": jnp.asarray(numbers("kernel", (5, 3)))}}
+    alone = {"dense": params["dense"]}
+    gram = np.float64(alone["dense"]["kernel"]).T @ alone["dense"]["kernel"]
+    expected = (gram**2).sum() - (np.diag(gram) ** 2).sum()
+    np.testing.assert_allclose(orthogonality(params), expected, rtol=1e-5)
+    np.testing.assert_allclose(orthogonality(alone), expected, rtol=1e-5)
