@@ -244,6 +244,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_both_layouts_are_the_same_network(network, kind):

@@ -17,9 +17,9 @@ from ml_collections import ConfigDict
 from jaxgan.config import default
 
 
-def preset(source: str, size: int, latent_dim: int) -> ConfigDict:
+def preset(source: str, size: int, latent_dim: int, initializer: str = "orthogonal") -> ConfigDict:
     """What all presets share: labels, spectral norm in both networks, the loss, and an average that begins late."""
-    choices = {"model.family": "resnet", "model.initializer": "orthogonal", "loss": "hinge"}
+    choices = {"model.family": "resnet", "model.initializer": initializer, "loss": "hinge"}
     labels = {"conditioning.generator": "cbn", "conditioning.discriminator": "projection"}
     config = default({"data.source": source, **choices, **labels})
     config.data.size = size

@@ -16,8 +16,7 @@ from jaxgan.configs.published import biggan128
 
 
 def get_config() -> ConfigDict:
-    config = biggan128.preset("tfds:cifar10", 32, 128)
-    config.model.initializer = "gaussian"
+    config = biggan128.preset("tfds:cifar10", 32, 128, "gaussian")
     biggan128.set_networks(config, 64, (4,), (4, 4, 4, 4))
     config.model.discriminator.downsamples = 2
     biggan128.set_steps(config, 50, 4, (2e-4, 2e-4), 125_000, average_from=1000)

@@ -107,7 +107,7 @@ def modulation_inputs(latents: Latents, labels: layers.Modulation, skip_z: str, 
         stages: how many there are.
     """
 
-    def behind_labels(part: Latents) -> Latents:
+    def behind_labels(part: Latents) -> Array:
         return part if labels is None else jnp.concatenate([labels, part], axis=-1)
 
     if skip_z == "split":

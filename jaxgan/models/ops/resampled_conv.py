@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxgan.models.ops import convolutions, layers
 from jaxgan.models.ops.convolutions import Features, Kernel
@@ -45,7 +46,7 @@ class ResampledConv(nn.Module):
         return layers.add_bias(self, out, self.constant_bias)
 
 
-def smeared(kernel: Kernel) -> Kernel:
+def smeared(kernel: Kernel) -> Float[Array, "larger larger in out"]:
     """The kernel convolved with a square of 2 x 2 ones: a row and a column larger."""
     for axis in (0, 1):
         around = [[(before, 1 - before) if each == axis else (0, 0) for each in range(4)] for before in (0, 1)]
