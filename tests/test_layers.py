@@ -362,7 +362,7 @@ def test_one_step_of_power_iteration_by_hand():
 def test_the_vector_of_an_embedding_has_a_number_for_each_row():
     """Its power iteration is that of the transposed kernel, whose largest singular value is the same."""
     matrix, vector = jnp.asarray(numbers("kernel", (5, 7))), jnp.asarray(numbers("vector", (5,)))
-    network = SpectralNorm(layers.nn.Dense(7, use_bias=False, name="dense"), by_rows=True)
+    network = SpectralNorm(layers.nn.Dense(7, use_bias=False, name="dense"), per_row=True)
     variables = network.init(jax.random.key(0), jnp.eye(5), False)
     assert jax.tree.map(jnp.shape, variables["spectral"]) == {"u": (5,)}
     (params,) = variables["params"].values()

@@ -240,9 +240,9 @@ class Discriminator(nn.Module):
             examples = append_condition(examples, embed(condition, self.embedding))
         features = self.body(examples, train)
 
-        def dense(outputs: int, inputs: Array, by_rows: bool = False, **options) -> Array:
+        def dense(outputs: int, inputs: Array, per_row: bool = False, **options) -> Array:
             layer = nn.Dense(outputs, **{"kernel_init": self.kernel_init} | options)
-            return layers.maybe_spectral_norm(layer, inputs, self.spectral_norm, train, by_rows)
+            return layers.maybe_spectral_norm(layer, inputs, self.spectral_norm, train, per_row)
 
         count = features.shape[-1]
         if side.alone:
@@ -252,7 +252,7 @@ class Discriminator(nn.Module):
         else:
             logits = dense(1, features, use_bias=self.use_bias)[:, 0]
             if side.projects:
-                logits += (dense(count, condition, by_rows=True, use_bias=False) * features).sum(-1)
+                logits += (dense(count, condition, per_row=True, use_bias=False) * features).sum(-1)
         return DiscriminatorOutput(logits, features, dense(self.predicted, features) if side.predicts else None)
 
 

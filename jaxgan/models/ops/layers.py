@@ -318,12 +318,12 @@ ACTIVATIONS = {"tanh": nn.tanh, "linear": lambda features: features}  # of what 
 
 
 def maybe_spectral_norm(
-    layer: nn.Module, inputs: Array, spectral_norm: bool, train: bool, by_rows: bool = False
+    layer: nn.Module, inputs: Array, spectral_norm: bool, train: bool, per_row: bool = False
 ) -> Array:
     """A layer's output, with its kernel divided by its largest singular value if that is asked for; `SpectralNorm`."""
     if not spectral_norm:
         return layer(inputs)
-    return SpectralNorm(layer, by_rows, name=f"{layer.name}_spectral")(inputs, update=train)
+    return SpectralNorm(layer, per_row, name=f"{layer.name}_spectral")(inputs, update=train)
 
 
 def minibatch_stddev(features: Array, group: int) -> Array:

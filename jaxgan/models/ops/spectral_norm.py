@@ -21,19 +21,19 @@ class SpectralNorm(nn.Module):
 
     Attributes:
         layer: with a parameter "kernel".
-        by_rows: whether the vector has a number for each row of the matrix, as that of an embedding in the references,
+        per_row: whether the vector has a number for each row of the matrix, as that of an embedding in the references,
             and not for each column.
     """
 
     layer: nn.Module
-    by_rows: bool = False
+    per_row: bool = False
 
     @nn.compact
     def __call__(self, inputs: Array, update: bool) -> Array:
         """The layer's output; the vector moves if `update`."""
         if self.is_initializing():
             out = self.layer(inputs)
-            matrix = as_matrix(self.layer.variables["params"]["kernel"], self.by_rows)
+            matrix = as_matrix(self.layer.variables["params"]["kernel"], self.per_row)
             key = self.make_rng("params")
             self.variable(COLLECTION, "u", lambda: jax.random.normal(key, matrix.shape[1:]))
             return out
@@ -42,7 +42,7 @@ class SpectralNorm(nn.Module):
         def divide(path: tuple, leaf: Array) -> Array:
             if path[-1].key != "kernel":
                 return leaf
-            sigma, moved = largest_singular_value(as_matrix(leaf, self.by_rows), vector.value)
+            sigma, moved = largest_singular_value(as_matrix(leaf, self.per_row), vector.value)
             if update:
                 vector.value = moved
             return leaf / jnp.where(sigma != 0, sigma, 1)
@@ -53,10 +53,10 @@ class SpectralNorm(nn.Module):
         return nn.map_variables(lambda layer: layer(inputs), "params", trans_in_fn=divided)(self.layer)
 
 
-def as_matrix(kernel: Float[Array, "*rows columns"], by_rows: bool) -> Float[Array, "inner outer"]:
-    """A kernel with all axes but the last one joined, transposed if `by_rows`."""
+def as_matrix(kernel: Float[Array, "*rows columns"], per_row: bool) -> Float[Array, "inner outer"]:
+    """A kernel with all axes but the last one joined, transposed if `per_row`."""
     matrix = kernel.reshape(-1, kernel.shape[-1])
-    return matrix.T if by_rows else matrix
+    return matrix.T if per_row else matrix
 
 
 def largest_singular_value(
