@@ -20,7 +20,7 @@ from jaxgan.io import torch_weights
 from jaxgan.io.network_pickles import Network
 from jaxgan.models.ops.pyramid import max_halvings
 
-IGNORED = re.compile(r".*(\.sv0|\.weight_v|accumulation_counter|num_batches_tracked|\.N)$")
+IGNORED = re.compile(r".*(\.sv0|\.sn_sigma|\.weight_v|accumulation_counter|num_batches_tracked|\.N)$")
 # What Chainer calls an array -> what mimicry calls it.
 CHAINER = {"W": "weight", "b": "bias", "u": "weight_u", "gamma": "weight", "beta": "bias"}
 CHAINER |= {"avg_mean": "running_mean", "avg_var": "running_var"}
@@ -174,7 +174,7 @@ def layer_path(block: str | None, name: str) -> str | None:
     """Flax's path of an array of a block, of the body if that is "", or of what stands behind the body if None."""
     within = "" if block is None else f"body/{block}/" if block else "body/"
     layer, _, last = name.partition(".")
-    if last in ("u0", "weight_u"):
+    if last in ("u0", "weight_u", "sn_u"):
         return f"spectral/{within}{layer}_spectral/u"
     if layer.startswith("norm"):
         return norm_path(f"{within}{layer}", last.removeprefix("bn."))
