@@ -4,9 +4,9 @@
     git clone https://github.com/kwotsin/mimicry
     PYTHONPATH=BigGAN-PyTorch:mimicry python tests/make_golden_resnet.py
 
-needs torch 2.13. "nearest" is mimicry's network with the doubling and the epsilon of SNGAN's Chainer code, which no
-current Python runs. All weights, vectors and inputs are those of `made_up` by PyTorch's names, and names and shapes are
-part of the file. Gradients of a network follow each other in one array.
+needs torch 2.13. "nearest" is mimicry's network with the doubling, the epsilon and the ReLU (not in place) of SNGAN's
+Chainer code, which no current Python runs. All weights, vectors and inputs are those of `made_up` by PyTorch's names.
+Names and shapes are part of the file. Gradients of a network follow each other in one array.
 """
 
 import json
@@ -139,14 +139,14 @@ def main() -> None:
     }
     arrays = {f"{name}/{key}": a for name, make in cases.items() for key, a in computed(make()).items()}
     original = F.interpolate
-    nearest = mock.patch.object(F, "interpolate", lambda x, **_: original(x, scale_factor=2))
-    with nearest, mock.patch.object(torch.nn.BatchNorm2d, "__init__", with_epsilon(torch.nn.BatchNorm2d.__init__)):
+    norm, relu = torch.nn.BatchNorm2d.__init__, torch.nn.ReLU.__init__
+    with (
+        mock.patch.object(F, "interpolate", lambda x, **_: original(x, scale_factor=2)),
+        mock.patch.object(torch.nn.BatchNorm2d, "__init__", lambda *args, **more: norm(*args, **more | {"eps": 2e-5})),
+        mock.patch.object(torch.nn.ReLU, "__init__", lambda self, inplace=False: relu(self)),
+    ):
         arrays |= {f"nearest/{key}": a for key, a in computed(sngan(True)).items()}
     np.savez_compressed(FILE, **arrays)
-
-
-def with_epsilon(init: Callable) -> Callable:
-    return lambda *args, **options: init(*args, **options | {"eps": 2e-5})
 
 
 if __name__ == "__main__":

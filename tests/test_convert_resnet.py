@@ -21,7 +21,7 @@ from jaxgan.errors import UserError
 from jaxgan.io import run_folder
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "resnet.npz")
-CASES = ("biggan", "flat")
+CASES = ("biggan", "flat", "deep", "sngan", "projection", "nearest")
 BATCH, CLASSES, LATENTS = 3, 4, 6  # as in make_golden_resnet.py
 each = pytest.mark.parametrize("case", CASES)
 
@@ -183,8 +183,8 @@ SETTINGS = {
     "flat": ({"skip_z": "none", "embedding": 0, "attention": (8,), "spectral_norm": True}, {"downsamples": 2}),
     "deep": ({"skip_z": "full", "block": "bottleneck", "depth": 2}, {"multipliers": (2, 2, 3), "downsamples": 2}),
     "sngan": ({"upsampling": "bilinear", "norm_epsilon": 1e-5, "spectral_norm": False}, {"downsamples": 2}),
-    "projection": ({"upsampling": "bilinear", "multipliers": (1, 1, 1, 1)}, {"multipliers": (1, 1, 1, 1)}),
-    "nearest": ({"upsampling": "nearest", "norm_epsilon": 2e-5}, {"spectral_norm": True, "attention": ()}),
+    "projection": ({"upsampling": "bilinear", "multipliers": (1, 1, 1, 1)}, {"rectified_shortcuts": True}),
+    "nearest": ({"upsampling": "nearest", "norm_epsilon": 2e-5}, {"rectified_shortcuts": False, "attention": ()}),
 }
 
 

@@ -114,6 +114,7 @@ OTHER_VALUES = {
     "multipliers": ((1, 2),),
     "downsamples": (2,),
     "wide": (False,),
+    "rectified_shortcuts": (True,),
     "attention": (),  # whose share is 0 at first
     "block_gain": (2.0,),
 }

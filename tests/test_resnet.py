@@ -222,7 +222,11 @@ def test_split_latents_that_modulate_nothing_are_flat_ones():
 # Networks
 
 KINDS = {
-    "sngan": {"model__discriminator__wide": False, "model__generator__upsampling": "bilinear"},
+    "sngan": {
+        "model__discriminator__wide": False,
+        "model__discriminator__rectified_shortcuts": True,
+        "model__generator__upsampling": "bilinear",
+    },
     "biggan": {
         "model__generator__multipliers": (4, 2, 1),
         "model__discriminator__multipliers": (1, 2, 2),

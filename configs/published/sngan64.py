@@ -9,7 +9,7 @@ Expect:   a Frechet distance of 5.71 for CelebA by mimicry, of 50,000 samples; n
 References:
     Miyato et al., Spectral Normalization for GANs, 2018. https://arxiv.org/abs/1802.05957
     Lee and Town, Mimicry: Towards the Reproducibility of GAN Research, 2020, whose generators double by bilinear
-    interpolation. https://github.com/kwotsin/mimicry
+    interpolation, and whose discriminators have rectified shortcuts. https://github.com/kwotsin/mimicry
 """
 
 from ml_collections import ConfigDict
@@ -22,4 +22,5 @@ def get_config() -> ConfigDict:
     sngan32.set_widths(config, (16, 8, 4, 2, 1), (1, 2, 4, 8, 16), 5)
     sngan32.set_steps(config, 100_000)
     config.model.generator.upsampling = "bilinear"
+    config.model.discriminator.rectified_shortcuts = True
     return config

@@ -36,17 +36,19 @@ class Code(NamedTuple):
         mark: an array that its networks have and no others.
         upsampling, norm_epsilon: of its generators.
         last_halves: whether the last block of a discriminator may halve.
+        rectified_shortcuts: of its discriminators.
     """
 
     mark: str
     upsampling: str
     norm_epsilon: float
     last_halves: bool
+    rectified_shortcuts: bool = False
 
 
 CODES = {
     "BigGAN-PyTorch": Code("blocks.0.0.conv1.weight", "nearest", 1e-5, False),
-    "mimicry": Code("block2.c1.weight", "bilinear", 1e-5, True),
+    "mimicry": Code("block2.c1.weight", "bilinear", 1e-5, True, rectified_shortcuts=True),
     "Chainer": Code("block2/c1/W", "nearest", 2e-5, True),
 }
 
@@ -140,9 +142,10 @@ def biggan_path(name: str, arrays: Mapping[str, np.ndarray]) -> str | None:
     """Flax's path of an array of BigGAN-PyTorch; None if networks have no such array."""
     deep = "blocks.0.0.conv4.weight" in arrays
     generates = "output_layer.2.weight" in arrays
-    if match := re.fullmatch(r"blocks\.(\d+)\.([01])\.(.+)", name):
-        stage, block = divmod(int(match[1]), 2) if deep else (int(match[1]), 0)
-        if match[2] == "1":
+    if match := re.fullmatch(r"blocks\.(\d+)\.(\d+)\.(.+)", name):
+        outer, inner = int(match[1]), int(match[2])
+        stage, block = divmod(outer, 2) if deep and generates else (outer, inner)
+        if match[3].partition(".")[0] in {*ATTENTION, "gamma"}:
             return attention_path(f"stage{stage}_attention", match[3])
         own = match[3].replace("conv_sc", "shortcut").replace("bn", "norm", 1)
         return layer_path(f"stage{stage}_block{block}", own)
@@ -324,6 +327,7 @@ def discriminator_settings(source: Source, file: File, side: int) -> tuple[int, 
     settings = blocks.settings(widths, [side >> stage for stage in range(1, blocks.stages + 1)])
     settings |= {"downsamples": downsamples, "spectral_norm": file.has("spectral/Dense_0_spectral/u")}
     inner = [file.shape(f"params/body/stage{stage}_block0/conv1/kernel")[0] for stage in range(blocks.stages)]
+    settings["rectified_shortcuts"] = CODES[file.code].rectified_shortcuts
     settings["wide"] = blocks.bottleneck or inner == blocks.widths[1:]
     classes = file.shape("params/Dense_1/kernel")[0] if file.has("params/Dense_1/kernel") else 0
     return channels, classes, {f"model.discriminator.{name}": value for name, value in settings.items()}

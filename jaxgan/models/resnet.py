@@ -205,6 +205,7 @@ class Discriminator(nn.Module):
             further stages.
         downsamples: how many stages, the first ones, halve rows and columns; 0: as many as leave 4 or more.
         wide: whether the first convolution of a basic block has as many channels as come out, and not as come in.
+        rectified_shortcuts: whether the shortcuts of blocks begin behind the first ReLU, as in mimicry.
         block, base_channels, depth, attention, spectral_norm, block_gain: as in `Generator`. The first block of a stage
             changes channels, rows and columns.
         initializer, init_stddev, batch_last, dtype: as in `Generator`.
@@ -216,6 +217,7 @@ class Discriminator(nn.Module):
     downsamples: int = 0
     depth: int = 1
     wide: bool = True
+    rectified_shortcuts: bool = False
     attention: tuple[int, ...] = ()
     spectral_norm: bool = True
     block_gain: float = 1.0
@@ -244,11 +246,12 @@ class Discriminator(nn.Module):
         )
         for i, stage in enumerate(stages):
             for j in range(self.depth):
-                halves, named = stage.resamples and j == 0, {"options": options, "name": f"stage{i}_block{j}"}
+                halves, shared = stage.resamples and j == 0, {"options": options, "name": f"stage{i}_block{j}"}
+                shared["rectified_shortcut"] = self.rectified_shortcuts
                 if bottleneck:
-                    block = DiscriminatorBottleneck(stage.width, halves, **named)
+                    block = DiscriminatorBottleneck(stage.width, halves, **shared)
                 else:
-                    block = DiscriminatorBlock(stage.width, halves, self.wide, first=i == j == 0, **named)
+                    block = DiscriminatorBlock(stage.width, halves, self.wide, first=i == j == 0, **shared)
                 hidden = block(hidden, train)
             if stage.attends:
                 hidden = attend(options, f"stage{i}_attention", hidden, train)
@@ -326,4 +329,5 @@ DISCRIMINATOR_SETTINGS: Settings = BOTH | {
     "spectral_norm": layers.NORM_SETTINGS["spectral_norm"]._replace(default=True),
     "downsamples": Setting(0, "stages that halve rows and columns; 0: as many as leave 4 or more", NOT_NEGATIVE),
     "wide": Setting(True, "a block's first convolution has the channels that come out, not those that come in"),
+    "rectified_shortcuts": Setting(False, "the shortcuts of blocks begin behind the first ReLU"),
 }

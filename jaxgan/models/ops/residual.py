@@ -179,6 +179,7 @@ class DiscriminatorBlock(nn.Module):
         halves: whether rows and columns are halved, at the end.
         wide: whether the first convolution has as many channels as come out, and not as many as come in.
         first: whether images come in: then no ReLU stands before the first convolution, which is wide.
+        rectified_shortcut: whether the shortcut begins behind the first ReLU.
         options: as in `GeneratorBlock`.
     """
 
@@ -186,19 +187,22 @@ class DiscriminatorBlock(nn.Module):
     halves: bool
     wide: bool
     first: bool
+    rectified_shortcut: bool
     options: ConvOptions
 
     @nn.compact
     def __call__(self, inputs: Features, train: bool) -> Features:
         count = self.options.channels(inputs)
         inner = self.features if self.wide or self.first else count
-        hidden = conv(self.options, "conv1", inner, inputs if self.first else nn.relu(inputs), train)
+        rectified = inputs if self.first else nn.relu(inputs)
+        hidden = conv(self.options, "conv1", inner, rectified, train)
         doubles = False if self.halves else None
         hidden = conv(self.options, "conv2", self.features, nn.relu(hidden), train, doubles=doubles)
+        shortcut = rectified if self.rectified_shortcut else inputs
         if not self.halves and count == self.features:
-            return hidden + inputs
+            return hidden + shortcut
         # Of all blocks, since a mean and a convolution of single pixels may change places.
-        shortcut = resampling.average_pool(inputs) if self.halves else inputs
+        shortcut = resampling.average_pool(shortcut) if self.halves else shortcut
         return hidden + conv(self.options, "shortcut", self.features, shortcut, train, size=1)
 
 
@@ -210,12 +214,15 @@ class DiscriminatorBottleneck(nn.Module):
 
     features: int
     halves: bool
+    rectified_shortcut: bool
     options: ConvOptions
 
     @nn.compact
     def __call__(self, inputs: Features, train: bool) -> Features:
         count, narrow = self.options.channels(inputs), max(self.features // SHARE, 1)
-        hidden = conv(self.options, "conv1", narrow, nn.relu(inputs), train, size=1)
+        rectified = nn.relu(inputs)
+        hidden = conv(self.options, "conv1", narrow, rectified, train, size=1)
+        inputs = rectified if self.rectified_shortcut else inputs
         hidden = conv(self.options, "conv2", narrow, nn.relu(hidden), train)
         hidden = nn.relu(conv(self.options, "conv3", narrow, nn.relu(hidden), train))
         if self.halves:
