@@ -27,6 +27,7 @@ PRESETS = {  # name -> classes, parameters of generator and discriminator by the
     "sngan64": (0, 12_220_675, 10_141_441),
     "sngan128": (0, 32_150_787, 29_017_857),
     "sngan_projection32": (10, 4_304_387, 1_055_105),
+    "sagan128": (1000, 42_017_412, 39_448_258),
     "biggan_cifar10": (10, 4_304_387, 4_207_361),
     "biggan_cifar10_studiogan": (10, 9_416_196, 2_415_170),
     "biggan64": (1000, 31_866_116, 20_571_842),

@@ -1,7 +1,7 @@
 """BigGAN on CIFAR-10, 32x32 in colour, by classes: flat latents, a scale of each class, no attention.
 
 Command:  python train.py --config=configs/published/biggan_cifar10.py --workdir=runs/biggan_cifar10
-Time:     not measured yet; a generator's pass takes 1.5 GFLOP an image
+Time:     not measured yet; a generator's pass takes 2.3 GFLOP an image
 Expect:   a Frechet distance of about 9 by others; not trained to the end yet by those who wrote it
 
 References:

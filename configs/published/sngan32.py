@@ -1,7 +1,7 @@
 """SNGAN on CIFAR-10, 32x32 in colour, without labels; the other presets of SNGAN begin here.
 
 Command:  python train.py --config=configs/published/sngan32.py --workdir=runs/sngan32
-Time:     not measured yet; a generator's pass takes 1.5 GFLOP an image
+Time:     not measured yet; a generator's pass takes 2.3 GFLOP an image
 Expect:   a Frechet distance of 21.7 in the paper, of 5,000 samples, or about 15 of 50,000; not trained to the end yet
           by those who wrote it
 

@@ -1,7 +1,7 @@
 """SNGAN with a projection discriminator on CIFAR-10, 32x32 in colour, by classes.
 
 Command:  python train.py --config=configs/published/sngan_projection32.py --workdir=runs/sngan_projection32
-Time:     not measured yet; a generator's pass takes 1.5 GFLOP an image
+Time:     not measured yet; a generator's pass takes 2.3 GFLOP an image
 Expect:   a Frechet distance of 17.5 in the paper, of 5,000 samples; not trained to the end yet by those who wrote it
 
 References:
