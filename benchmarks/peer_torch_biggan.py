@@ -148,10 +148,10 @@ class Discriminator(nn.Module):
         widths, self.blocks = [net.base_channels * each for each in net.multipliers], nn.Sequential()
         for number, (before, features) in enumerate(itertools.pairwise([channels, *widths])):
             halves = number < net.downsamples
-            self.blocks.append(DiscriminatorBlock(before, features, halves, number == 0))
+            self.blocks.add_module(f"stage{number}", DiscriminatorBlock(before, features, halves, number == 0))
             side = side // 2 if halves else side
             if halves and side in net.attention:
-                self.blocks.append(Attention(features))
+                self.blocks.add_module(f"attention{number}", Attention(features))
         self.dense, self.embedding = spectral(nn.Linear(widths[-1], 1)), nn.Embedding(workloads.CLASSES, widths[-1])
         spectral(self.embedding)
 

@@ -64,6 +64,7 @@ CONTEXT: dict[str, dict[str, Any]] = {
         "model.generator.norm": "batch",
     },
     "model.generator.norm_epsilon": {"model.generator.norm": "batch"},
+    "model.discriminator.wide": {"model.discriminator.multipliers": (1, 2)},
     "sweep": {"population": 2},
     "data.crop": {"data.load_size": 20},
     "data.fit": {"data.size": "16x32"},
