@@ -253,7 +253,7 @@ def best_systems(config: ConfigDict, platform: str, peers: bool) -> dict[str, Sy
     PyTorch is eager, and compiled, which on a GPU records CUDA graphs. Channels lie last where there are images.
     """
     images = "world" not in config.data.source
-    available = train_step.systems("gpu" if platform == "gpu" else "cpu", images, config.algorithm)
+    available = train_step.systems("gpu" if platform == "gpu" else "cpu", images, workloads.peer(config))
     fast = [precision for precision in precisions(platform) if precision != "float32" or platform != "gpu"]
 
     def wanted(system: System) -> bool:

@@ -4,7 +4,6 @@ import dataclasses
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from benchmarks import flops, workloads
@@ -97,9 +96,7 @@ def batch_first(network: nn.Module) -> nn.Module:
 
 def dearest_step_flops(config: ConfigDict) -> int:
     """Those of a step in which all penalties are due."""
-    exp = by_definition(configuration.build(config))
+    exp = by_definition(configuration.build(config, workloads.CLASSES))
     state = jax.eval_shape(lambda: population.init_state(exp))
-    batch = {
-        field.name: jax.ShapeDtypeStruct((1, config.batch_size, *field.shape), jnp.float32) for field in exp.fields
-    }
+    batch = jax.eval_shape(lambda: configuration.example_batch(exp))
     return flops.count(lambda state, batch: exp.algorithm.step(exp, state, batch), state, batch)

@@ -74,6 +74,7 @@ class Measured(NamedTuple):
 PACKAGES = {  # that they need
     "peer_torch": "torch",
     "peer_torch_cyclegan": "torch",
+    "peer_torch_biggan": "torch",
     "peer_torch_stylegan2": "torch",
     "peer_tensorflow": "tensorflow",
 }
@@ -81,16 +82,16 @@ PRECISIONS = {"cpu": ("float32", "bfloat16"), "gpu": ("float32", "tf32", "bfloat
 SUFFIXES = {"float32": "", "tf32": "-tf32", "bfloat16": "-bf16"}
 
 
-def systems(platform: str, images: bool = True, algorithm: str = "gan") -> dict[str, System]:
+def systems(platform: str, images: bool = True, peer: str = "gan") -> dict[str, System]:
     """All that a platform can compare, by name: jaxgan first, every precision of a system behind the other.
 
     Args:
         platform: "cpu" or "gpu".
         images: whether there are any, whose channels may lie last in memory.
-        algorithm: of the workload.
+        peer: as `workloads.peer` calls it.
     """
     found = {}
-    torch = "peer_torch" if algorithm == "gan" else f"peer_torch_{algorithm}"
+    torch = "peer_torch" if peer == "gan" else f"peer_torch_{peer}"
 
     def add(name: str, title: str, module: str, precisions: Iterable[str], **options: object) -> None:
         for precision in precisions:
@@ -107,7 +108,7 @@ def systems(platform: str, images: bool = True, algorithm: str = "gan") -> dict[
         if images:
             options["channels_last"] = True
             add(f"{name}-channels-last", f"{title}, channels last", torch, everything, **options)
-    if algorithm != "gan":
+    if peer != "gan":
         return found
     singles = [precision for precision in most if precision != "bfloat16"]
     add("tensorflow", "TensorFlow", "peer_tensorflow", singles, xla=False)
@@ -258,7 +259,7 @@ def compare(
 ) -> str:
     """The section of one workload; arguments as of `measure`, and the FLOP per second that `peaks` found."""
     found, failed = measure(config, chosen, rounds, deadline, at_once)
-    flops = peer_flax.step_flops(config) if config.algorithm == "gan" else own.step_flops(config)
+    flops = peer_flax.step_flops(config) if workloads.peer(config) == "gan" else own.step_flops(config)
     lines = rows(chosen, found, failed, config.batch_size, flops, peak)
     powers = ", ".join(f"{value / 1e9:,.0f} GFLOP/s in {precision}" for precision, value in peak.items())
     notes = [
@@ -377,7 +378,7 @@ def benchmark(argv: list[str]) -> None:
     peak = peaks(PRECISIONS[platform], modules, size)
     for name in options.workloads:
         for config in workloads.variants(name, platform):
-            available = systems(platform, "world" not in config.data.source, config.algorithm)
+            available = systems(platform, "world" not in config.data.source, workloads.peer(config))
             chosen = selected(options.systems, available)
             sized = workloads.tiny(config) if options.tiny else config
             report.append(

@@ -2,9 +2,9 @@
 
 A workload is a configuration and nothing else. jaxgan reads it as `train.py` does. Its peers read the layers that
 `layers` lists and a few settings: the loss, the order of updates, Adam's, R1 and R2, the generator's moving average.
-So no architecture is written down twice, but for StyleGAN2's, whose layers do not follow each other; a test holds the
-parameters of all against jaxgan's. The peers' learning rates and averages know no schedule, which takes no time worth
-mentioning.
+So no architecture is written down twice, but for those of StyleGAN2 and BigGAN, whose layers do not follow each other.
+A test holds the parameters of all against jaxgan's. The peers' learning rates and averages know no schedule, which
+takes no time worth mentioning.
 """
 
 import math
@@ -15,13 +15,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import digits, pacgan, tutorial
-from configs.published import r3gan_cifar10, stylegan2
+from configs.published import biggan64, r3gan_cifar10, stylegan2
 from jaxgan.adversarial import penalties
 from jaxgan.config import default, with_changes
 from jaxgan.core.types import example_fields
 from jaxgan.data.dataset import ArrayDataset
 from jaxgan.data.sources import example_shape, fields_of, open_dataset
 from jaxgan.models import dcgan, patchgan, r3gan, tf_dcgan
+from jaxgan.models.ops import pyramid
 
 IMAGES = "train[:1024]"  # of the digits, enlarged: a step takes as long whatever the images are
 BATCHES = 8  # that a peer has ready, and takes in turn
@@ -99,6 +100,18 @@ def r3gan_32() -> ConfigDict:
     return config
 
 
+def biggan() -> ConfigDict:
+    """BigGAN at 64x64 with an eighth of the channels; two updates of the discriminator for one of the generator."""
+    config, _ = with_changes(biggan64.get_config(), {"data.source": "digits", "schedules": ""})
+    config.data.split = IMAGES
+    config.batch_size = 16
+    config.ema_decay = 0.9999
+    config.generator_penalties.orthogonal = 0.0
+    for name in ("generator", "discriminator"):
+        config.model[name].base_channels = 8
+    return config
+
+
 WORKLOADS: dict[str, Callable[[], ConfigDict]] = {
     "dcgan64": lambda: images(64, 3, 64),
     "dcgan32": lambda: images(32, 1, 32),
@@ -109,8 +122,10 @@ WORKLOADS: dict[str, Callable[[], ConfigDict]] = {
     "cyclegan": cyclegan,
     "stylegan2": stylegan2_64,
     "r3gan": r3gan_32,
+    "biggan": biggan,
 }
-GANS = tuple(name for name in WORKLOADS if name not in ("cyclegan", "stylegan2"))  # which all peers can train
+GANS = tuple(name for name in WORKLOADS if name not in ("cyclegan", "stylegan2", "biggan"))  # which all peers can train
+CLASSES = 10  # of the digits
 GPU_BATCHES = {"dcgan64": (128, 1024), "r1": (128,)}  # where a GPU has too little to do with the configuration's
 
 
@@ -157,6 +172,11 @@ def intervals(config: ConfigDict) -> dict[str, int]:
 def period(config: ConfigDict) -> int:
     """Training steps in which every penalty has all of its turns, so that equal numbers of steps do equal work."""
     return math.lcm(*intervals(config).values())
+
+
+def peer(config: ConfigDict) -> str:
+    """What the module is called that trains a workload in PyTorch, "gan" for that of most GANs."""
+    return "biggan" if config.model.family == "resnet" else config.algorithm
 
 
 def examples(config: ConfigDict) -> ArrayDataset:
@@ -412,8 +432,8 @@ def cyclegan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
 def r3gan_layers(config: ConfigDict) -> dict[str, list[Layer]]:
     """Those of `jaxgan.models.r3gan`, of one width and one cardinality."""
     height, width, pixel_channels = example_shape(config.data)
-    rows, columns = r3gan.basis_size((height, width))
-    count = r3gan.halvings(height, width)
+    rows, columns = pyramid.smallest_size((height, width))
+    count = pyramid.halvings(height, width)
 
     def blocks(net: ConfigDict) -> list[Layer]:
         (features,), (groups,), (depth,) = net.widths, net.cardinality, net.blocks

@@ -20,6 +20,11 @@ a CycleGAN that translates both ways, the first one from a to b. A U-Net's file 
 dropout: pix2pix is, and --dropout=0 is for one that was not. Such files have no discriminators: those of the run are
 untrained.
 
+A .pth of BigGAN-PyTorch or of mimicry, or an .npz of SNGAN's Chainer code, has one network: give the generator's file,
+and its moving average's and the discriminator's with it, if there are any. --data is as above:
+
+    python -m jaxgan.convert G.pth G_ema.pth D.pth --workdir=runs/biggan --data=folder:PATH
+
 What network a file holds is read off its arrays. Nothing that the file asks for is run. The run has no optimizer
 states: `train.py --init_from=RUN` begins with its networks.
 """
@@ -35,7 +40,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxgan.converters import Converted, holds_networks, of_networks, theano_dcgan, translators
+from jaxgan.converters import Converted, holds_networks, of_networks, resnet, theano_dcgan, translators
 from jaxgan.core import devices, population
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.state import Variables
@@ -47,7 +52,7 @@ from jaxgan.io import run_folder
 from jaxgan.io.checkpoint import Checkpoints
 
 DATA = "folder:images"  # where nobody says what the data are
-OF_TRANSLATORS, OF_NETWORKS = ("direction", "dropout"), ("data",)  # options
+OF_TRANSLATORS, OF_OTHERS = ("direction", "dropout"), ("data",)  # options
 
 
 def write(
@@ -88,18 +93,22 @@ def open_data(made: Converted, data: str) -> ArrayDataset | LazyDataset:
 
 def converted(options: argparse.Namespace) -> Converted:
     """The run of the files; a `UserError` if something is wrong with them."""
-    first, apply, others = options.files[0], OF_TRANSLATORS, OF_NETWORKS
-    of_theano = first.suffix == ".npz"
-    if of_several := of_theano or holds_networks(first):
+    first, apply, others = options.files[0], OF_TRANSLATORS, OF_OTHERS
+    of_several = holds_networks(first)
+    of_resnet = not of_several and resnet.holds_resnet(first)
+    of_theano = not of_resnet and first.suffix == ".npz"
+    if of_several or of_resnet or of_theano:
         apply, others = others, apply
     for name in others:
         if (value := getattr(options, name)) is not None:
             able = ", ".join(f"--{each}" for each in apply)
             raise UserError(f"--{name}={value} has no effect with {first}, for which there is {able}: leave it out")
-    if not of_several:
-        return translators.convert(options.files, options.direction, options.dropout)
+    if of_resnet:
+        return resnet.convert(options.files, options.data or DATA)
     if of_theano:
         return theano_dcgan.convert(options.files, options.data or DATA)
+    if not of_several:
+        return translators.convert(options.files, options.direction, options.dropout)
     if len(options.files) > 1:
         raise UserError(f"{len(options.files)} files: {first} holds all networks of a run, so give it alone")
     return of_networks(first, options.data or DATA)
@@ -115,11 +124,11 @@ def run(argv: list[str]) -> int:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="one .pkl, or one .pth, or two .pth: a to b and b to a, or one or two .npz",
+        help="one .pkl; one .pth, or two: a to b and b to a; those of a generator, its average and a discriminator",
     )
     parser.add_argument("--workdir", type=Path, required=True, help="the run folder that is made")
     parser.add_argument(
-        "--data", metavar="SOURCE", help="of a .pkl or .npz: the run's data set (folder:PATH, tfds:NAME)"
+        "--data", metavar="SOURCE", help="but for a translator: the run's data set (folder:PATH, tfds:NAME)"
     )
     parser.add_argument("--direction", choices=("ab", "ba"), help="of one .pth: which way it translates (ab)")
     parser.add_argument("--dropout", type=float, help=f"of a U-Net's .pth ({translators.DROPOUT})")

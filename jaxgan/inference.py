@@ -16,6 +16,7 @@ from jaxgan.core.state import TrainState, Variables
 from jaxgan.core.types import Arrays, Task
 from jaxgan.data.loader import to_pixels
 from jaxgan.errors import UserError
+from jaxgan.models.standing_statistics import has_moments
 
 BATCH = 64
 BATCH_PIXELS = BATCH * 64 * 64  # of the examples that are given to a task
@@ -115,6 +116,43 @@ def run_task(
 def task_memory(exp: Experiment, name: str, variables: Mapping[str, Variables], inputs: Arrays) -> int:
     """Bytes of each device's memory that a task takes for one batch; `inputs` are those of all devices, or shapes."""
     return device_memory.program_memory(_compiled(exp, name).lower(variables, inputs).compile())
+
+
+def with_standing_statistics(
+    exp: Experiment,
+    name: str,
+    variables: Mapping[str, Variables],
+    seed: int,
+    batches: int,
+    truncation: float | None = None,
+) -> dict[str, Variables]:
+    """The variables with mean moments of whole batches in the place of BatchNorm's running averages.
+
+    Args:
+        exp: the experiment.
+        name: of a task that can have them.
+        variables: by network.
+        seed: of the latents; all labels take turns.
+        batches: of `BATCH` latents each.
+        truncation: of the latents, as the task will have it.
+
+    Raises:
+        UserError: the task cannot have them, or the networks have no BatchNorm.
+    """
+    task = task_of(exp, name)
+    if task.batch_moments is None or not any(has_moments(variables[own].model_state) for own in task.networks):
+        raise UserError(f"--standing_statistics has no effect with --task={name} of this run, which has no BatchNorm")
+    moments = jax.jit(functools.partial(task.batch_moments, exp))
+    for batch in range(batches):
+        indices = np.arange(batch * BATCH, (batch + 1) * BATCH, dtype=np.int32)
+        choices = exp.algorithm.choices(exp)
+        inputs = seed_inputs(seed, BATCH, indices % choices if choices else None) | {"index": indices}
+        if truncation is not None:
+            inputs["truncation"] = np.full(BATCH, truncation, np.float32)
+        own = moments(variables, inputs)
+        # What does not differ between batches, such as parameters, stays as it is to the bit.
+        found = jax.tree.map(lambda mean, own, n=batch + 1: mean + (own - mean) / n, found, own) if batch else own
+    return found
 
 
 def sample(

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import re
 import sys
 import zlib
 
@@ -57,7 +58,7 @@ def size(tree) -> int:
 
 def own_sizes(config) -> dict[str, int]:
     """The parameters of jaxgan's networks."""
-    state = jax.eval_shape(lambda: population.init_state(build(config)))
+    state = jax.eval_shape(lambda: population.init_state(build(config, workloads.CLASSES)))
     return {name: size(network.params) for name, network in state.networks.items()}
 
 
@@ -66,7 +67,7 @@ def own_sizes(config) -> dict[str, int]:
 
 def torch_peer(config):
     """The module that trains a workload in PyTorch."""
-    module = train_step.systems("cpu", algorithm=config.algorithm)["torch"].module
+    module = train_step.systems("cpu", peer=workloads.peer(config))["torch"].module
     return importlib.import_module(f"benchmarks.{module}")
 
 
@@ -109,7 +110,7 @@ def test_peers_get_batches_that_their_networks_take(name):
 # The same losses
 
 
-@pytest.fixture(scope="module", params=["stylegan2", "r3gan"])
+@pytest.fixture(scope="module", params=["stylegan2", "r3gan", "biggan"])
 def pair(request):
     """An experiment of small images, its state with parameters that are nowhere 0, and PyTorch's with the same ones.
 
@@ -120,7 +121,11 @@ def pair(request):
     config.data.size = 16
     if request.param == "stylegan2":
         config.style_mixing = 0.0
-    exp = own.by_definition(build(config))  # which compiles sooner
+    if request.param == "biggan":
+        config.latent_dim, config.model.discriminator.downsamples = 6, 2
+        for network, multipliers in {"generator": (4, 2, 1), "discriminator": (1, 2, 4)}.items():
+            config.model[network].update(multipliers=multipliers, attention=(8,))
+    exp = own.by_definition(build(config, workloads.CLASSES))  # which compiles sooner
     state = quick_jit(lambda: moved(population.init_state(exp)))()
     peer = torch_peer(config)
     real = workloads.batches(config, workloads.examples(config))
@@ -178,6 +183,32 @@ def stylegan2_array(network: str, name: str, found) -> np.ndarray:
     return torch_axes(array)
 
 
+def biggan_array(network, name: str, found) -> np.ndarray:
+    """The array of PyTorch's name; pixels follow channels."""
+    name, vector = re.subn(r"\.parametrizations\.weight\.0\.u$", ".weight", name)
+    name = name.replace(".parametrizations.weight.original", ".weight")
+    stage = getattr(network, "attends", 0) - 1  # of the generator's attention
+    for pattern, ours in (
+        (r"^blocks\.(?:stage)?(\d+)", r"body/stage\1_block0"),
+        (r"^blocks\.attention(\d+)", r"body/stage\1_attention"),
+        (r"^attention\.", f"body/stage{stage}_attention."),
+        (r"^norm\.weight", "body/norm/BatchNorm_0/scale"),
+        (r"^norm\.bias", "body/norm/BatchNorm_0/bias"),
+        (r"^(to_image|embedding|dense)\.", r"body/\1." if stage >= 0 else r"\1."),
+        (r"\.scale\.weight", ".gain.weight"),
+        (r"\.shift\.weight", ".bias.weight"),
+        (r"\.weight$", "/kernel"),
+        (r"^dense", "Dense_0"),
+        (r"^embedding", "Dense_1"),
+    ):
+        name = re.sub(pattern, ours, name)
+    path = name.replace(".", "/")
+    array = found[path.replace("/kernel", "_spectral/u") if vector else path]
+    if path.startswith("body/dense"):
+        array = array.reshape(*array.shape[:-1], 16, -1).swapaxes(-2, -1).reshape(array.shape)
+    return array if path == "Dense_1/kernel" else torch_axes(array)
+
+
 def copy(values: list[np.ndarray], parameters) -> None:
     """Puts arrays in the places of PyTorch's parameters."""
     for value, parameter in zip(values, parameters, strict=True):
@@ -196,7 +227,8 @@ def gradient_norm(loss, parameters) -> float:
 def test_pytorch_has_the_same_losses_with_the_same_parameters(pair):
     """And the discriminator's gradients have the same norms."""
     name, exp, state, program, real = pair
-    expected, found = {"r3gan": r3gan_losses, "stylegan2": stylegan2_losses}[name](exp, state, program, real)
+    of_name = {"r3gan": r3gan_losses, "stylegan2": stylegan2_losses, "biggan": biggan_losses}
+    expected, found = of_name[name](exp, state, program, real)
     assert found == {key: pytest.approx(float(expected[key]), rel=1e-4) for key in found}
 
 
@@ -228,6 +260,40 @@ def r3gan_losses(exp, state, program, real):
     found = {key: float(value.detach()) for key, value in found.items()}
     found["grad_norm/discriminator"] = gradient_norm(d_loss + r1 + r2, program.parameters["discriminator"])
     found["grad_norm/generator"] = gradient_norm(g_loss, program.parameters["generator"])
+    return expected, found
+
+
+def biggan_losses(exp, state, program, real):
+    """The same by classes; each update begins with the first vectors of spectral norm, which move in each pass."""
+    import torch  # noqa: PLC0415
+
+    labels = jnp.arange(len(real)) % workloads.CLASSES
+    batch = {"images": real, "labels": labels}
+
+    @quick_jit
+    def losses(state):
+        _, d_metrics = gan.discriminator_step(exp, state, batch)
+        _, g_metrics = gan.generator_step(exp, state, batch)
+        drawn = [forward.sample_latents(exp, state, batch, player).latents for player in program.own]
+        return d_metrics | g_metrics, dict(zip(program.own, drawn, strict=True))
+
+    def reset() -> None:
+        for name, network in program.own.items():
+            every = arrays(state.networks[name].params) | arrays(state.networks[name].model_state["spectral"])
+            owned = [*network.named_parameters(), *(b for b in network.named_buffers() if b[0].endswith(".u"))]
+            copy([biggan_array(network, own, every) for own, _ in owned], [array for _, array in owned])
+
+    expected, drawn = losses(state)
+    drawn = {name: torch.tensor(np.asarray(z)) for name, z in drawn.items()}
+    one_hot = torch.eye(workloads.CLASSES)[torch.tensor(np.asarray(labels))]
+    reset()
+    d_loss = program.discriminator_loss(next(program.batches), drawn["discriminator"], one_hot)
+    found = {"loss/discriminator": float(d_loss.detach())}
+    found["grad_norm/discriminator"] = gradient_norm(d_loss, program.own["discriminator"].parameters())
+    reset()
+    g_loss = program.generator_loss(drawn["generator"], one_hot)
+    found["loss/generator"] = float(g_loss.detach())
+    found["grad_norm/generator"] = gradient_norm(g_loss, program.own["generator"].parameters())
     return expected, found
 
 

@@ -225,7 +225,7 @@ def test_spectral_norm_is_for_the_last_layers_too():
     network = Discriminator(Body(), "projection", spectral_norm=True)
     examples, params, _ = discriminator("projection")
     variables = network.init(jax.random.key(0), examples, ONE_HOT, True)
-    step = quick_jit(lambda v: network.apply(v, examples, ONE_HOT, True, mutable=["batch_stats"]))
+    step = quick_jit(lambda v: network.apply(v, examples, ONE_HOT, True, mutable=["spectral"]))
     variables = {**variables, "params": params}
     for _ in range(100):
         d_out, stats = step(variables)

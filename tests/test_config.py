@@ -45,7 +45,7 @@ from jaxgan.core.settings import (
 from jaxgan.data.sizes import SIZE, SIZE_OR_ZERO
 from jaxgan.errors import UserError
 from jaxgan.io import run_folder
-from jaxgan.models.r3gan import NUMBERS
+from jaxgan.models.ops.pyramid import NUMBERS
 
 NAN, INFINITY = float("nan"), float("inf")
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -111,6 +111,13 @@ OTHER_VALUES = {
     "blocks": ((2, 1),),
     "expansion": (3,),
     "bfloat16_stages": (1,),
+    "block": ("bottleneck",),
+    "multipliers": ((1, 2),),
+    "downsamples": (2,),
+    "wide": (False,),
+    "rectified_shortcuts": (True,),
+    "attention": (),  # whose share is 0 at first
+    "block_gain": (2.0,),
 }
 BODIES = {
     f"{family} {name}={value}": (family, {name: value})

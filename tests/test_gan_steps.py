@@ -477,3 +477,42 @@ def test_half_precision_gives_nearly_the_same_gradient():
         for state, _ in (tiny.discriminator_step(tiny.state, tiny.one_batch()) for tiny in (long, short))
     )
     assert 1e-4 < np.linalg.norm(actual - expected) / np.linalg.norm(expected) < 0.03
+
+
+# Spectral norm
+
+
+def power_steps(matrix, vector, count: int):
+    """The vector after some steps of power iteration, in float64."""
+    matrix, vector = np.float64(matrix).reshape(-1, matrix.shape[-1]), np.float64(vector)
+    for _ in range(count):
+        left = matrix @ vector
+        vector = matrix.T @ (left / np.linalg.norm(left))
+        vector /= np.linalg.norm(vector)
+    return vector
+
+
+@pytest.mark.parametrize(("joint", "loss", "passes"), [(True, "hinge", 3), (False, "hinge", 5), (False, "rpgan", 6)])
+def test_the_vectors_of_spectral_norm_move_in_each_pass_of_the_discriminator(joint, loss, passes):
+    """Of two updates on real examples and fakes, together or one after the other, and of the generator's update, whose
+    loss may have no use for real examples. The weights stay, since their learning rate is 0."""
+    settings = {"model__discriminator__norm": "none", "model__discriminator__spectral_norm": True, "loss": loss}
+    settings |= {"discriminator_steps": 2, "optimizer__discriminator__learning_rate": 0.0}
+    tiny = experiment(**SMALL | settings, concat_real_fake=joint)
+    after, _ = tiny.train_step(tiny.state, tiny.batch())
+    before, after = tiny.state.networks["discriminator"], after.networks["discriminator"]
+    assert_same_bits(after.params, before.params)
+    kernels = {"body/Dense_0": before.params["body"]["Dense_0"], "Dense_0": before.params["Dense_0"]}
+    for path, layer in kernels.items():
+        *place, name = path.split("/")
+        start, found = (own.model_state["spectral"] for own in (before, after))
+        for part in (*place, f"{name}_spectral"):
+            start, found = start[part], found[part]
+        np.testing.assert_allclose(found["u"], power_steps(layer["kernel"], start["u"], passes), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", {id(entry): name for name, entry in LOSSES.items()}.values())
+def test_a_loss_declares_whether_the_generator_s_part_compares(name):
+    logits = jnp.asarray([0.3, -1.2]), jnp.asarray([0.7, -0.4])
+    slopes = jax.grad(lambda real: LOSSES[name].generator(real, logits[1]).sum())(logits[0])
+    assert LOSSES[name].compares == bool((slopes != 0).any())

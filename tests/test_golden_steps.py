@@ -1,7 +1,8 @@
 """Three training steps of some forty experiments, as a former version of this code made them.
 
 The former code kept both networks, their objectives and the loop in other modules. It recorded `golden/steps.npz`:
-parameters, moving averages, what is carried from step to step, and metrics, under the names that they have now.
+parameters, moving averages, what is carried from step to step, and metrics, under the names that they have now. The
+record of spectral norm is newer: its vectors move in the generator's updates as well, and first kernels are whole.
 """
 
 import functools

@@ -27,7 +27,11 @@ from jaxgan.core.schedules import KINDS, Ramp, parse
 from jaxgan.core.settings import Setting
 from jaxgan.errors import UserError
 
-PROGRESS = {"linear": lambda done: done, "cosine": lambda done: (1 - np.cos(np.pi * done)) / 2}
+PROGRESS = {
+    "linear": lambda done: done,
+    "cosine": lambda done: (1 - np.cos(np.pi * done)) / 2,
+    "step": lambda done: float(done == 1),
+}
 EXP = build(tiny_config(**POINTS))
 SCHEDULABLE = sorted(name for name, entry in EXP.declared.items() if isinstance(entry, Setting) and entry.sweepable)
 values = functools.partial(st.floats, width=32, allow_subnormal=False)

@@ -184,6 +184,11 @@ def check(config: ConfigDict) -> Iterator[str]:
             f"config.conditioning.generator={sides.generator} sets the scales and shifts of BatchNorm: "
             f"config.model.generator.norm={norm} must be batch"
         )
+    if config.model.generator.get("embedding", 0) and not GENERATOR_CONDITIONING[sides.generator].modulates_norm:
+        yield (
+            f"config.model.generator.embedding={config.model.generator.embedding} has no effect with "
+            f"config.conditioning.generator={sides.generator}: it must be 0, or the conditioning cbn"
+        )
     if entry.predicts == "codes" and not sides.categories + sides.continuous:
         yield (
             f"config.conditioning.discriminator={sides.discriminator} has nothing to predict: "
@@ -288,9 +293,9 @@ class Discriminator(nn.Module):
             examples = append_condition(examples, embed(condition, self.embedding))
         features = self.body(examples, train)
 
-        def dense(outputs: int, inputs: Array, **options) -> Array:
+        def dense(outputs: int, inputs: Array, per_row: bool = False, **options) -> Array:
             layer = nn.Dense(outputs, **{"kernel_init": self.kernel_init} | options)
-            return layers.maybe_spectral_norm(layer, inputs, self.spectral_norm, train)
+            return layers.maybe_spectral_norm(layer, inputs, self.spectral_norm, train, per_row)
 
         count = features.shape[-1]
         if side.adversarial is not None:
@@ -303,7 +308,7 @@ class Discriminator(nn.Module):
         else:
             logits = dense(1, features, use_bias=self.use_bias)[:, 0]
             if side.projects:
-                logits += (dense(count, condition, use_bias=False) * features).sum(-1)
+                logits += (dense(count, condition, per_row=True, use_bias=False) * features).sum(-1)
         if side.embeds:
             proxy = dense(self.proxy_dim, condition, use_bias=False, name="proxy")
             return DiscriminatorOutput(logits, features, None, dense(self.proxy_dim, features), proxy)

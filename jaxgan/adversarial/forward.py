@@ -216,6 +216,14 @@ def discriminate(
     return first, second, model_state
 
 
+def discriminate_fakes(
+    exp: Experiment, state: TrainState, variables: Variables, fake: DiscriminatorInput, batch: LatentBatch
+) -> tuple[DiscriminatorOutput, PyTree]:
+    """A discriminator's output for fakes alone, and its new model state."""
+    _, key = dropout_keys(exp, state, batch)
+    return apply(exp.networks["discriminator"], variables, *fake, train=True, key=key)
+
+
 def interleave(batches: Sequence[Array], group: int = 1) -> Array:
     """Batches in one, group by group in turns, so that an example's place depends on no number of devices."""
     joined = jnp.stack([array.reshape(-1, group, *array.shape[1:]) for array in batches], axis=1)

@@ -32,6 +32,7 @@ class Loss(NamedTuple):
             flow through them.
         margin: the published one, which `discriminator` has unless given another.
         boundary: the logit between real and fake; None where only differences of logits matter.
+        compares: whether the generator's loss depends on the real logits.
     """
 
     discriminator: Callable[..., Values]
@@ -41,6 +42,7 @@ class Loss(NamedTuple):
     takes_means: bool = False
     margin: float = 0.0
     boundary: float | None = 0.0
+    compares: bool = True
 
 
 def cross_entropy(logits: Values, targets: Targets) -> Values:
@@ -276,14 +278,16 @@ def relativistic_average_hinge_generator(
 
 
 LOSSES = {
-    "minimax": Loss(minimax_discriminator, minimax_generator, takes_targets=True),
-    "non_saturating": Loss(minimax_discriminator, non_saturating_generator, takes_targets=True),
-    "logistic": Loss(logistic_discriminator, non_saturating_generator, takes_margin=True),
-    "least_squares": Loss(least_squares_discriminator, least_squares_generator, takes_targets=True, boundary=0.5),
+    "minimax": Loss(minimax_discriminator, minimax_generator, takes_targets=True, compares=False),
+    "non_saturating": Loss(minimax_discriminator, non_saturating_generator, takes_targets=True, compares=False),
+    "logistic": Loss(logistic_discriminator, non_saturating_generator, takes_margin=True, compares=False),
+    "least_squares": Loss(
+        least_squares_discriminator, least_squares_generator, takes_targets=True, boundary=0.5, compares=False
+    ),
     # Its targets are what makes it Pearson's.
-    "pearson": Loss(pearson_discriminator, pearson_generator),
-    "hinge": Loss(hinge_discriminator, wasserstein_generator, takes_margin=True, margin=1.0),
-    "wasserstein": Loss(wasserstein_discriminator, wasserstein_generator, boundary=None),
+    "pearson": Loss(pearson_discriminator, pearson_generator, compares=False),
+    "hinge": Loss(hinge_discriminator, wasserstein_generator, takes_margin=True, margin=1.0, compares=False),
+    "wasserstein": Loss(wasserstein_discriminator, wasserstein_generator, boundary=None, compares=False),
     "relativistic": Loss(relativistic_discriminator, relativistic_generator, takes_margin=True, boundary=None),
     "relativistic_average": Loss(
         relativistic_average_discriminator, relativistic_average_generator, takes_means=True, boundary=None

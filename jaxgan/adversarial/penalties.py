@@ -220,14 +220,16 @@ def orthogonality(params: PyTree) -> Scalar:
     """The sum over all kernels W, as matrices [-1, out], of the squares of W^T W off its diagonal.
 
     Args:
-        params: a network's. Its kernels are the leaves of that name with two or more dimensions, the last one `out`.
+        params: a network's. Its kernels are the leaves of that name with two or more dimensions, the last one `out`. A
+            layer called "embedding" is left out, as in the authors' PyTorch code.
 
     References:
         Brock et al., Large Scale GAN Training, 2019, equation 3. https://arxiv.org/abs/1809.11096
     """
     total = jnp.zeros(())
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if jax.tree_util.keystr(path[-1:], simple=True) == "kernel" and leaf.ndim >= 2:
+        *_, layer, name = ("", *(jax.tree_util.keystr((key,), simple=True) for key in path))
+        if name == "kernel" and layer != "embedding" and leaf.ndim >= 2:
             matrix = leaf.reshape(-1, leaf.shape[-1])
             gram = matrix.T @ matrix
             total += (jnp.where(jnp.eye(len(gram), dtype=bool), 0, gram) ** 2).sum()

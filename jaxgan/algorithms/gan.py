@@ -27,6 +27,7 @@ from jaxgan.adversarial.forward import (
     LatentBatch,
     data_field,
     discriminate,
+    discriminate_fakes,
     generate,
     generate_with_vjp,
     preprocess,
@@ -65,6 +66,8 @@ from jaxgan.core.settings import (
 )
 from jaxgan.core.state import TrainState, Variables, apply
 from jaxgan.core.types import Algorithm, Arrays, Batch, Field, Metrics, Player, Task, example_fields
+from jaxgan.models import standing_statistics
+from jaxgan.models.ops import spectral_norm
 
 PLAYERS = {"generator": Player(("generator",), ("generator",)), "discriminator": Player(("discriminator",))}
 ROLES = {"generator": "generator", "discriminator": "discriminator"}
@@ -144,7 +147,9 @@ def update_discriminator(
 def generator_step(
     exp: Experiment, state: TrainState, batch: Batch, fakes: FakeBatch | None = None
 ) -> tuple[TrainState, Metrics]:
-    """One update of the generator. The discriminator stays as it is; arguments as above.
+    """One update of the generator; arguments as above.
+
+    The discriminator stays as it is, but for the vectors of its spectral norm, which move in each of its passes.
 
     With unrolled steps the generator's loss comes from the discriminator after some updates on this batch. Gradients
     pass through those updates.
@@ -157,18 +162,33 @@ def generator_step(
     )
     now = lax.stop_gradient(state)
 
-    def objective(params: dict[str, PyTree], fake: Examples) -> tuple[Array, tuple[Metrics, dict[str, PyTree]]]:
+    def objective(params: dict[str, PyTree], fake: Examples) -> tuple[Array, tuple[Metrics, dict[str, PyTree], PyTree]]:
         critic = unrolled_discriminator(exp, now, batch, fake, latents)
-        raw = batch[data_field(exp)], fake
-        given = (preprocess(exp, state, own, kind, latents) for own, kind in zip(raw, ("real", "fake"), strict=True))
-        real_out, fake_out, _ = discriminate(exp, state, critic, *given, latents)
+        given = preprocess(exp, state, fake, "fake", latents)
+        if needs_reals(exp):
+            real = preprocess(exp, state, batch[data_field(exp)], "real", latents)
+            real_out, fake_out, critic_state = discriminate(exp, state, critic, real, given, latents)
+        else:
+            fake_out, critic_state = discriminate_fakes(exp, state, critic, given, latents)
+            real_out = fake_out  # of which the loss makes no use
         value, metrics = generator_loss(exp, state, real_out, fake_out, latents.condition)
         penalty, others, extra = generator_penalties(exp, now, params["generator"], fake, latents)
-        return value + penalty, (metrics | others, extra)
+        return value + penalty, (metrics | others, extra, critic_state)
 
-    grads, (to_fakes,), (metrics, extra) = gradients(exp, state, "generator", objective, (fake,))
+    grads, (to_fakes,), (metrics, extra, critic_state) = gradients(exp, state, "generator", objective, (fake,))
     grads = {"generator": jax.tree.map(jnp.add, grads["generator"], *vjp(to_fakes))}
-    return apply_gradients(exp, state, "generator", grads, {"generator": model_state}, metrics, extra)
+    state, metrics = apply_gradients(exp, state, "generator", grads, {"generator": model_state}, metrics, extra)
+    critic = state.networks["discriminator"]
+    moved = {name: own for name, own in critic_state.items() if name == spectral_norm.COLLECTION}
+    critic = critic.replace(model_state=critic.model_state | moved)
+    return state.replace(networks=state.networks | {"discriminator": critic}), metrics
+
+
+def needs_reals(exp: Experiment) -> bool:
+    """Whether the generator's loss depends on real examples, if only through statistics of a batch of both."""
+    config, net = exp.config, exp.config.model.discriminator
+    together = config.concat_real_fake and (net.get("norm") == "batch" or net.get("minibatch_stddev", 0) > 0)
+    return losses.LOSSES[config.loss].compares or exp.is_enabled("feature_matching") or together
 
 
 def unrolled_discriminator(
@@ -464,6 +484,14 @@ def sample_inputs(exp: Experiment, seed: Array, inputs: Arrays) -> tuple[Array, 
     return points, None
 
 
+def batch_moments(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Variables]:
+    """The variables with a generator whose BatchNorms have the moments of one batch of seeds and labels."""
+    generator = variables["generator"]
+    points = sample_inputs(exp, inputs["seed"], inputs)
+    moments = standing_statistics.batch_moments(exp.networks["generator"], generator, *points)
+    return dict(variables) | {"generator": generator.replace(model_state=moments)}
+
+
 def probability_real(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Array]:
     """sigmoid(D(x)) at given points."""
     points = inputs[data_field(exp)]
@@ -515,7 +543,13 @@ GAN = Algorithm(
     inputs=inputs,
     step=step,
     tasks={
-        "sample": Task(("generator",), sample, outputs, options=("labels", "truncation", "fraction", "end_seed")),
+        "sample": Task(
+            ("generator",),
+            sample,
+            outputs,
+            options=("labels", "truncation", "fraction", "end_seed"),
+            batch_moments=batch_moments,
+        ),
         "probability_real": Task(
             ("discriminator",),
             probability_real,

@@ -84,6 +84,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--truncation", type=float, help="latents only from within +-this; smaller is more typical")
     parser.add_argument(
+        "--standing_statistics",
+        type=int,
+        metavar="N",
+        help=f"BatchNorm's moments of N batches of {inference.BATCH} latents, and not those of training; 16 say",
+    )
+    parser.add_argument(
         "--truncation_psi",
         type=float,
         help="styles this far from their mean: 1 as they are, 0.7 more typical, 0 the mean",
@@ -97,7 +103,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if any(isinstance(value, list) for value in vars(options).values()):  # as Python's parser reads --num=--
         raise UserError("-- is no value of an option (see sample.py --help)")
     image_options.check(options)
-    for name in ("num", "columns", "tile", "batch_size", "truncation_cutoff"):
+    for name in ("num", "columns", "tile", "batch_size", "truncation_cutoff", "standing_statistics"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name}={value} must be at least 1")
@@ -367,6 +373,9 @@ def run(argv: list[str]) -> int:
     name = choose_task(options, restored.exp)
     task = inference.task_of(restored.exp, name)
     check_options(options, restored.exp, name, task)
+    if options.standing_statistics is not None:
+        own = restored.variables, options.seed, options.standing_statistics, options.truncation
+        restored = restored._replace(variables=inference.with_standing_statistics(restored.exp, name, *own))
     print(f"{way_to_run(options, restored.exp, task)(options, restored, name)}: {options.out}")
     return 0
 

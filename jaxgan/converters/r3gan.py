@@ -22,11 +22,11 @@ from jaxgan.converters.networks import (
     with_axes_of_flax,
 )
 from jaxgan.errors import UserError
-from jaxgan.models import r3gan
+from jaxgan.models.ops import pyramid
 
 EMBEDDING = "Model.EmbeddingLayer.weight"
 TO_RGB, FROM_RGB = "Model.AggregationLayer.Layer.weight", "Model.ExtractionLayer.Layer.weight"
-FIRST = r3gan.LEAST  # rows and columns of the basis
+FIRST = pyramid.LEAST  # rows and columns of the basis
 BLOCK = {  # array of a block -> what the authors' code calls it
     **{f"Conv_{i}/kernel": f"LinearLayer{i + 1}.Layer.weight" for i in range(3)},
     **{f"Conv_{i}/bias": f"NonLinearity{i + 1}.Bias" for i in range(2)},

@@ -28,7 +28,7 @@ from jaxgan.core.state import Variables, apply
 from jaxgan.errors import UserError
 from jaxgan.io.network_pickles import Network
 from jaxgan.models import dcgan
-from jaxgan.models.ops import layers
+from jaxgan.models.standing_statistics import batch_moments
 
 LAST = {"G": "gwx", "D": "wy"}  # the last kernel of a generator and of a discriminator
 SIDE = dcgan.LEAST  # rows and columns of the smallest features
@@ -172,24 +172,18 @@ def to_flax(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def with_moments(exp: Experiment, networks: Mapping[str, Variables]) -> dict[str, Variables]:
-    """The networks with BatchNorm's moments, which are averages over batches of samples.
-
-    A training pass takes running moments of 0 to a known share of the moments of its batch.
-    """
-    zeros = {
-        name: own.replace(model_state=jax.tree.map(jnp.zeros_like, own.model_state)) for name, own in networks.items()
-    }
+    """The networks with BatchNorm's moments, which are averages over batches of samples."""
+    generator, critic = (exp.networks[name] for name in ("generator", "discriminator"))
 
     @jax.jit
     def of_batch(index: Int[Array, " batch"]) -> dict[str, PyTree]:
         points = latents.latents_of(jnp.zeros_like(index, jnp.uint32), index, exp.config.latent_dim)
-        images, found = apply(exp.networks["generator"], zeros["generator"], points, None, train=True)
-        states = {"generator": found}
-        if "discriminator" in zeros:
-            critic = exp.networks["discriminator"]
-            states["discriminator"] = apply(critic, zeros["discriminator"], images, None, train=True)[1]
+        states = {"generator": batch_moments(generator, networks["generator"], points, None)}
+        if "discriminator" in networks:
+            images, _ = apply(generator, networks["generator"], points, None, train=True)
+            states["discriminator"] = batch_moments(critic, networks["discriminator"], images, None)
         return states
 
     every = [of_batch(jnp.arange(BATCH) + BATCH * number) for number in range(BATCHES)]
-    moments = jax.tree.map(lambda *parts: sum(parts) / (BATCHES * (1 - layers.MOMENTUM)), *every)
+    moments = jax.tree.map(lambda *parts: sum(parts) / BATCHES, *every)
     return {name: own.replace(model_state=moments[name]) for name, own in networks.items()}

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan.core.settings import (
+    ABOVE_ZERO,
     BELOW_ONE,
     FRACTION,
     NOT_NEGATIVE,
@@ -34,6 +35,7 @@ B1 = Setting(0.5, "decay of the average of gradients", BELOW_ONE)
 B2 = Setting(0.999, "decay of the average of squared gradients", BELOW_ONE, sweepable=True)
 MOMENTUM = Setting(0.5, "classical momentum; 0: none", BELOW_ONE)
 MOMENTS: Settings = {"b1": B1, "b2": B2}
+EPS: Settings = {"eps": Setting(1e-8, "added to the root of the average of squared gradients", ABOVE_ZERO)}
 
 
 class Optimizer(NamedTuple):
@@ -41,7 +43,8 @@ class Optimizer(NamedTuple):
 
     Attributes:
         make: (hyperparameter, eps_root) -> transformation for a learning rate of 1, whose updates are linear in it.
-            Where the root of an average of squares divides, 1e-8 is added to that root, and eps_root below it.
+            Where the root of an average of squares divides, `eps` (RMSprop: 1e-8) is added to that root, and eps_root
+            below it.
         settings: its hyperparameters but the learning rate and the weight decay.
         decouples: whether it has its own weight decay, in the place of an L2 term.
     """
@@ -53,12 +56,15 @@ class Optimizer(NamedTuple):
 
 OPTIMIZERS: dict[str, Optimizer] = {
     # Kingma and Ba 2015, https://arxiv.org/abs/1412.6980, algorithm 1.
-    "adam": Optimizer(lambda hp, eps_root: optax.adam(1.0, hp("b1"), hp("b2"), eps_root=eps_root)),
+    "adam": Optimizer(
+        lambda hp, eps_root: optax.adam(1.0, hp("b1"), hp("b2"), hp("eps"), eps_root), settings=MOMENTS | EPS
+    ),
     # Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101, algorithm 2; the decay is times the learning rate.
     "adamw": Optimizer(
         lambda hp, eps_root: optax.adamw(
-            1.0, hp("b1"), hp("b2"), eps_root=eps_root, weight_decay=hp("weight_decay"), mask=decayed
+            1.0, hp("b1"), hp("b2"), hp("eps"), eps_root, weight_decay=hp("weight_decay"), mask=decayed
         ),
+        settings=MOMENTS | EPS,
         decouples=True,
     ),
     # Hinton 2012, lecture 6e of his course. optax has one eps only, so eps_root, where given, is all of it.
@@ -80,8 +86,9 @@ OPTIMIZERS: dict[str, Optimizer] = {
     # momentum, optax's default, is no part of it. The first update takes r_0 = r_1, as nothing was predicted before.
     "optimistic_adam": Optimizer(
         lambda hp, eps_root: optax.optimistic_adam_v2(
-            1.0, alpha=1.0, beta=1.0, b1=hp("b1"), b2=hp("b2"), eps_root=eps_root, nesterov=False
-        )
+            1.0, alpha=1.0, beta=1.0, b1=hp("b1"), b2=hp("b2"), eps=hp("eps"), eps_root=eps_root, nesterov=False
+        ),
+        settings=MOMENTS | EPS,
     ),
 }
 

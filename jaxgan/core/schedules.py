@@ -16,6 +16,7 @@ RAMP = re.compile(r"\s*([\w.]+)\s*=\s*(\w+)\(([^,()]+),([^,()]+)\)\s*")
 KINDS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda done: done,
     "cosine": lambda done: 0.5 - 0.5 * jnp.cos(jnp.pi * done),
+    "step": jnp.floor,
 }
 
 

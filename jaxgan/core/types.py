@@ -98,6 +98,8 @@ class Task(NamedTuple):
         unavailable: experiment -> why its networks cannot do this, or None if they can.
         sides: experiment -> the sides of images that the task takes, for a task that makes an image of another one, of
             any height and width.
+        batch_moments: (experiment, variables by network, inputs of a batch) -> the variables with the moments of that
+            batch in BatchNorm, for a task that can have standing statistics.
     """
 
     networks: tuple[str, ...]
@@ -108,6 +110,7 @@ class Task(NamedTuple):
     layout: Callable[["Experiment", RunTask, Arrays, int, int], Layout] | None = None
     unavailable: Callable[["Experiment"], str | None] = lambda exp: None
     sides: Callable[["Experiment"], Sides] | None = None
+    batch_moments: Callable[["Experiment", Mapping[str, Any], Arrays], Mapping[str, Any]] | None = None
 
 
 class Monitor(NamedTuple):

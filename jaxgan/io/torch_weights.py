@@ -41,6 +41,7 @@ DTYPES = {
     Global("torch", "ByteStorage"): np.dtype("u1"),
     Global("torch", "BoolStorage"): np.dtype("?"),
 }
+MIMICRY = "model_state_dict"  # where a checkpoint of mimicry has the state dict
 DICTIONARY = Global("collections", "OrderedDict")
 TENSORS = {Global("torch._utils", name) for name in ("_rebuild_tensor_v2", "_rebuild_tensor")}  # PyTorch 0.2 on; before
 PARAMETERS = {Global("torch._utils", name) for name in ("_rebuild_parameter", "_rebuild_parameter_with_state")}
@@ -132,6 +133,7 @@ def _legacy(file: io.BytesIO) -> tuple[Any, dict[str, bytes]]:
 def _tensors(tree: Any) -> dict[str, Tensor]:
     if not isinstance(tree, dict):
         raise ValueError("it holds no dictionary")
+    tree = tree.get(MIMICRY, tree)
     for name, value in tree.items():
         if not (isinstance(name, str) and isinstance(value, Tensor)):
             raise ValueError(f"{name!r} is no tensor, or no name")

@@ -20,6 +20,7 @@ from jaxgan.models import (
     patchgan,
     pix2pix,
     r3gan,
+    resnet,
     spade,
     stylegan2,
     stylegan3,
@@ -42,7 +43,8 @@ class Role(NamedTuple):
             with (images, labels, train) for logits; labels are one-hot, or None.
         settings: that become its attributes.
         fixed: further attributes.
-        check: (the shape of an example, its settings) -> which of them is wrong, and what would be right.
+        check: (the shape of an example, its settings, and `latent_dim` of the configuration, 0 if it has none) -> which
+            of them is wrong, and what would be right.
     """
 
     module: type[nn.Module]
@@ -146,6 +148,17 @@ MODELS: dict[str, Family] = {
         (8, 8, 1),
         initializable=False,
         logit_bias=False,
+    ),
+    "resnet": Family(
+        {
+            "generator": Role(resnet.Generator, resnet.SETTINGS, check=resnet.check_generator),
+            "discriminator": Role(
+                resnet.Discriminator, resnet.DISCRIMINATOR_SETTINGS, check=resnet.check_discriminator
+            ),
+        },
+        resnet.check_shape,
+        {"base_channels": 2, "multipliers": (2,)},
+        (8, 8, 1),
     ),
 }
 
@@ -278,7 +291,7 @@ def make(
         raise UserError(f"{size} does not fit config.model.family={config.model.family}: {advice}")
     module, declared, fixed, check = family.roles[role]
     own = {name: config.model[network][name] for name in declared}
-    if (reason := check(shape, own)) is not None:
+    if (reason := check(shape, own | {"latent_dim": config.get("latent_dim", 0)})) is not None:
         raise UserError(f"config.model.{network}.{reason}")
     known = set(module.__dataclass_fields__)
     places = {"shape": shape, "dim": shape[0]}

@@ -14,33 +14,19 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxgan.core.settings import DIMENSIONS, NOT_NEGATIVE, POSITIVE, Range, Setting, Settings
+from jaxgan.core.settings import NOT_NEGATIVE, POSITIVE, Setting, Settings
 from jaxgan.models.ops import layers, resampling
 from jaxgan.models.ops.convolutions import Features, Size
+from jaxgan.models.ops.pyramid import LEAST, NUMBERS, halvings, smallest_size, spread
 
-LEAST = 4  # pixels of the shorter side of the basis, which has fewer than twice as many
 SLOPE = 0.2  # of LeakyReLU
-
-
-def halvings(height: int, width: int) -> int:
-    """How often both sides can be halved while the shorter one stays at least `LEAST`."""
-    count = 0
-    while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 2 * LEAST:
-        height, width, count = height // 2, width // 2, count + 1
-    return count
-
-
-def basis_size(shape: tuple[int, ...]) -> Size:
-    """Rows and columns of the smallest features."""
-    count = halvings(*shape[:2])
-    return shape[0] >> count, shape[1] >> count
 
 
 def check_shape(shape: tuple[int, ...]) -> str | None:
     """What would be right, if examples of that shape cannot be made."""
     if len(shape) != 3:
         return "an r3gan makes images; toy_mlp makes points"
-    if LEAST <= min(basis_size(shape)) < 2 * LEAST:
+    if LEAST <= min(smallest_size(shape)) < 2 * LEAST:
         return None
     return "an r3gan makes images whose shorter side is 4 to 7 times a power of two that divides the other side as well"
 
@@ -70,14 +56,9 @@ def stages(network: "Generator | Discriminator", shape: tuple[int, ...]) -> list
     return [Stage(*numbers, network.dtype if size < half else jnp.bfloat16) for size, numbers in rows]
 
 
-def spread(values: tuple[int, ...], count: int) -> tuple[int, ...]:
-    """A number for each of `count` sizes: the last one counts for all further ones."""
-    return values + values[-1:] * (count - len(values))
-
-
 def check_settings(shape: tuple[int, ...], settings: Mapping[str, Any]) -> str | None:
     """What is wrong with a network's settings for images of a shape, and what would be right."""
-    rows, columns = basis_size(shape)
+    rows, columns = smallest_size(shape)
     sizes = [f"{rows << i}x{columns << i}" for i in range(1 + halvings(*shape[:2]))]
     for name in ("widths", "cardinality", "blocks"):
         if len(settings[name]) > len(sizes):
@@ -197,7 +178,7 @@ class Generator(nn.Module):
         hidden = layers.to_layout(latents.astype(first.dtype), self.batch_last)
         hidden = layers.Dense(first.width, use_bias=False, kernel_init=normal(), **layout)(hidden)
         hidden = layers.to_spatial(hidden, (1, 1), self.batch_last)
-        hidden = Basis(basis_size(self.shape), 1.0, **layout)(hidden)
+        hidden = Basis(smallest_size(self.shape), 1.0, **layout)(hidden)
         hidden = refined(self, hidden, first, depth)
         for stage in others:
             hidden = resampling.upsample(widened(hidden.astype(stage.dtype), stage.width, **layout))
@@ -233,7 +214,7 @@ class Discriminator(nn.Module):
         del train
         shape, layout = images.shape[1:], {"batch_last": self.batch_last}
         first, *others = reversed(stages(self, shape))
-        depth, size = sum(stage.blocks for stage in (first, *others)), basis_size(shape)
+        depth, size = sum(stage.blocks for stage in (first, *others)), smallest_size(shape)
         hidden = layers.to_layout(images.astype(first.dtype), self.batch_last)
         hidden = refined(self, pointwise(first.width, **layout)(hidden), first, depth)
         for stage in others:
@@ -243,7 +224,6 @@ class Discriminator(nn.Module):
         return layers.to_layout(products.astype(jnp.float32).sum((1, 2)), self.batch_last)
 
 
-NUMBERS = Range(lambda values: len(values) > 0 and DIMENSIONS.valid(values), "whole numbers of at least 1, one or more")
 SETTINGS: Settings = {
     "widths": Setting((768,), "channels at each size, the smallest first; the last number serves the rest", NUMBERS),
     "cardinality": Setting((96,), "groups of channels within the blocks of each size, given in the same way", NUMBERS),

@@ -60,6 +60,8 @@ def layer_rows(network: nn.Module, inputs: tuple) -> list[Row]:
 def layer_row(module: nn.Module, params: Mapping[str, Array], inputs: Array, out: Array) -> Row:
     """The row of a layer that has parameters and no layers in it."""
     kernel = math.prod(params["kernel"].shape) if "kernel" in params else 0
+    if taps := getattr(module, "taps", 0):  # of a kernel that is made of the parameter
+        kernel = kernel // math.prod(params["kernel"].shape[:2]) * taps
     # A convolution uses its kernel once per output pixel, a transposed one once per input pixel: the fewer.
     pixels = min(math.prod(inputs.shape[1:-1]), math.prod(out.shape[1:-1]))
     count = sum(math.prod(value.shape) for value in params.values())

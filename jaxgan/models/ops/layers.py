@@ -18,10 +18,12 @@ from jaxgan.core import rng
 from jaxgan.core.settings import BELOW_ONE, NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings, names_of
 from jaxgan.models.ops import convolutions
 from jaxgan.models.ops.convolutions import Features, Size
+from jaxgan.models.ops.spectral_norm import SpectralNorm
 
 Images = Float[Array, "batch height width channel"]
 Modulation = Float[Array, "batch condition"] | None
-MOMENTUM = 0.9  # of BatchNorm's running moments
+
+BATCH_NORM_MOMENTUM = 0.9  # of the running moments, at each batch
 
 INITIALIZERS = {
     "gaussian": nn.initializers.normal,
@@ -57,7 +59,7 @@ class Dense(nn.Module):
             out = kernel.T @ inputs if self.batch_last else inputs @ kernel
         else:
             out = product(*((_stored(kernel.T), inputs) if self.batch_last else (inputs, kernel)), dtype)
-        return _with_bias(self, out.astype(inputs.dtype))
+        return add_bias(self, out.astype(inputs.dtype))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -137,7 +139,7 @@ class Conv(nn.Module):
         convolve = convolutions.conv if self.batch_last else convolutions.stock_conv
         kernel = self.param("kernel", self.kernel_init, shape)
         out = convolve(inputs, kernel, self.stride, self.padding, self.groups)
-        return _with_bias(self, out, self.constant_bias)
+        return add_bias(self, out, self.constant_bias)
 
 
 class ConvTranspose(nn.Module):
@@ -161,10 +163,11 @@ class ConvTranspose(nn.Module):
         shape = (self.size, self.size, inputs.shape[0 if self.batch_last else -1], self.features)
         convolve = convolutions.conv_transpose if self.batch_last else convolutions.stock_conv_transpose
         kernel = self.param("kernel", self.kernel_init, shape)
-        return _with_bias(self, convolve(inputs, kernel, self.stride, self.padding), self.constant_bias)
+        return add_bias(self, convolve(inputs, kernel, self.stride, self.padding), self.constant_bias)
 
 
-def _with_bias(layer: Dense | Conv | ConvTranspose, out: Array, constant: bool = False) -> Array:
+def add_bias(layer: nn.Module, out: Array, constant: bool = False) -> Array:
+    """A layer's output plus the layer's parameter "bias", if it has `use_bias`; `constant` as `Conv.constant_bias`."""
     if not layer.use_bias:
         return out
     bias = layer.param("bias", nn.initializers.zeros, (layer.features,))
@@ -208,12 +211,10 @@ def batch_norm(
         Ioffe and Szegedy, Batch Normalization, 2015. https://arxiv.org/abs/1502.03167
         de Vries et al., Modulating early visual processing by language, 2017, equation 6. https://arxiv.org/abs/1707.00683
     """
-    own, axis = modulation is None, 0 if batch_last else -1
-    options = {"momentum": MOMENTUM, "use_scale": own, "use_bias": own, "axis_name": axis_name, "dtype": features.dtype}
-    features = nn.BatchNorm(use_running_average=not train, axis=axis, **options)(features)
-    if own:
+    features = plain_batch_norm(features, modulation is None, train, axis_name, batch_last)
+    if modulation is None:
         return features
-    count = features.shape[axis]
+    count = features.shape[0 if batch_last else -1]
 
     def of_each(kernel_init: Callable) -> Array:
         values = nn.Dense(count, use_bias=False, kernel_init=kernel_init)(modulation)
@@ -221,6 +222,15 @@ def batch_norm(
         return to_layout(wide, batch_last).astype(features.dtype)
 
     return features * of_each(nn.initializers.ones) + of_each(nn.initializers.zeros)
+
+
+def plain_batch_norm(
+    features: Array, affine: bool, train: bool, axis_name: str | None, batch_last: bool = False, epsilon: float = 1e-5
+) -> Array:
+    """BatchNorm with scales and shifts of its own if `affine`, else without any; `epsilon` is added to variances."""
+    options = {"use_scale": affine, "use_bias": affine, "axis_name": axis_name, "dtype": features.dtype}
+    options |= {"momentum": BATCH_NORM_MOMENTUM, "epsilon": epsilon, "axis": 0 if batch_last else -1}
+    return nn.BatchNorm(use_running_average=not train, **options)(features)
 
 
 def instance_norm(
@@ -307,16 +317,13 @@ NORMS = {"batch": batch_norm, "none": no_norm}
 ACTIVATIONS = {"tanh": nn.tanh, "linear": lambda features: features}  # of what a generator or a decoder gives
 
 
-def maybe_spectral_norm(layer: nn.Module, inputs: Array, spectral_norm: bool, train: bool) -> Array:
-    """A layer's output, with its kernel divided by an estimate of its largest singular value if that is asked for.
-
-    The estimate is one step of power iteration, on a kernel with all axes but the last one joined. Its vector is kept
-    with BatchNorm's statistics, so whoever drops those leaves it as it is.
-
-    References:
-        Miyato et al., Spectral Normalization for GANs, 2018, algorithm 1. https://arxiv.org/abs/1802.05957
-    """
-    return nn.SpectralNorm(layer)(inputs, update_stats=train) if spectral_norm else layer(inputs)
+def maybe_spectral_norm(
+    layer: nn.Module, inputs: Array, spectral_norm: bool, train: bool, per_row: bool = False
+) -> Array:
+    """A layer's output, with its kernel divided by its largest singular value if that is asked for; `SpectralNorm`."""
+    if not spectral_norm:
+        return layer(inputs)
+    return SpectralNorm(layer, per_row, name=f"{layer.name}_spectral")(inputs, update=train)
 
 
 def minibatch_stddev(features: Array, group: int) -> Array:

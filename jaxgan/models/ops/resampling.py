@@ -1,7 +1,7 @@
-"""Doubling, halving and blurring with the weights 1, 3, 3, 1 on each axis, in either layout.
+"""Doubling, halving and blurring in either layout, with the weights 1, 3, 3, 1 on each axis or by squares of pixels.
 
-Rows and columns are taken by their phase, even or odd, so that no convolution of single features is needed. All three
-are linear, and derivatives of any order are the same few sums.
+Rows and columns are taken by their phase, even or odd, so that no convolution of single features is needed. All but the
+maximum are linear, and derivatives of any order are the same few sums.
 
 A sum takes its parts at moved places, which a CPU reads where they are: zeros around and a slice would be a copy. Sums
 along the rows are stored before those along the columns, which would make them anew for each of their parts.
@@ -74,5 +74,28 @@ def blur(features: Features, padding: tuple[int, int]) -> Features:
     return _on_both_axes(along, features)
 
 
+def repeat(features: Features) -> Features:
+    """Twice the rows and columns, each number in a square of 2 x 2."""
+    one, rows, columns, other = features.shape
+    wide = jnp.broadcast_to(features[:, :, None, :, None], (one, rows, 2, columns, 2, other))
+    return wide.reshape(one, 2 * rows, 2 * columns, other)
+
+
+def average_pool(features: Features) -> Features:
+    """Half the rows and columns, which are even numbers: the mean of each square of 2 x 2."""
+    return _squares(features).mean((2, 4))
+
+
+def max_pool(features: Features) -> Features:
+    """Half the rows and columns: the largest number of each square of 2 x 2; an odd last row or column is left out."""
+    rows, columns = (size // 2 * 2 for size in features.shape[1:3])
+    return _squares(features[:, :rows, :columns]).max((2, 4))
+
+
 def _on_both_axes(along: Callable[[int, Array], Array], features: Array) -> Array:
     return along(COLUMNS, lax.optimization_barrier(along(ROWS, features)))
+
+
+def _squares(features: Features) -> Array:
+    one, rows, columns, other = features.shape
+    return features.reshape(one, rows // 2, 2, columns // 2, 2, other)
