@@ -2,6 +2,7 @@
 
 from jaxgan.algorithms.cut import CUT
 from jaxgan.algorithms.cyclegan import CYCLEGAN
+from jaxgan.algorithms.fastgan import FASTGAN
 from jaxgan.algorithms.gan import GAN
 from jaxgan.algorithms.pix2pix import PIX2PIX
 from jaxgan.algorithms.stylegan2 import STYLEGAN2
@@ -12,6 +13,7 @@ from jaxgan.core.types import Algorithm
 ALGORITHMS: dict[str, Algorithm] = {
     "gan": GAN,
     "stylegan2": STYLEGAN2,
+    "fastgan": FASTGAN,
     "vae": VAE,
     "vaegan": VAEGAN,
     "cyclegan": CYCLEGAN,

@@ -15,6 +15,7 @@ from jaxgan.errors import UserError
 from jaxgan.models import (
     cyclegan,
     dcgan,
+    fastgan,
     iwae_mlp,
     mlp,
     patchgan,
@@ -39,7 +40,9 @@ class Role(NamedTuple):
             translator is called with (images, train), and `sides` are those of images that it takes; a
             feature_translator gives its encoder's features as well. A mapping is called with (latents, labels, train),
             a synthesis with (its intermediate latents, train), of which it takes `num_ws`, and a style_discriminator
-            with (images, labels, train) for logits; labels are one-hot, or None.
+            with (images, labels, train) for logits; labels are one-hot, or None. A two_scale_generator is called with
+            (latents, train) and makes each image in two sizes; a two_scale_discriminator is called with (images,
+            smaller images, train) for a `fastgan.Output`, and decoders with (its three features, train).
         settings: that become its attributes.
         fixed: further attributes.
         check: (the shape of an example, its settings) -> which of them is wrong, and what would be right.
@@ -187,6 +190,17 @@ MODELS |= {
         spade.check_shape,
         {"base_channels": 2},
         (24, 24, 1),
+    ),
+    "fastgan": Family(
+        {
+            "two_scale_generator": Role(fastgan.TwoScaleGenerator, fastgan.SETTINGS),
+            "two_scale_discriminator": Role(fastgan.Discriminator, fastgan.DISCRIMINATOR_SETTINGS),
+            "decoders": Role(fastgan.Decoders, fastgan.DECODER_SETTINGS),
+            "generator": Role(fastgan.Generator, fastgan.PROJECTED_SETTINGS),
+        },
+        fastgan.check_shape,
+        {"base_channels": 1},
+        (64, 64, 1),
     ),
     "stylegan2": Family(
         {

@@ -163,6 +163,32 @@ class ConvTranspose(nn.Module):
         return _with_bias(self, convolve(inputs, kernel, self.stride, self.padding), self.constant_bias)
 
 
+class UpsampleConv(nn.Module):
+    """A convolution of kernel 3 of images that are doubled first, each pixel repeated twice by two; without a bias.
+
+    Repeated pixels meet the same numbers, so this is a transposed convolution of stride 2 whose kernel of 4 x 4 holds
+    sums of the kernel's: 16 products for each pixel in the place of 36.
+
+    Attributes:
+        features: channels out.
+        kernel_init: the kernel's initialiser.
+        batch_last: the layout of what comes in and goes out.
+    """
+
+    features: int
+    kernel_init: Callable = nn.initializers.lecun_normal()
+    batch_last: bool = False
+
+    @nn.compact
+    def __call__(self, inputs: Features) -> Features:
+        shape = (3, 3, inputs.shape[0 if self.batch_last else -1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        places = [(row, column) for row in (0, 1) for column in (0, 1)]  # of a pixel in the square of its copies
+        summed = sum(jnp.pad(kernel, ((i, 1 - i), (j, 1 - j), (0, 0), (0, 0))) for i, j in places)
+        convolve = convolutions.conv_transpose if self.batch_last else convolutions.stock_conv_transpose
+        return convolve(inputs, summed, 2)
+
+
 def _with_bias(layer: Dense | Conv | ConvTranspose, out: Array, constant: bool = False) -> Array:
     if not layer.use_bias:
         return out
@@ -175,6 +201,22 @@ def _with_bias(layer: Dense | Conv | ConvTranspose, out: Array, constant: bool =
 def reflect_pad(features: Features, amount: int) -> Features:
     """Rows and columns grown by their mirror images, without the border itself, in either layout."""
     return jnp.pad(features, ((0, 0), (amount, amount), (amount, amount), (0, 0)), mode="reflect")
+
+
+def block_mean(features: Features, blocks: Size) -> Features:
+    """Means over blocks of so many rows and columns, in either layout."""
+    (rows, columns), (first, height, width, last) = blocks, features.shape
+    return features.reshape(first, height // rows, rows, width // columns, columns, last).mean((2, 4))
+
+
+def gated_linear_unit(features: Array, batch_last: bool) -> Array:
+    """GLU: the first half of the features, each times the sigmoid of its partner in the second half.
+
+    References:
+        Dauphin et al., Language Modeling with Gated Convolutional Networks, 2017. https://arxiv.org/abs/1612.08083
+    """
+    values, gates = jnp.split(features, 2, axis=0 if batch_last else -1)
+    return values * nn.sigmoid(gates)
 
 
 def to_layout(features: Array, batch_last: bool) -> Array:
