@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from jaxgan import models
 from jaxgan.adversarial import augment, monitors, reconstruction
 from jaxgan.adversarial.forward import data_field
-from jaxgan.adversarial.losses import LOSSES
+from jaxgan.adversarial.losses import hinge_discriminator
 from jaxgan.adversarial.objectives import diversity_ratio
 from jaxgan.core import latents as core_latents
 from jaxgan.core import optimizers, rng
@@ -43,7 +43,7 @@ ROLES = {
 }
 
 Images = Float[Array, "batch height width channel"]
-Pair = tuple[Images, Images]  # images, and the same images smaller
+Pair = tuple[Images, Float[Array, "batch rows columns channel"]]  # images, and the same images smaller
 Params = Mapping[str, PyTree]
 
 
@@ -67,7 +67,7 @@ def augmented_fakes(exp: Experiment, state: TrainState, fakes: Pair) -> Pair:
     return augmented(exp, state, large, "fake"), augmented(exp, state, small, "small fake")
 
 
-def subsampled(images: Images, side: int) -> Images:
+def subsampled(images: Images, side: int) -> Float[Array, "batch side side channel"]:
     """Every second, fourth, ... pixel of squares, so that `side` rows and columns are left."""
     step = images.shape[1] // side
     return images[:, ::step, ::step]
@@ -87,7 +87,7 @@ def hinge_loss(
     low, high = exp.config.margins
     keys = exp.example_keys(state, len(real), "margins")
     margins = low + (high - low) * jax.vmap(lambda key: jax.random.uniform(key, real.shape[1:]))(keys)
-    return LOSSES["hinge"].discriminator(real, fake, margin=margins).mean()
+    return hinge_discriminator(real.ravel(), fake.ravel(), margin=margins.ravel()).mean()
 
 
 def discriminator_step(exp: Experiment, state: TrainState, real: Images, fakes: Pair) -> tuple[TrainState, Metrics]:
@@ -125,7 +125,7 @@ def generator_gradients(exp: Experiment, state: TrainState, fakes: Pair) -> tupl
     def objective(fakes: Pair) -> tuple[Array, Metrics]:
         given = augmented_fakes(exp, state, fakes)
         out, _ = apply(exp.networks["discriminator"], state.networks["discriminator"], *given, train=True)
-        loss = LOSSES["hinge"].generator(out.logits, out.logits).mean()
+        loss = -out.logits.mean()
         return loss, {"loss/generator": loss}
 
     return jax.grad(objective, has_aux=True)(fakes)

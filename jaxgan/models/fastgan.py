@@ -30,6 +30,8 @@ SMALL = 128  # rows of the smaller images and of reconstructions; half of the im
 EXCITED = range(64, 513)  # rows of the generator's maps that smaller ones gate
 SLOPE = 0.2  # of LeakyReLU
 
+SmallImages = Float[Array, "batch rows columns channel"]  # the same images as others, smaller
+
 # Channels of maps by their rows, as multiples of the width.
 GENERATOR_WIDTHS = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 1 / 2, 512: 1 / 4, 1024: 1 / 8}
 LARGE_WIDTHS = {4: 16, 8: 8, 16: 4, 32: 2, 64: 1, 128: 1 / 2, 256: 1 / 4, 512: 1 / 8}
@@ -61,7 +63,7 @@ def channels(base: int, widths: dict[int, float], rows: int) -> int:
     return max(int(base * widths[rows]), 1)
 
 
-class _Network(nn.Module):
+class ConvNetwork(nn.Module):
     """What all networks here, and their parts, share.
 
     Attributes:
@@ -89,16 +91,16 @@ class _Network(nn.Module):
         return 0 if self.batch_last else -1
 
     def linear(self, layer: type[nn.Module], features: int, hidden: Array, train: bool, **options) -> Array:
-        """A convolution without a bias."""
+        """A layer with a kernel."""
         kernel_init = layers.INITIALIZERS[self.initializer](self.init_stddev)
         module = layer(features, kernel_init=kernel_init, batch_last=self.batch_last, **options)
         return layers.maybe_spectral_norm(module, hidden, self.spectral_norm, train)
 
     def conv(
-        self, features: int, hidden: Features, train: bool, size: int, stride: int = 1, padding: int = 0
+        self, features: int, hidden: Features, train: bool, size: int, stride: int = 1, padding: int = 0, **options
     ) -> Features:
-        """A convolution, with as much padding on both sides."""
-        options = {"size": size, "stride": stride, "padding": (padding, padding), "use_bias": False}
+        """A convolution with as much padding on both sides, without a bias unless the options say so."""
+        options = {"size": size, "stride": stride, "padding": (padding, padding), "use_bias": False, **options}
         return self.linear(layers.Conv, features, hidden, train, **options)
 
     def norm(self, hidden: Features, train: bool) -> Features:
@@ -135,13 +137,13 @@ class FirstMaps(nn.Module):
         return layers.to_spatial(flat.astype(latents.dtype), (FIRST, FIRST), self.batch_last)
 
 
-class UpBlock(_Network):
+class UpBlock(ConvNetwork):
     """Features doubled, convolved, normalised and gated; with a second convolution there is noise behind both.
 
     Attributes:
         features: channels out.
         double: whether there is a second convolution.
-        the others: as in `_Network`.
+        the others: as in `ConvNetwork`.
     """
 
     features: int = 1
@@ -168,7 +170,7 @@ class Noise(nn.Module):
         return noise_added(self, features.astype(jnp.float32)).astype(features.dtype)
 
 
-class SkipExcitation(_Network):
+class SkipExcitation(ConvNetwork):
     """SLE: large maps, each channel of which is multiplied by a gate between 0 and 1 that small maps give."""
 
     @nn.compact
@@ -179,7 +181,7 @@ class SkipExcitation(_Network):
         return large * nn.sigmoid(self.conv(count, hidden, train, size=1))
 
 
-class _Synthesis(_Network):
+class _Synthesis(ConvNetwork):
     """What both generators share.
 
     Attributes:
@@ -188,7 +190,7 @@ class _Synthesis(_Network):
         double_convs: a name of `DOUBLE_CONVS`.
         activation: a name of `layers.ACTIVATIONS`, for images.
         dtype: of the features; parameters, statistics and images are float32.
-        the others: as in `_Network`.
+        the others: as in `ConvNetwork`.
     """
 
     shape: tuple[int, int, int] = (256, 256, 3)
@@ -222,7 +224,7 @@ class TwoScaleGenerator(_Synthesis):
     """Latents to images and smaller ones of `small_side` rows; attributes as in `_Synthesis`."""
 
     @nn.compact
-    def __call__(self, latents: Float[Array, "batch latent"], train: bool) -> tuple[layers.Images, layers.Images]:
+    def __call__(self, latents: Float[Array, "batch latent"], train: bool) -> tuple[layers.Images, SmallImages]:
         maps, (side, _, count) = self.maps(latents, train), self.shape
         large = self.conv(count, maps[side], train, size=3, padding=1)
         small = self.conv(count, maps[small_side(side)], train, size=1)
@@ -242,8 +244,7 @@ class Generator(_Synthesis):
     ) -> layers.Images:
         del modulation
         maps, (side, _, count) = self.maps(normalized(latents), train), self.shape
-        options = {"size": 3, "stride": 1, "padding": (1, 1)}
-        return self.images(self.linear(layers.Conv, count, maps[side], train, **options))
+        return self.images(self.conv(count, maps[side], train, size=3, padding=1, use_bias=True))
 
 
 class Output(NamedTuple):
@@ -261,14 +262,14 @@ class Output(NamedTuple):
     small: Features
 
 
-class DownBlock(_Network):
+class DownBlock(ConvNetwork):
     """Features halved by a convolution, normalised, LeakyReLU.
 
     Attributes:
         features: channels out.
         residual: whether a second convolution follows, and the mean with a shortcut: means of 2x2 pixels, and a
             convolution of single pixels.
-        the others: as in `_Network`.
+        the others: as in `ConvNetwork`.
     """
 
     features: int = 1
@@ -284,20 +285,20 @@ class DownBlock(_Network):
         return (hidden + self.leaky(shortcut, train)) / 2
 
 
-class Discriminator(_Network):
+class Discriminator(ConvNetwork):
     """Images of two sizes to logits and features.
 
     Attributes:
         base_channels: channels of maps of 64 rows.
         dtype: of the features; parameters, statistics and logits are float32.
-        the others: as in `_Network`.
+        the others: as in `ConvNetwork`.
     """
 
     base_channels: int = 64
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, images: layers.Images, small: layers.Images, train: bool) -> Output:
+    def __call__(self, images: layers.Images, small: SmallImages, train: bool) -> Output:
         whole, detail = self.of_large(images, train)
         hidden = self.leaky(self.conv(channels(self.base_channels, LARGE_WIDTHS, 4), whole, train, size=1), train)
         last = self.of_small(small, train)
@@ -341,13 +342,13 @@ class Discriminator(_Network):
         return layers.to_layout(images.astype(self.dtype), self.batch_last)
 
 
-class Decoder(_Network):
+class Decoder(ConvNetwork):
     """Features of 8x8 places to images.
 
     Attributes:
         shape: of the images, (height, width, channels).
         base_channels: channels of maps of 128 rows.
-        the others: as in `_Network`.
+        the others: as in `ConvNetwork`.
     """
 
     shape: tuple[int, int, int] = (128, 128, 3)
@@ -378,13 +379,13 @@ class Reconstructions(NamedTuple):
     small: layers.Images
 
 
-class Decoders(_Network):
+class Decoders(ConvNetwork):
     """A discriminator's features to images, which keeps the discriminator looking at all of an image.
 
     Attributes:
         shape: of the images that the discriminator was given, (height, width, channels).
         base_channels: channels of the decoders' maps of 128 rows.
-        the others: as in `_Network`.
+        the others: as in `ConvNetwork`.
     """
 
     shape: tuple[int, int, int] = (256, 256, 3)
