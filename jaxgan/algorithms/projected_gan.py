@@ -131,10 +131,7 @@ def networks(
         batch_last=jax.default_backend() == "cpu",
         dtype=jnp.dtype(config.precision),
     )
-    return {
-        "generator": models.make(config, "generator", "generator", shape, axis_name),
-        "discriminator": discriminator,
-    }
+    return {"generator": generator, "discriminator": discriminator}
 
 
 def inputs(exp: Experiment) -> dict[str, tuple]:
