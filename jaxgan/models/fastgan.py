@@ -203,7 +203,7 @@ class _Synthesis(ConvNetwork):
         """The features of each size, by their rows."""
         side, kernel_init = self.shape[0], layers.INITIALIZERS[self.initializer](self.init_stddev)
         widths = {rows: channels(self.base_channels, GENERATOR_WIDTHS, rows) for rows in GENERATOR_WIDTHS}
-        first = FirstMaps(2 * widths[FIRST], kernel_init, self.batch_last)
+        first = FirstMaps(2 * widths[FIRST], kernel_init, self.batch_last, name="first")
         given = layers.to_layout(latents.astype(self.dtype), self.batch_last)
         found = {FIRST: self.gated(layers.maybe_spectral_norm(first, given, self.spectral_norm, train), train)}
         for rows in (rows for rows in GENERATOR_WIDTHS if FIRST < rows <= side):
@@ -226,8 +226,8 @@ class TwoScaleGenerator(_Synthesis):
     @nn.compact
     def __call__(self, latents: Float[Array, "batch latent"], train: bool) -> tuple[layers.Images, SmallImages]:
         maps, (side, _, count) = self.maps(latents, train), self.shape
-        large = self.conv(count, maps[side], train, size=3, padding=1)
-        small = self.conv(count, maps[small_side(side)], train, size=1)
+        large = self.conv(count, maps[side], train, size=3, padding=1, name="to_large")
+        small = self.conv(count, maps[small_side(side)], train, size=1, name="to_small")
         return self.images(large), self.images(small)
 
 
@@ -244,7 +244,7 @@ class Generator(_Synthesis):
     ) -> layers.Images:
         del modulation
         maps, (side, _, count) = self.maps(normalized(latents), train), self.shape
-        return self.images(self.conv(count, maps[side], train, size=3, padding=1, use_bias=True))
+        return self.images(self.conv(count, maps[side], train, size=3, padding=1, use_bias=True, name="to_large"))
 
 
 class Output(NamedTuple):
@@ -300,9 +300,11 @@ class Discriminator(ConvNetwork):
     @nn.compact
     def __call__(self, images: layers.Images, small: SmallImages, train: bool) -> Output:
         whole, detail = self.of_large(images, train)
-        hidden = self.leaky(self.conv(channels(self.base_channels, LARGE_WIDTHS, 4), whole, train, size=1), train)
+        count = channels(self.base_channels, LARGE_WIDTHS, 4)
+        hidden = self.leaky(self.conv(count, whole, train, size=1, name="last_large"), train)
         last = self.of_small(small, train)
-        logits = [self.conv(1, own, train, size=4) for own in (hidden, last)]
+        given = {"logits_large": hidden, "logits_small": last}
+        logits = [self.conv(1, own, train, size=4, name=name) for name, own in given.items()]
         flat = [layers.to_layout(own, self.batch_last).reshape(len(images), -1) for own in logits]
         return Output(jnp.concatenate(flat, axis=1).astype(jnp.float32), whole, detail, last)
 
@@ -312,7 +314,7 @@ class Discriminator(ConvNetwork):
         hidden, rows = self.given(images), images.shape[1]
         first = {"size": 4, "stride": 2, "padding": 1} if rows > 256 else {"size": 3, "padding": 1}
         rows = rows // first.get("stride", 1)
-        hidden = nn.leaky_relu(self.conv(widths[rows], hidden, train, **first), SLOPE)
+        hidden = nn.leaky_relu(self.conv(widths[rows], hidden, train, name="from_large", **first), SLOPE)
         if rows > 256:  # images of 1024 rows
             rows //= 2
             hidden = DownBlock(features=widths[rows], name=f"block{rows}", **self.shared)(hidden, train)
@@ -330,8 +332,8 @@ class Discriminator(ConvNetwork):
         """Features of 8x8 places."""
         widths = {rows: channels(self.base_channels, SMALL_WIDTHS, rows) for rows in SMALL_WIDTHS}
         rows = images.shape[1] // 2
-        hidden = self.conv(widths[rows], self.given(images), train, size=4, stride=2, padding=1)
-        hidden = nn.leaky_relu(hidden, SLOPE)
+        first = {"size": 4, "stride": 2, "padding": 1, "name": "from_small"}
+        hidden = nn.leaky_relu(self.conv(widths[rows], self.given(images), train, **first), SLOPE)
         while rows > LAST:
             rows //= 2
             hidden = DownBlock(features=widths[rows], name=f"small{rows}", **self.shared)(hidden, train)
@@ -361,7 +363,7 @@ class Decoder(ConvNetwork):
             rows *= 2
             count = channels(self.base_channels, GENERATOR_WIDTHS, rows)
             hidden = UpBlock(features=count, name=f"block{rows}", **self.shared)(hidden, train)
-        images = self.conv(self.shape[2], hidden, train, size=3, padding=1)
+        images = self.conv(self.shape[2], hidden, train, size=3, padding=1, name="to_images")
         return nn.tanh(layers.to_layout(images, self.batch_last).astype(jnp.float32))
 
 
