@@ -58,7 +58,7 @@ def small_side(side: int) -> int:
     return min(SMALL, side // 2)
 
 
-def channels(base: int, widths: dict[int, float], rows: int) -> int:
+def channels(base: int, widths: dict[int, int | float], rows: int) -> int:
     """Channels of maps of so many rows."""
     return max(int(base * widths[rows]), 1)
 
