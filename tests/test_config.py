@@ -20,7 +20,7 @@ from jaxgan.adversarial.augment import AUGMENTATION_NAMES
 from jaxgan.cli import train
 from jaxgan.config import SETTINGS, build, default, example_batch, load, save, validate, with_changes
 from jaxgan.core import settings as declarations
-from jaxgan.core.experiment import initial_state
+from jaxgan.core.experiment import initial_state, with_constants
 from jaxgan.core.settings import (
     ABOVE_ZERO,
     ANY,
@@ -791,7 +791,7 @@ def traced(path: Path):
 
 @pytest.mark.parametrize("path", [traced(path) for path in SHIPPED])
 def test_the_step_of_every_shipped_experiment_keeps_the_state_s_shape(path):
-    exp = build(shipped(path), classes=10)
+    exp = with_constants(build(shipped(path), classes=10))
     state = jax.eval_shape(lambda: initial_state(exp))
     batch = jax.eval_shape(lambda: example_batch(exp))
     after, metrics = jax.eval_shape(functools.partial(exp.algorithm.step, exp), state, batch)

@@ -232,7 +232,8 @@ def test_other_sizes_are_refused(size):
 
 
 def test_points_are_refused():
-    smallest = {k: v for k, v in ALGORITHMS["projected_gan"].smallest.items() if k not in ("data.size", "data.source")}
-    smallest |= {"data.source": "world:ring", "model.family": "toy_mlp"}
+    smallest = {k: v for k, v in ALGORITHMS["projected_gan"].smallest.items() if not k.startswith(("data", "model"))}
+    with raises_user_error(UserError, match="model.family=toy_mlp makes no images, which this algorithm needs: choose"):
+        default({"algorithm": "projected_gan", **smallest, "model.family": "toy_mlp"})
     with raises_user_error(UserError, match="algorithm=projected_gan makes images, and .*world:ring has none"):
-        build(default({"algorithm": "projected_gan", **smallest}))
+        build(default({"algorithm": "projected_gan", **smallest, "data.source": "world:ring"}))

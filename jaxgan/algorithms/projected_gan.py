@@ -160,7 +160,7 @@ def check(exp: Experiment) -> Iterator[str]:
 
 SETTINGS: Settings = {
     "latent_dim": Setting(256, "numbers of a latent vector", POSITIVE),
-    **models.settings(ROLES, family="fastgan"),
+    **models.settings(ROLES, family="fastgan", images=True),
     "projection": {
         "backbone": Choice(
             "efficientnet",

@@ -234,12 +234,15 @@ INITIALIZERS: dict[str, Settings] = {name: {} for name in layers.INITIALIZERS} |
 }
 
 
-def settings(roles: Mapping[str, str], family: str = "dcgan", initializer: str = "gaussian") -> Settings:
+def settings(
+    roles: Mapping[str, str], family: str = "dcgan", initializer: str = "gaussian", images: bool = False
+) -> Settings:
     """The settings of an algorithm's networks.
 
     Args:
         roles: network -> the role that a family has to have for it.
         family, initializer: the defaults.
+        images: whether a family has to make images.
     """
 
     kernels = {"initializer": Choice(initializer, "of the kernels", lambda: INITIALIZERS)}
@@ -248,6 +251,8 @@ def settings(roles: Mapping[str, str], family: str = "dcgan", initializer: str =
         missing = [role for role in roles.values() if role not in entry.roles]
         if missing:
             return f"has no {missing[0]}, which this algorithm needs"
+        if images and len(entry.shape) != 3:
+            return "makes no images, which this algorithm needs"
         networks = {network: entry.roles[role].settings for network, role in roles.items()}
         return networks | (kernels if entry.initializable else {})
 
