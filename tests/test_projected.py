@@ -85,13 +85,13 @@ def golden_pyramid():
 @in_both_layouts
 def test_mixing_and_heads_equal_those_of_their_authors(batch_last):
     network, pyramid = projected.Discriminator(base_channels=PROJECTED, batch_last=batch_last), golden_pyramid()
-    variables = filled(network, pyramid)
+    variables = filled(network, *pyramid)
     state = [name for name in variables if name != "params"]
 
     @quick_jit
     def run(variables):
-        mixed = network.apply(variables, pyramid, method=projected.Discriminator.mixed)
-        return mixed, network.apply(variables, pyramid, train=True, mutable=state)[0]
+        mixed = network.apply(variables, *pyramid, method=projected.Discriminator.mixed)
+        return mixed, network.apply(variables, *pyramid, train=True, mutable=state)[0]
 
     mixed, logits = run(variables)
     for size, own in enumerate(mixed):
@@ -167,7 +167,9 @@ def test_the_generator_s_gradient_passes_through_the_frozen_network():
 def test_other_seeds_mix_otherwise():
     exp, _, _ = small()
     make = quick_jit(functools.partial(initial_state, exp))
-    first, second = (jax.tree.leaves(make(seed).networks["discriminator"].model_state["mixing"]) for seed in (1, 2))
+    first, second = (
+        jax.tree.leaves(make(jnp.uint32(seed)).networks["discriminator"].model_state["mixing"]) for seed in (1, 2)
+    )
     assert not any(np.array_equal(*pair) for pair in zip(first, second, strict=True))
 
 

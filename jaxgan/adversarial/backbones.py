@@ -32,7 +32,7 @@ class Backbone(NamedTuple):
     unavailable: Callable[[str, int], str | None] = lambda asked, channels: None
 
 
-def random_pyramid(params: list[Array], images: Images) -> list[Maps]:
+def random_pyramid(params: list[Float[Array | np.ndarray, "_ _"]], images: Images) -> list[Maps]:
     """Four convolutions of pixels that do not overlap, with random kernels and ReLU: features that nothing taught."""
     maps, found = jnp.broadcast_to(images, (*images.shape[:3], 3)), []
     for kernel, step in zip(params, STEPS, strict=True):

@@ -65,7 +65,7 @@ def discriminate(
     exp: Experiment, state: TrainState, variables: Variables, images: Images, stream: str
 ) -> tuple[Float[Array, "batch places"], PyTree]:
     """The logits of images, and the discriminator's new model state."""
-    return apply(exp.networks["discriminator"], variables, features(exp, state, images, stream), train=True)
+    return apply(exp.networks["discriminator"], variables, *features(exp, state, images, stream), train=True)
 
 
 def generator_step(exp: Experiment, state: TrainState, real: Images) -> tuple[TrainState, Metrics]:
@@ -138,8 +138,8 @@ def inputs(exp: Experiment) -> dict[str, tuple]:
     """The arguments of each network but the last, with a batch dimension as small as can be."""
     (shape,) = (field.shape for field in example_fields(exp.fields))
     rows, columns = enlarged_size(exp, shape)
-    pyramid = [jnp.zeros((1, rows >> 2 + i, columns >> 2 + i, count)) for i, count in enumerate(WIDTHS)]
-    return {"generator": (jnp.zeros((1, exp.config.latent_dim)), None), "discriminator": (pyramid,)}
+    pyramid = tuple(jnp.zeros((1, rows >> 2 + i, columns >> 2 + i, count)) for i, count in enumerate(WIDTHS))
+    return {"generator": (jnp.zeros((1, exp.config.latent_dim)), None), "discriminator": pyramid}
 
 
 def check(exp: Experiment) -> Iterator[str]:

@@ -109,14 +109,14 @@ class Discriminator(ConvNetwork):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, pyramid: list[Float[Array, "batch _ _ _"]], train: bool) -> Float[Array, "batch places"]:
+    def __call__(self, *pyramid: Float[Array, "batch _ _ _"], train: bool) -> Float[Array, "batch places"]:
         logits = []
-        for size, features in enumerate(self.mixed(pyramid)):
+        for size, features in enumerate(self.mixed(*pyramid)):
             options = {"base_channels": self.base_channels, "halvings": SIZES - size, **self.shared}
             logits.append(Head(name=f"head{size}", **options)(features, train))
         return jnp.concatenate(logits, axis=1)
 
-    def mixed(self, pyramid: list[Float[Array, "batch _ _ _"]]) -> list[Features]:
+    def mixed(self, *pyramid: Float[Array, "batch _ _ _"]) -> list[Features]:
         """The features mixed and doubled, the largest first.
 
         A convolution of single pixels and a doubling may change places, and the one of few pixels is cheaper.
