@@ -27,7 +27,12 @@ from jaxgan.models import efficientnet, projected
 GOLDEN = np.load(Path(__file__).parent / "golden" / "fastgan.npz")
 BATCH, PROJECTED, PYRAMID = 2, 64, ((24, 32), (40, 16), (112, 8), (320, 4))  # as in make_golden_fastgan.py
 RENAMED = (
-    *[(r"^channels(\d)\.", r"layer\1_ccm."), (r"^scales(\d)\.", r"layer\1_csm.out_conv."), (r"^head", "mini_discs.")],
+    *[
+        (r"^projection\.", ""),
+        (r"^channels(\d)\.", r"layer\1_ccm."),
+        (r"^scales(\d)\.", r"layer\1_csm.out_conv."),
+        (r"^head", "mini_discs."),
+    ],
     (r"(Conv|BatchNorm)_(\d)", lambda found: f"main.{found[2]}.main.{0 if found[1] == 'Conv' else 1}"),
     *[("kernel", "weight"), ("scale$", "weight")],
 )
@@ -90,7 +95,8 @@ def test_mixing_and_heads_equal_those_of_their_authors(batch_last):
 
     @quick_jit
     def run(variables):
-        mixed = network.apply(variables, *pyramid, method=projected.Discriminator.mixed)
+        own = {"mixing": variables["mixing"]["projection"]}
+        mixed = projected.Projection(PROJECTED, batch_last).apply(own, *pyramid)
         return mixed, network.apply(variables, *pyramid, train=True, mutable=state)[0]
 
     mixed, logits = run(variables)

@@ -74,6 +74,32 @@ def doubled(features: Features) -> Features:
     return jnp.einsum("ir,jc,arcb->aijb", rows, columns, features)
 
 
+class Projection(nn.Module):
+    """Features of four sizes, the largest first, mixed: those of each size, and then small ones with large ones.
+
+    A convolution of single pixels and a doubling may change places, and the one of few pixels is cheaper.
+
+    Attributes:
+        base_channels: channels of the largest features that come out; their rows and columns are doubled.
+        batch_last: the layout of what goes out; [batch, rows, columns, channels] comes in.
+    """
+
+    base_channels: int
+    batch_last: bool
+
+    @nn.compact
+    def __call__(self, *pyramid: Float[Array, "batch _ _ _"]) -> list[Features]:
+        found, above = [], 0.0
+        for size in reversed(range(SIZES)):
+            count = self.base_channels * 2**size
+            given = layers.to_layout(pyramid[size], self.batch_last)
+            own = Mixing(count, self.batch_last, name=f"channels{size}")(given) + above
+            fewer = Mixing(count // 2 if size else count, self.batch_last, name=f"scales{size}")(own)
+            above = doubled(fewer)
+            found.append(above)
+        return found[::-1]
+
+
 class Head(ConvNetwork):
     """Features to logits: halved to a 32nd of the images' rows, then a logit for each 4x4 places.
 
@@ -110,23 +136,9 @@ class Discriminator(ConvNetwork):
 
     @nn.compact
     def __call__(self, *pyramid: Float[Array, "batch _ _ _"], train: bool) -> Float[Array, "batch places"]:
-        logits = []
-        for size, features in enumerate(self.mixed(*pyramid)):
+        logits, given = [], [maps.astype(self.dtype) for maps in pyramid]
+        projection = Projection(self.base_channels, self.batch_last, name="projection")
+        for size, features in enumerate(projection(*given)):
             options = {"base_channels": self.base_channels, "halvings": SIZES - size, **self.shared}
             logits.append(Head(name=f"head{size}", **options)(features, train))
         return jnp.concatenate(logits, axis=1)
-
-    def mixed(self, *pyramid: Float[Array, "batch _ _ _"]) -> list[Features]:
-        """The features mixed and doubled, the largest first.
-
-        A convolution of single pixels and a doubling may change places, and the one of few pixels is cheaper.
-        """
-        found, above = [], 0.0
-        for size in reversed(range(SIZES)):
-            given = layers.to_layout(pyramid[size].astype(self.dtype), self.batch_last)
-            count = self.base_channels * 2**size
-            own = Mixing(count, self.batch_last, name=f"channels{size}")(given) + above
-            fewer = Mixing(count // 2 if size else count, self.batch_last, name=f"scales{size}")(own)
-            above = doubled(fewer)
-            found.append(above)
-        return found[::-1]
