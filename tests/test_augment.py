@@ -77,7 +77,7 @@ def test_images_without_augmentations_do_not_change():
 
 @every_name
 def test_each_example_and_each_key_has_its_own_random_numbers(name):
-    """The share of equal pairs is that of chance: there are 2 flips, 3 x 5 translations, 9 x 13 holes, 10 x 13 small ones."""
+    """The share of equal pairs is that of chance: of 2 flips, 3 x 5 translations, 9 x 13 holes, 10 x 13 small holes."""
     first, second = (changed(name, copies(made_up(count=1)[0], COUNT), seed) for seed in (0, 1))
     chances = {"flip": 1 / 2, "translation": 1 / 15, "cutout": 1 / 117, "small_cutout": 1 / 130, "colour": 0}
     chance = chances[name]
