@@ -2,9 +2,9 @@
 
 A workload is a configuration and nothing else. jaxgan reads it as `train.py` does. Its peers read the layers that
 `layers` lists and a few settings: the loss, the order of updates, Adam's, R1 and R2, the generator's moving average.
-So no architecture is written down twice, but for those of StyleGAN2 and BigGAN, whose layers do not follow each other.
-A test holds the parameters of all against jaxgan's. The peers' learning rates and averages know no schedule, which
-takes no time worth mentioning.
+So no architecture is written down twice, but for those of StyleGAN2, FastGAN and BigGAN, whose layers do not follow each
+other. A test holds the parameters of all against jaxgan's. The peers' learning rates and averages know no schedule,
+which takes no time worth mentioning.
 """
 
 import math
@@ -85,6 +85,18 @@ def stylegan2_64() -> ConfigDict:
     return config
 
 
+def fastgan_64() -> ConfigDict:
+    """FastGAN at 64x64 with a quarter of the authors' channels, as a CPU can train it; without DiffAugment."""
+    config = default({"algorithm": "fastgan", "data.source": "digits"})
+    config.data.update(split=IMAGES, size=64, channels=3)
+    for name, base_channels in (("generator", 16), ("discriminator", 16), ("decoders", 8)):
+        config.model[name].base_channels = base_channels
+    config.latent_dim = 64
+    config.batch_size = 8
+    config.augment = ()
+    return config
+
+
 def r3gan_32() -> ConfigDict:
     """R3GAN's networks for CIFAR-10 at an eighth of the width, with as many channels in each group; without labels.
 
@@ -121,10 +133,12 @@ WORKLOADS: dict[str, Callable[[], ConfigDict]] = {
     "r1": r1,
     "cyclegan": cyclegan,
     "stylegan2": stylegan2_64,
+    "fastgan": fastgan_64,
     "r3gan": r3gan_32,
     "biggan": biggan,
 }
-GANS = tuple(name for name in WORKLOADS if name not in ("cyclegan", "stylegan2", "biggan"))  # which all peers can train
+OTHERS = ("cyclegan", "stylegan2", "fastgan", "biggan")  # which have a peer in PyTorch alone
+GANS = tuple(name for name in WORKLOADS if name not in OTHERS)  # which all peers can train
 CLASSES = 10  # of the digits
 GPU_BATCHES = {"dcgan64": (128, 1024), "r1": (128,)}  # where a GPU has too little to do with the configuration's
 

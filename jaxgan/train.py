@@ -103,7 +103,8 @@ class Trainer:
         """
         config, workdir, program = self.config, self.workdir, self.program
         with contextlib.ExitStack() as stack:
-            checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir / "checkpoints", **config.checkpoint))
+            folder, constants = workdir / "checkpoints", program.data[1]
+            checkpoints = stack.enter_context(checkpoint.Checkpoints(folder, constants=constants, **config.checkpoint))
             step, state = checkpoints.restore(program.shapes) or (0, pretrained.init_from(self.pretrained, program))
             if multihost.is_main():
                 run_folder.begin(workdir, config, step, self.changes, self.loader.dataset, self.pretrained)

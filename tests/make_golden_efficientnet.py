@@ -17,7 +17,7 @@ LAST = (0, 2, 4, 7, 10, 14, 15)  # blocks of the stages
 
 
 def outputs(network: EfficientNet, images: np.ndarray) -> dict[str, np.ndarray]:
-    """The network's outputs for uint8 images [batch, 224, 224, 3], by the names of `jaxgan.metrics.efficientnet`."""
+    """The network's outputs for uint8 images [batch, 224, 224, 3], by the names of `jaxgan.models.efficientnet`."""
     found = {}
 
     def keep(name: str, module: torch.nn.Module, normed: bool = False) -> None:

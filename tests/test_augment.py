@@ -77,9 +77,10 @@ def test_images_without_augmentations_do_not_change():
 
 @every_name
 def test_each_example_and_each_key_has_its_own_random_numbers(name):
-    """The share of equal pairs is that of chance: there are 2 flips, 3 x 5 translations and 9 x 13 holes."""
+    """The share of equal pairs is that of chance: of 2 flips, 3 x 5 translations, 9 x 13 holes, 10 x 13 small holes."""
     first, second = (changed(name, copies(made_up(count=1)[0], COUNT), seed) for seed in (0, 1))
-    chance = {"flip": 1 / 2, "translation": 1 / 15, "cutout": 1 / 117, "colour": 0}[name]
+    chances = {"flip": 1 / 2, "translation": 1 / 15, "cutout": 1 / 117, "small_cutout": 1 / 130, "colour": 0}
+    chance = chances[name]
     for one, other in ((first, second), (first, np.roll(first, 1, axis=0))):
         share = (one == other).all((1, 2, 3)).mean()
         assert abs(share - chance) <= 4 * np.sqrt(chance * (1 - chance) / COUNT)
@@ -383,3 +384,13 @@ def test_an_image_is_mirrored_in_half_of_all_cases():
 
 def test_a_name_that_stands_twice_has_the_same_random_numbers_twice():
     np.testing.assert_array_equal(apply(made_up(), keys_of(range(COUNT)), ("flip", "flip")), made_up())
+
+
+def test_a_small_hole_is_a_fifth_of_height_and_width():
+    """Its whole area is within most images; at the border it is smaller."""
+    holes = changed("small_cutout", copies(np.ones((10, 20, 1), np.float32), COUNT), 0) == 0
+    areas = holes.sum((1, 2, 3))
+    assert areas.max() == 2 * 4
+    assert (areas == 2 * 4).mean() > 0.5
+    assert holes.any((2, 3)).sum(1).max() == 2
+    assert holes.any((1, 3)).sum(1).max() == 4

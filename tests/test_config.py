@@ -20,7 +20,7 @@ from jaxgan.adversarial.augment import AUGMENTATION_NAMES
 from jaxgan.cli import train
 from jaxgan.config import SETTINGS, build, default, example_batch, load, save, validate, with_changes
 from jaxgan.core import settings as declarations
-from jaxgan.core.experiment import initial_state
+from jaxgan.core.experiment import initial_state, with_constants
 from jaxgan.core.settings import (
     ABOVE_ZERO,
     ANY,
@@ -149,6 +149,7 @@ ALTERNATIVES |= {
     "sweep": " ",
     "data.fit": "stretch",
     "direction": "ba",
+    "margins": (0.5, 1.0),
 }
 CHANGED = {int: lambda v: v + 1, float: lambda v: v / 2 + 0.3, bool: lambda v: not v, str: lambda v: v + "x"}
 CHANGED[tuple] = lambda v: (*v, 8)
@@ -791,7 +792,7 @@ def traced(path: Path):
 
 @pytest.mark.parametrize("path", [traced(path) for path in SHIPPED])
 def test_the_step_of_every_shipped_experiment_keeps_the_state_s_shape(path):
-    exp = build(shipped(path), classes=10)
+    exp = with_constants(build(shipped(path), classes=10))
     state = jax.eval_shape(lambda: initial_state(exp))
     batch = jax.eval_shape(lambda: example_batch(exp))
     after, metrics = jax.eval_shape(functools.partial(exp.algorithm.step, exp), state, batch)

@@ -21,9 +21,10 @@ from programs import train_tiny
 from jaxgan.cli import eval_task, evaluate
 from jaxgan.data.dataset import ArrayDataset, from_arrays
 from jaxgan.errors import UserError
-from jaxgan.metrics import efficientnet, features, kid
-from jaxgan.metrics.efficientnet import FILE, MEAN, SIZE, TAPS, Depthwise
+from jaxgan.metrics import features, kid
 from jaxgan.metrics.frechet import frechet_distance_of_few
+from jaxgan.models import efficientnet
+from jaxgan.models.efficientnet import FILE, MEAN, SIZE, TAPS, Depthwise
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_efficientnet.json").read_text())
 SIDE = 40  # pixels of small images: for one shape the network is compiled once

@@ -101,7 +101,7 @@ VALUES: dict[str, Any] = {
     "data.channels": [1, 3],
     "data.crop": ["random"],
     "data.load_size": [20],
-    "data.size": [24, 32],
+    "data.size": [24, 32, 128],
     "data.source": ["world:grid"],
     "data.split": ["train[:50]"],
     "eval.weights": ["a file"],
@@ -113,6 +113,7 @@ VALUES: dict[str, Any] = {
     "model.discriminator.channel_max": [1],
     "loss": list({id(entry): name for name, entry in reversed(LOSSES.items())}.values()),  # no two names of one loss
     "penalty_settings.transform": [("cutout",)],
+    "projection.size": [160],
     "schedules": ["optimizer.PLAYER.learning_rate=linear(1, 9)"],
     "sweep": ["optimizer.PLAYER.learning_rate=1,2"],
 }
@@ -126,7 +127,7 @@ class Case(NamedTuple):
     chosen: tuple[tuple[str, str], ...] = ()
 
 
-NO_POINTS = ("stylegan2",)  # algorithms of images alone
+NO_POINTS = ("stylegan2", "fastgan", "projected_gan")  # algorithms of images alone
 
 
 def cases(algorithm: str) -> list[Case]:
@@ -159,7 +160,7 @@ def on(algorithm: str, family: str) -> dict[str, Any]:
     """The smallest networks of a family, and data that they are made for."""
     entry, source = MODELS[family], ALGORITHMS[algorithm].smallest["data.source"]
     images = {"data.source": "digits" if kind_of(source) == "world" else source}
-    images["data.size"] = 16  # the smallest with which all networks have hidden layers
+    images["data.size"] = max(16, entry.shape[0])  # with which all networks have hidden layers
     data = {"data.source": "world:ring"} if len(entry.shape) == 1 else images
     brought = ALGORITHMS[algorithm].settings["model"]["family"].table()[family]
     own = entry.smallest | {"norm": "none"}  # which makes the shortest programs

@@ -142,7 +142,7 @@ def logistic_discriminator(real_logits: Values, fake_logits: Values, *, margin: 
     return jax.nn.softplus(margin - real_logits) + jax.nn.softplus(margin + fake_logits)
 
 
-def hinge_discriminator(real_logits: Values, fake_logits: Values, *, margin: Scalar = 1.0) -> Values:
+def hinge_discriminator(real_logits: Values, fake_logits: Values, *, margin: Values | Scalar = 1.0) -> Values:
     """max(0, margin - D(x)) + max(0, margin + D(G(z))), published with margin 1.
 
     References:

@@ -15,8 +15,9 @@ from jaxgan.data.image_sets import decoded, errors_of_options, format_shape, ope
 from jaxgan.errors import UserError, format_names, warn
 from jaxgan.io import run_folder
 from jaxgan.io.run_folder import RestoredRun
-from jaxgan.metrics import efficientnet, features, held_out, lenet
+from jaxgan.metrics import features, held_out, lenet
 from jaxgan.metrics.scores import LEAST
+from jaxgan.models import efficientnet
 
 USUAL = "lenet"  # features where the examples have labels
 OF_COLOUR = "efficientnet"  # features of images in colour, where the weights are installed

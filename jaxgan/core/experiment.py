@@ -92,6 +92,11 @@ class Experiment:
         return rng.example_keys(key, self.global_indices(count))
 
 
+def with_constants(exp: Experiment) -> Experiment:
+    """The experiment with the arrays that are neither trained nor saved, for a step that no program runs."""
+    return dataclasses.replace(exp, constants=exp.algorithm.constants(exp))
+
+
 def hparam(exp: Experiment, state: TrainState, name: str) -> Any:
     """A setting's value for this member of a population at this step: a number, or a traced one where it moves."""
     value = state.hparams.get(name, exp.flat[name])

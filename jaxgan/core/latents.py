@@ -1,5 +1,7 @@
 """Latent vectors: drawn, truncated, interpolated."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, UInt32
@@ -41,6 +43,22 @@ def latents_of(
         return sample_latents(stream_key(seed, 0, "sample"), index[None], latent_dim, truncation)[0]
 
     return jax.vmap(of)(seeds, indices, truncation)
+
+
+def latents_between(
+    seeds: UInt32[Array, " batch"], indices: Int[Array, " batch"], latent_dim: int, options: Mapping[str, Array]
+) -> Latents:
+    """The latents of samples, or of a walk on the great circle to those of other seeds.
+
+    Args:
+        seeds, indices, latent_dim: as in `latents_of`.
+        options: of each example, those that are given of "truncation", "end_seed" and "fraction", of the way.
+    """
+    start = latents_of(seeds, indices, latent_dim, options.get("truncation"))
+    if "end_seed" not in options:
+        return start
+    end = latents_of(options["end_seed"], indices, latent_dim, options.get("truncation"))
+    return slerp(start, end, options["fraction"])
 
 
 def slerp(start: Latents, end: Latents, fraction: Float[Array, " batch"] | float) -> Latents:

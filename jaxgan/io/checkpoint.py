@@ -101,11 +101,20 @@ class Checkpoints:
         keep: how many of the newest stay; None opens the folder for reading only.
         best: a metric; the checkpoint with its best value stays as well. Empty for none.
         best_mode: "min" or "max".
+        constants: arrays that steps depend on and no checkpoint holds, whose digest is recorded; none for a reader.
     """
 
-    def __init__(self, folder: Path, keep: int | None = None, best: str = "", best_mode: str = "min"):
+    def __init__(
+        self,
+        folder: Path,
+        keep: int | None = None,
+        best: str = "",
+        best_mode: str = "min",
+        constants: PyTree = (),
+    ):
         absl.logging.set_verbosity(absl.logging.FATAL)  # Orbax reports its daily business; damage is reported here
         self.folder, self.read_only = folder, keep is None
+        self.constants = digest(constants) if jax.tree.leaves(constants) else None
         self.best, self.sign, self.policy = best, {"min": 1, "max": -1}[best_mode], BestPolicy()
         policies = [ocp.checkpoint_managers.LatestN(keep), self.policy]
         self.options = ocp.CheckpointManagerOptions(
@@ -145,6 +154,7 @@ class Checkpoints:
         self._finish()
         host = jax.tree.map(np.array, state)  # a copy: np.asarray would only borrow a CPU array's memory
         self.record = {"step": step, "blake2b": digest(host), "arrays": tree_spec(host), "metrics": dict(metrics)}
+        self.record |= {"constants": self.constants}
         if metrics.get(self.best) is not None:  # scores are not worked out at every checkpoint
             self.policy.scores[step] = self.sign * metrics[self.best]
         self.saving = step
@@ -260,6 +270,11 @@ class Checkpoints:
                     f"{self.folder} is of other networks: at step {step} {name} is {found.get(name, 'absent')}, and "
                     f"{asked.get(name, 'absent')} now: choose a new --workdir"
                 )
+        if self.constants is not None and self.constants != record.get("constants"):
+            raise UserError(
+                f"{self.folder} was trained with other pretrained weights (digest {record.get('constants')}, and "
+                f"{self.constants} now): restore them, or choose a new --workdir"
+            )
         check_files(path, record)  # before TensorStore reads them, whose threads print errors of their own
         shapes = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)
         state = self.manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(shapes))).state

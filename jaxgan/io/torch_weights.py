@@ -47,6 +47,8 @@ TENSORS = {Global("torch._utils", name) for name in ("_rebuild_tensor_v2", "_reb
 PARAMETERS = {Global("torch._utils", name) for name in ("_rebuild_parameter", "_rebuild_parameter_with_state")}
 GLOBALS = {DICTIONARY, *TENSORS, *PARAMETERS, *DTYPES}  # all that a pickle may name
 
+BATCH_NORM, EPSILON = ("weight", "bias", "running_mean", "running_var"), 1e-3  # as TensorFlow's networks have it
+
 DAMAGE = (  # what damaged bytes raise
     *(ValueError, TypeError, LookupError, AttributeError, OverflowError, EOFError, struct.error, zlib.error),
     *(zipfile.BadZipFile, NotImplementedError, RuntimeError),  # the last two of zips that are packed or encrypted
@@ -202,3 +204,16 @@ def rebuilt(function: Global, args: tuple) -> Any:
         case (Tensor() as tensor, *_) if function in PARAMETERS:
             return tensor
     raise ValueError("it calls something that is no part of a state dict, or in another way")
+
+
+def fold_batch_norm(state: dict[str, np.ndarray], weight: str, norm: str) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel [rows, columns, in, out] and bias, float64, that do what a convolution and the BatchNorm behind it do.
+
+    Args:
+        state: PyTorch's tensors by name.
+        weight: the name of the convolution's kernel.
+        norm: what the names of the BatchNorm's tensors begin with.
+    """
+    scale, shift, mean, variance = (np.float64(state[f"{norm}.{part}"]) for part in BATCH_NORM)
+    scale = scale / np.sqrt(variance + EPSILON)
+    return state[weight].transpose(2, 3, 1, 0) * scale, shift - mean * scale

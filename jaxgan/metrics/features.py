@@ -24,8 +24,9 @@ from jaxgan.data.loader import to_float
 from jaxgan.data.sources.stacked import STACK
 from jaxgan.errors import UserError, choose
 from jaxgan.io.files import atomic_write
-from jaxgan.metrics import efficientnet, inception, inception_weights, lenet, moments
+from jaxgan.metrics import inception, inception_weights, lenet, moments
 from jaxgan.metrics.moments import Moments, Statistics
+from jaxgan.models import efficientnet
 
 REVISION = 1  # of what is kept of real images; after a change of an extractor's code all is worked out anew
 SIDE = 8  # pixels that "pixels" leaves of an image's height and width

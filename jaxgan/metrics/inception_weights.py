@@ -19,12 +19,12 @@ from jaxtyping import Float, PyTree
 from jaxgan.data import cache
 from jaxgan.errors import UserError
 from jaxgan.io import torch_weights
+from jaxgan.io.torch_weights import BATCH_NORM, fold_batch_norm
 from jaxgan.metrics import inception
 
 # pt_inception-2015-12-05-6726825d.pth of pytorch-fid, which is weights-inception-2015-12-05-6726825d.pth of
 # torch-fidelity as well.
 PUBLIC = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-BATCH_NORM, EPSILON = ("weight", "bias", "running_mean", "running_var"), 1e-3
 REVISION = 1  # of what `converted` makes of a file; after a change of that every file is converted anew
 MOST_NAMED = 3  # tensors in one line
 
@@ -119,19 +119,6 @@ def converted(state: dict[str, np.ndarray], source: str) -> Arrays:
         arrays = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
     refuse(source, {"not finite": [name for name, array in arrays.items() if not np.isfinite(array).all()]})
     return arrays
-
-
-def fold_batch_norm(state: dict[str, np.ndarray], weight: str, norm: str) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel [rows, columns, in, out] and bias, float64, that do what a convolution and the BatchNorm behind it do.
-
-    Args:
-        state: PyTorch's tensors by name.
-        weight: the name of the convolution's kernel.
-        norm: what the names of the BatchNorm's tensors begin with.
-    """
-    scale, shift, mean, variance = (np.float64(state[f"{norm}.{part}"]) for part in BATCH_NORM)
-    scale = scale / np.sqrt(variance + EPSILON)
-    return state[weight].transpose(2, 3, 1, 0) * scale, shift - mean * scale
 
 
 def refuse(source: str, faults: dict[str, Collection[str]]) -> None:

@@ -15,6 +15,7 @@ from jaxgan.errors import UserError
 from jaxgan.models import (
     cyclegan,
     dcgan,
+    fastgan,
     iwae_mlp,
     mlp,
     patchgan,
@@ -40,7 +41,9 @@ class Role(NamedTuple):
             translator is called with (images, train), and `sides` are those of images that it takes; a
             feature_translator gives its encoder's features as well. A mapping is called with (latents, labels, train),
             a synthesis with (its intermediate latents, train), of which it takes `num_ws`, and a style_discriminator
-            with (images, labels, train) for logits; labels are one-hot, or None.
+            with (images, labels, train) for logits; labels are one-hot, or None. A two_scale_generator is called with
+            (latents, train) and makes each image in two sizes; a two_scale_discriminator is called with (images,
+            smaller images, train) for a `fastgan.Output`, and decoders with (its three features, train).
         settings: that become its attributes.
         fixed: further attributes.
         check: (the shape of an example, its settings, and `latent_dim` of the configuration, 0 if it has none) -> which
@@ -203,6 +206,17 @@ MODELS |= {
         {"base_channels": 2},
         (24, 24, 1),
     ),
+    "fastgan": Family(
+        {
+            "two_scale_generator": Role(fastgan.TwoScaleGenerator, fastgan.SETTINGS),
+            "two_scale_discriminator": Role(fastgan.Discriminator, fastgan.DISCRIMINATOR_SETTINGS),
+            "decoders": Role(fastgan.Decoders, fastgan.DECODER_SETTINGS),
+            "generator": Role(fastgan.Generator, fastgan.PROJECTED_SETTINGS),
+        },
+        fastgan.check_shape,
+        {"base_channels": 1},
+        (64, 64, 1),
+    ),
     "stylegan2": Family(
         {
             "mapping": Role(stylegan2.Mapping, stylegan2.MAPPING_SETTINGS),
@@ -235,12 +249,15 @@ INITIALIZERS: dict[str, Settings] = {name: {} for name in layers.INITIALIZERS} |
 }
 
 
-def settings(roles: Mapping[str, str], family: str = "dcgan", initializer: str = "gaussian") -> Settings:
+def settings(
+    roles: Mapping[str, str], family: str = "dcgan", initializer: str = "gaussian", images: bool = False
+) -> Settings:
     """The settings of an algorithm's networks.
 
     Args:
         roles: network -> the role that a family has to have for it.
         family, initializer: the defaults.
+        images: whether a family has to make images.
     """
 
     kernels = {"initializer": Choice(initializer, "of the kernels", lambda: INITIALIZERS)}
@@ -249,6 +266,8 @@ def settings(roles: Mapping[str, str], family: str = "dcgan", initializer: str =
         missing = [role for role in roles.values() if role not in entry.roles]
         if missing:
             return f"has no {missing[0]}, which this algorithm needs"
+        if images and len(entry.shape) != 3:
+            return "makes no images, which this algorithm needs"
         networks = {network: entry.roles[role].settings for network, role in roles.items()}
         return networks | (kernels if entry.initializable else {})
 

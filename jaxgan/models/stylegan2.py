@@ -8,18 +8,17 @@ References:
 import math
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxgan.core import rng
 from jaxgan.core.settings import ABOVE_ZERO, FRACTION, NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings, names_of
 from jaxgan.models.ops import equalized, layers, resampling
 from jaxgan.models.ops.convolutions import Features
 from jaxgan.models.ops.equalized import over_places
 from jaxgan.models.ops.modulated_conv import modulated_conv
+from jaxgan.models.ops.noise import noise_added
 
 FIRST = 4  # the shorter side of the learned constant, and of the discriminator's last features
 LEAST = 8  # of images
@@ -117,29 +116,8 @@ class Constant(nn.Module):
         return layers.to_layout(jnp.broadcast_to(constant, (len(ws), *constant.shape)), self.batch_last)
 
 
-@jax.custom_vjp
-def plane_added(
-    features: Float[Array, "features rows columns batch"], plane: Float[Array, "1 rows columns batch"]
-) -> Float[Array, "features rows columns batch"]:
-    """Features of which each has had the same plane added.
-
-    The gradient by the plane is a product with ones: the CPU takes six times as long for a sum over the first axis.
-    """
-    return features + plane
-
-
-def _plane_gradients(shape: None, gradient: Array) -> tuple[Array, Array]:
-    del shape
-    return gradient, lax.dot_general(jnp.ones((1, len(gradient))), gradient, (((1,), (0,)), ((), ())))
-
-
-plane_added.defvjp(lambda features, plane: (features + plane, None), _plane_gradients)
-
-
 class StyledConv(nn.Module):
     """A modulated and demodulated convolution, noise of a learned strength, a bias, and LeakyReLU.
-
-    The noise comes from the random stream "noise", each example's own; without one it is fixed, a model state.
 
     Attributes:
         features: channels out.
@@ -159,19 +137,9 @@ class StyledConv(nn.Module):
     def __call__(self, inputs: Features, styles: Float[Array, "batch in"]) -> Features:
         kernel = self.param("kernel", nn.initializers.normal(1.0), (3, 3, styles.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        strength = self.param("noise_strength", nn.initializers.zeros, ())
         out = modulated_conv(inputs, kernel, styles, self.batch_last, doubles=self.doubles)
-        noise = strength * self._noise(len(styles), out.shape[1:3])
-        out = plane_added(out, jnp.broadcast_to(noise, (1, *out.shape[1:]))) if self.batch_last else out + noise
+        out = noise_added(self, out)
         return equalized.activate(out + over_places(bias, self.batch_last), self.clamp).astype(inputs.dtype)
-
-    def _noise(self, batch: int, size: tuple[int, int]) -> Features:
-        fixed = self.variable("noise", "fixed", lambda: jax.random.normal(self.make_rng("params"), size))
-        if self.is_initializing() or not self.has_rng("noise"):
-            return fixed.value.reshape(1, *size, 1)
-        own = rng.example_keys(self.make_rng("noise"), rng.global_indices(batch, self.axis_name))
-        noise = layers.to_layout(rng.normal(own, size)[..., None], self.batch_last)
-        return lax.optimization_barrier(noise)  # or else it would be drawn anew for every channel and every use
 
 
 class ToRGB(nn.Module):

@@ -181,6 +181,22 @@ def reflect_pad(features: Features, amount: int) -> Features:
     return jnp.pad(features, ((0, 0), (amount, amount), (amount, amount), (0, 0)), mode="reflect")
 
 
+def block_mean(features: Features, blocks: Size) -> Features:
+    """Means over blocks of so many rows and columns, in either layout."""
+    (rows, columns), (first, height, width, last) = blocks, features.shape
+    return features.reshape(first, height // rows, rows, width // columns, columns, last).mean((2, 4))
+
+
+def gated_linear_unit(features: Array, batch_last: bool) -> Array:
+    """GLU: the first half of the features, each times the sigmoid of its partner in the second half.
+
+    References:
+        Dauphin et al., Language Modeling with Gated Convolutional Networks, 2017. https://arxiv.org/abs/1612.08083
+    """
+    values, gates = jnp.split(features, 2, axis=0 if batch_last else -1)
+    return values * nn.sigmoid(gates)
+
+
 def to_layout(features: Array, batch_last: bool) -> Array:
     """[batch, ..., features] laid out batch last, or the other way round; as it is unless `batch_last`."""
     return jnp.swapaxes(features, 0, -1) if batch_last else features

