@@ -2,9 +2,9 @@
 
 A workload is a configuration and nothing else. jaxgan reads it as `train.py` does. Its peers read the layers that
 `layers` lists and a few settings: the loss, the order of updates, Adam's, R1 and R2, the generator's moving average.
-So no architecture is written down twice, but for those of StyleGAN2, FastGAN and BigGAN, whose layers do not follow each
-other. A test holds the parameters of all against jaxgan's. The peers' learning rates and averages know no schedule,
-which takes no time worth mentioning.
+So no architecture is written down twice, but for those of StyleGAN2, FastGAN and BigGAN, whose layers do not follow
+each other. A test holds the parameters of all against jaxgan's. The peers' learning rates and averages know no
+schedule, which takes no time worth mentioning.
 """
 
 import math
