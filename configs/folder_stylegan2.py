@@ -2,8 +2,8 @@
 
 Command:  python train.py --config=configs/folder_stylegan2.py --config.data.source=folder:PATH --workdir=runs/mine
           Grey images of 32x32: --config.data.size=32 --config.data.channels=1
-Time:     1.4 steps a second on one CPU core that had other work to do as well
-Expect:   not trained to the end yet by those who wrote it
+Time:     1.3 steps a second on one CPU core, with compiling
+Expect:   not trained to the end yet by those who wrote it; after 2,000 steps on flowers, spots of colour
 
 References:
     Karras et al., Training Generative Adversarial Networks with Limited Data, 2020. https://arxiv.org/abs/2006.06676

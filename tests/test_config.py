@@ -145,6 +145,7 @@ ALTERNATIVES |= {"penalty_settings.transform": ("flip",), "data.classes": ("a", 
 ALTERNATIVES |= {
     "ada.operations": ("blit",),
     "ada.target": 0.5,
+    "apa.target": 0.5,
     "targets.fake": (0.0, 0.5),
     "sweep": " ",
     "data.fit": "stretch",
@@ -222,7 +223,9 @@ def test_what_a_population_may_differ_in_is_a_number_that_has_a_range():
 SWEEPABLE = {"ema_decay", "margin", "adversarial", "feature_matching", "conditioning.weight", "weight_clip"}
 SWEEPABLE |= {"instance_noise.stddev", "latent_optimisation.rate", "latent_optimisation.damping"}
 SWEEPABLE |= {"penalty_settings.perturbation_stddev", "generator_penalties.zcr", "generator_penalties.orthogonal"}
-SWEEPABLE |= {"generator_penalties.path_length", "ema_half_life", "ada.p", "ada.target", "ada.speed"}
+SWEEPABLE |= {"generator_penalties.path_length", "ema_half_life"}
+SWEEPABLE |= {f"{name}.{own}" for name in ("ada", "apa") for own in ("p", "target", "speed")}
+SWEEPABLE |= {f"conditioning.{name}" for name in ("temperature", "positive_margin", "negative_margin")}
 SWEEPABLE |= {
     f"optimizer.{network}.{name}" for network in ("generator", "discriminator") for name in ("learning_rate", "b2")
 }
@@ -281,8 +284,11 @@ OWN = {
     "direction": (("aa", "b"), ("ab", "ba")),
     "ada.operations": (((), ("blitt",), ("blit*-1",), ("blit*0",)), (("blit",), ("bgc", "color*0.5"))),
     "ada.target": ((-1.0, 1.0, NAN), (-0.99, 0.0, 0.99)),
+    "apa.target": ((-1.0, 1.0, NAN), (-0.99, 0.0, 0.99)),
     "blur_sigma": ((-0.1, 1001.0, NAN), (0.0, 1000.0)),
     "model.synthesis.layers": ((2,), (3, 14)),
+    "model.generator.kernel_size": ((1,), (2, 5)),
+    "model.discriminator.kernel_size": ((1,), (2, 5)),
 }
 
 

@@ -250,7 +250,7 @@ def test_files_that_do_not_go_together_are_refused(tmp_path):
     with raises_user_error(UserError, match=message):
         resnet.convert([generator, tmp_path / "few.pth"], "folder:images")
     (tmp_path / "broken.npz").write_bytes(b"PK")
-    with raises_user_error(UserError, match=r"broken\.npz cannot be read as arrays of NumPy"):
+    with raises_user_error(UserError, match=r"broken\.npz cannot be read as arrays by name"):
         resnet.holds_resnet(tmp_path / "broken.npz")
 
 

@@ -358,7 +358,7 @@ def test_an_unknown_choice_is_answered_with_the_nearest(setting, value, hint):
 @pytest.mark.parametrize("setting", ["augment", "penalty_settings__transform"])
 def test_an_unknown_augmentation_is_answered_with_those_that_exist(setting):
     name, value = setting.replace("__", "."), ("flip", "cutuot")
-    expected = f"config.{name}={value} must be names out of colour, translation, cutout, flip, color"
+    expected = f"config.{name}={value} must be names out of colour, translation, cutout, small_cutout, flip, color"
     with raises_user_error(UserError, match=re.escape(expected)):
         build(tiny_config(**{setting: value}))
 

@@ -99,6 +99,18 @@ class Source(NamedTuple):
         return value
 
 
+def npz_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file; a `UserError` if they cannot be read."""
+    try:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except OSError:
+        raise
+    # Of a damaged file NumPy and the modules under it raise whatever they stumble over.
+    except Exception as error:
+        raise UserError(f"{path} cannot be read as arrays by name (.npz)") from error
+
+
 def sources(path: Path, contents: Contents) -> dict[str, Source]:
     """The generators and the discriminator of a file."""
     own = {name: contents.networks[name] for name in (*GENERATORS, DISCRIMINATOR) if name in contents.networks}

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxgan.converters.networks import DISCRIMINATOR, Converted, Layout, Source, check_same, converted
+from jaxgan.converters.networks import DISCRIMINATOR, Converted, Layout, Source, check_same, converted, npz_arrays
 from jaxgan.errors import UserError
 from jaxgan.io import torch_weights
 from jaxgan.io.network_pickles import Network
@@ -88,12 +88,7 @@ def holds_resnet(path: Path) -> bool:
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a `.pth` or `.npz` file."""
     if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        # Of a damaged file NumPy and the modules under it raise whatever they stumble over.
-        except Exception as error:
-            raise UserError(f"{path} cannot be read as arrays of NumPy: {error}") from error
+        return npz_arrays(path)
     found = torch_weights.read(path)
     prefix = "module." if all(name.startswith("module.") for name in found) else ""  # of several devices
     return {name.removeprefix(prefix): array for name, array in found.items()}

@@ -11,7 +11,6 @@ References:
 """
 
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree
 
-from jaxgan.converters.networks import Converted, Layout, Source, converted
+from jaxgan.converters.networks import Converted, Layout, Source, converted, npz_arrays
 from jaxgan.core import latents
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.state import Variables, apply
@@ -63,12 +62,7 @@ def convert(paths: Sequence[Path], data: str) -> Converted:
 
 def read(path: Path) -> Source:
     """The arrays of a file."""
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:  # a TypeError of a single array
-        raise UserError(f"{path} cannot be read as arrays by name (.npz)") from error
-    return Source(str(path), Network("DCGAN", {}, arrays, {}))
+    return Source(str(path), Network("DCGAN", {}, npz_arrays(path), {}))
 
 
 def converted_networks(found: Mapping[str, Source], data: str) -> Converted:
