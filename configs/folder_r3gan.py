@@ -3,7 +3,7 @@
 Command:  python train.py --config=configs/folder_r3gan.py --config.data.source=folder:PATH --workdir=runs/mine
           Grey images of 32x32: --config.data.size=32 --config.data.channels=1
 Time:     66 minutes on one CPU core
-Expect:   of 4,064 photographs of flowers, blossoms with some petals, and stripes in one image of five (docs/stylegan.md)
+Expect:   of 4,064 photographs of flowers, blossoms with some petals, one image of five with stripes (docs/stylegan.md)
 
 References:
     Huang et al., The GAN is dead; long live the GAN! A Modern GAN Baseline, 2024. https://arxiv.org/abs/2501.05441
