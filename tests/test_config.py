@@ -45,6 +45,7 @@ from jaxgan.core.settings import (
 from jaxgan.data.sizes import SIZE, SIZE_OR_ZERO
 from jaxgan.errors import UserError
 from jaxgan.io import run_folder
+from jaxgan.models.dcgan import KERNEL_SIZES
 from jaxgan.models.ops.pyramid import NUMBERS
 
 NAN, INFINITY = float("nan"), float("inf")
@@ -255,6 +256,7 @@ BAD = {
     SIZE: (0, -1, "64x0", "64x", "64"),
     SIZE_OR_ZERO: (-1, "64x", "64"),
     NUMBERS: ((), (0,), (8, -1), (2.5,)),
+    KERNEL_SIZES: (1, -1),
 }
 GOOD = {
     POSITIVE: (1,),
@@ -268,6 +270,7 @@ GOOD = {
     SIZE: (1, "64x96"),
     SIZE_OR_ZERO: (0, 72, "0x0", "72x108"),
     NUMBERS: ((1,), (1, 300)),
+    KERNEL_SIZES: (2, 5),
 }
 # Of a setting with a range of its own: values outside and inside.
 OWN = {
@@ -287,8 +290,6 @@ OWN = {
     "apa.target": ((-1.0, 1.0, NAN), (-0.99, 0.0, 0.99)),
     "blur_sigma": ((-0.1, 1001.0, NAN), (0.0, 1000.0)),
     "model.synthesis.layers": ((2,), (3, 14)),
-    "model.generator.kernel_size": ((1,), (2, 5)),
-    "model.discriminator.kernel_size": ((1,), (2, 5)),
 }
 
 

@@ -21,6 +21,7 @@ LEAST = 4  # pixels of the shorter side of the smallest features
 MOST_PIXELS = 1024  # of the smallest features, all of which a dense layer makes
 MOST_WIDTHS = 8  # channels stop growing at 8 widths, as in the paper's 64x64 networks
 KERNEL = 4  # rows and columns; the authors' Theano code has 5
+KERNEL_SIZES = Range(lambda value: value >= 2, "at least 2")
 
 
 def stages(height: int, width: int) -> int:
@@ -206,7 +207,7 @@ class Discriminator(nn.Module):
 SETTINGS: Settings = {
     "base_channels": layers.width(64, "channels at half the image's size"),
     "hidden_dims": Setting((), "features of dense layers between the convolutions and the vector", DIMENSIONS),
-    "kernel_size": Setting(KERNEL, "rows and columns of the kernels", Range(lambda value: value >= 2, "at least 2")),
+    "kernel_size": Setting(KERNEL, "rows and columns of the kernels", KERNEL_SIZES),
     **layers.NORM_SETTINGS,
 }
 GENERATOR_SETTINGS: Settings = SETTINGS | {
