@@ -253,8 +253,8 @@ class Output(NamedTuple):
 
     Attributes:
         logits: one for each patch of the image, and of the smaller image.
-        whole, detail, small: features of 8x8 and 16x16 places of the image, and of 8x8 of the smaller image; laid out
-            as `batch_last` says.
+        whole, detail, small: features of 8x8 and 16x16 places of the image, and of 8x8 of the smaller image; channels
+            last.
     """
 
     logits: Float[Array, "batch places"]
@@ -307,7 +307,9 @@ class Discriminator(ConvNetwork):
         given = {"logits_large": hidden, "logits_small": last}
         logits = [self.conv(1, own, train, size=4, name=name) for name, own in given.items()]
         flat = [layers.to_layout(own, self.batch_last).reshape(len(images), -1) for own in logits]
-        return Output(jnp.concatenate(flat, axis=1).astype(jnp.float32), whole, detail, last)
+        # Decoders may be laid out in another way.
+        features = [layers.to_layout(own, self.batch_last) for own in (whole, detail, last)]
+        return Output(jnp.concatenate(flat, axis=1).astype(jnp.float32), *features)
 
     def of_large(self, images: layers.Images, train: bool) -> tuple[Features, Features]:
         """Features of 8x8 and of 16x16 places."""
@@ -346,7 +348,7 @@ class Discriminator(ConvNetwork):
 
 
 class Decoder(ConvNetwork):
-    """Features of 8x8 places to images.
+    """Features of 8x8 places, channels last, to images.
 
     Attributes:
         shape: of the images, (height, width, channels).
@@ -359,7 +361,7 @@ class Decoder(ConvNetwork):
 
     @nn.compact
     def __call__(self, features: Features, train: bool) -> layers.Images:
-        hidden, rows = features, LAST
+        hidden, rows = layers.to_layout(features, self.batch_last), LAST
         while rows < self.shape[0]:
             rows *= 2
             count = channels(self.base_channels, GENERATOR_WIDTHS, rows)
