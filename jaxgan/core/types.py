@@ -25,8 +25,9 @@ class Field(NamedTuple):
     Attributes:
         name: "images", "labels", "source", ...
         shape: of one example.
-        kind: "pixels" (uint8 outside, float32 in [-1, 1] inside), "floats", "points" (floats that are coordinates) or
-            "labels" (int32).
+        kind: "pixels" (uint8 outside, float32 in [-1, 1] inside), "bits" (packed into bytes outside, -1 or 1 inside;
+            of a task's outputs, probabilities that a bit is set, float32), "floats", "points" (floats that are
+            coordinates) or "labels" (int32).
         group: the fields of a group share the order of their examples, crops and flips; groups are independent.
     """
 

@@ -10,6 +10,7 @@ from jaxgan import inference
 from jaxgan.core import population
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.state import TrainState
+from jaxgan.data import bits
 from jaxgan.data.dataset import central_crop
 from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.metrics.exact import mixture_scores
@@ -96,6 +97,8 @@ def as_inputs(exp: Experiment, given: Mapping[str, np.ndarray]) -> dict[str, np.
             array = np.asarray(given[field.name])
             if field.kind == "pixels":
                 array = central_crop(array, field.shape[:2]).astype(np.float32) / 127.5 - 1
+            elif field.kind == "bits":
+                array = 2 * bits.unpack(array, field.shape).astype(np.float32) - 1
             found[field.name] = array
     return found
 
