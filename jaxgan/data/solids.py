@@ -15,7 +15,7 @@ SOURCE = "world:solids"
 EXAMPLES = {"train": (0, 4000), "test": (1, 1000)}  # split -> seed and number of examples
 FLOOR = 1 / 16  # height at which all solids stand
 THICKNESS = 1 / 8  # of tops, legs, backs and walls
-WIDTHS = (0.26, 0.4)  # range of half the width
+WIDTHS = (0.3, 0.42)  # range of half the width
 HEIGHTS = (0.35, 0.6)  # range of the height, without the back of a chair
 BACK = 0.25  # height of a chair's back above the seat
 LEAST_SIZE = 16  # voxels of a side from which on every leg and wall is at least one voxel thick
@@ -64,7 +64,7 @@ class Counts(NamedTuple):
         parts: connected pieces; voxels are connected by their faces.
         legs: connected pieces of the section at a quarter of the height.
         holes: of that section.
-        open_top: whether the highest layer fills less than two thirds of the rectangle around the grid from above.
+        open_top: whether the highest layer fills less than 60% of the rectangle around the grid from above.
     """
 
     parts: int
@@ -92,7 +92,7 @@ def table(width: float, height: float) -> Parts:
 def chair(width: float, height: float) -> Parts:
     """A table with a back."""
     low, high = 0.5 - width, 0.5 + width
-    return [*table(width, height), Box((low, high - THICKNESS, height), (high, high, height + BACK))]
+    return [*table(width, height), Box((high - THICKNESS, low, height), (high, high, height + BACK))]
 
 
 def stool(width: float, height: float) -> Parts:
@@ -165,7 +165,7 @@ def count(grid: Bool[np.ndarray, "x y z"]) -> Counts:
     section = grid[:, :, layers[0] + (layers[-1] - layers[0]) // 4]
     holes = ndimage.label(np.pad(~section, 1, constant_values=True), np.ones((3, 3)))[1] - 1
     around = ndimage.find_objects(grid.any(2).astype(int))[0]
-    open_top = grid[(*around, layers[-1])].mean() < 2 / 3
+    open_top = grid[(*around, layers[-1])].mean() < 0.6
     return Counts(ndimage.label(grid)[1], ndimage.label(section)[1], holes, bool(open_top))
 
 
