@@ -11,7 +11,8 @@ which have the same label. With several --labels there is a row for each.
 --task asks for something else than the algorithm's first task. A task that needs examples takes them from --input, an
 .npz file with arrays by field or a folder of images, or from the run's own data. A task that walks through latents,
 such as `interpolate` and `traverse`, makes a grid of --num images in rows of --columns. Points are drawn as a plot, or
-written as an array `points` float32 [N, D].
+written as an array `points` float32 [N, D]. Shapes are drawn as shaded surfaces, or written as an array `voxels` bool
+[N, X, Y, Z], as a turning animation (FILE.gif, FILE.webp), or as a mesh (FILE.obj, FILE.ply, FILE.glb).
 
 A run that translates takes pictures of any size:
 
@@ -62,7 +63,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """The options, checked."""
     parser = Parser("sample.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, required=True, help="the run folder that train.py made")
-    parser.add_argument("--out", required=True, help="FILE.png, FILE.npz or FOLDER/")
+    parser.add_argument(
+        "--out", required=True, help="FILE.png, FILE.npz or FOLDER/; of shapes also FILE.gif, .webp, .obj, .ply or .glb"
+    )
     parser.add_argument("--task", help="what to do, out of what the algorithm can (its first task)")
     parser.add_argument(
         "--input",
@@ -117,8 +120,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"--truncation_psi={options.truncation_psi} must be from -2 to 2, 0.7 say")
     if options.truncation_cutoff is not None and options.truncation_psi is None:
         raise UserError(f"--truncation_cutoff={options.truncation_cutoff} needs --truncation_psi, 0.7 say")
-    if not options.out.endswith((".png", ".npz", "/", os.sep)):
-        raise UserError(f"--out={options.out} must end in .png, in .npz, or in / for a folder of pictures")
+    if not options.out.endswith((".png", ".npz", "/", os.sep, *output.OF_SHAPES)):
+        of_shapes = ", ".join(output.OF_SHAPES)
+        raise UserError(
+            f"--out={options.out} must end in .png, in .npz, or in / for a folder of pictures; of shapes also in "
+            f"{of_shapes}"
+        )
     check_path("workdir", options.workdir)
     check_path("out", options.out)
     return options
@@ -126,6 +133,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def check_options(options: argparse.Namespace, exp: Experiment, name: str, task: Task) -> None:
     """Raises a `UserError` for an option that the task does not have."""
+    shapes = name == "sample" and "bits" in task.outputs(exp).values()
+    if options.out.endswith(output.OF_SHAPES) and not shapes:
+        raise UserError(f"--out={options.out} is for shapes, and --task={name} makes none: end it in .png or .npz")
     truncations = ("truncation", "truncation_psi", "truncation_cutoff")
     needed = {"labels": "labels", "interpolate": "end_seed"} | {name: name for name in truncations}
     for option, own in needed.items():
@@ -352,6 +362,9 @@ def run_on_seeds(options: argparse.Namespace, restored: RestoredRun, name: str) 
         output.write_points(options.out, exp, drawn, f"{exp.config.data.source}, {options.num} samples")
         return f"{len(drawn)} points"
     known = classes if exp.algorithm.draws_classes(exp) else ()
+    if exp.algorithm.tasks[name].outputs(exp)[made] == "bits":
+        output.write_shapes(options.out, drawn, options.columns, labels, names, known)
+        return f"{len(drawn)} shapes"
     output.write_images(options.out, drawn, options.columns, labels, names, classes=known)
     return f"{len(drawn)} images"
 

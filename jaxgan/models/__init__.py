@@ -282,8 +282,8 @@ def make(
         config: the whole configuration.
         network: its name, a group of `config.model`.
         role: that it plays.
-        shape: of one example: (height, width, channels) of an image, (side, side, side, channels) of a grid of voxels, (dim,) of
-            a point.
+        shape: of one example: (height, width, channels) of an image, (side, side, side, channels) of a grid of
+            voxels, (dim,) of a point.
         axis_name: the axis over whose devices the batch is sharded, for BatchNorm.
 
     Raises:

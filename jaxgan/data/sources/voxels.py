@@ -1,6 +1,5 @@
 """Grids of voxels: boolean arrays, packed or not, binvox files, and meshes, which are voxelised once."""
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterable
@@ -71,15 +70,7 @@ class GridArray:
 
     @functools.cached_property
     def grids(self) -> Bool[np.ndarray, "n x y z"]:
-        try:
-            found = np.load(self.path, allow_pickle=False)
-            arrays = {"voxels": found} if isinstance(found, np.ndarray) else dict(found)
-        # Of a damaged file NumPy and the modules under it raise whatever they stumble over.
-        except Exception as error:
-            raise unreadable(self.path, error) from error
-        if "voxels" not in arrays:
-            names = ", ".join(sorted(arrays)) or "nothing"
-            raise UserError(f"{self.path} must hold an array 'voxels', not {names}")
+        arrays = self._members("voxels", "shape")
         grids = arrays["voxels"]
         if grids.dtype == np.uint8 and grids.ndim == 2 and np.shape(arrays.get("shape")) == (4,):
             shape = tuple(map(int, arrays["shape"]))
@@ -95,23 +86,31 @@ class GridArray:
     @functools.cached_property
     def named_labels(self) -> tuple[tuple[str, ...], np.ndarray]:
         """The names of the classes, none without labels, and the labels, int32 [N]."""
-        if self.path.suffix == ".npz":
-            with np.load(self.path, allow_pickle=False) as arrays:
-                if "labels" in arrays:
-                    try:
-                        return classes_of(arrays["labels"], len(self))
-                    except ValueError as error:
-                        raise UserError(f"{self.path}: {error}") from error
-        return (), np.zeros(len(self), np.int32)
+        labels = self._members("labels").get("labels")
+        if labels is None:
+            return (), np.zeros(len(self), np.int32)
+        try:
+            return classes_of(labels, len(self))
+        except ValueError as error:
+            raise UserError(f"{self.path}: {error}") from error
+
+    def _members(self, *names: str) -> dict[str, np.ndarray]:
+        """Those of some arrays that the file has; an .npy file is `voxels` alone."""
+        try:
+            found = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            arrays = {"voxels": found} if isinstance(found, np.ndarray) else found
+            if "voxels" in arrays:
+                return {name: np.asarray(arrays[name]) for name in names if name in arrays}
+        # Of a damaged file NumPy and the modules under it raise whatever they stumble over.
+        except Exception as error:
+            raise unreadable(self.path, error) from error
+        raise UserError(f"{self.path} must hold an array 'voxels', not {', '.join(sorted(arrays)) or 'nothing'}")
 
     @functools.cached_property
     def count(self) -> int:
         """How many grids there are; packed ones need not be read for that."""
-        if self.path.suffix == ".npz":
-            with contextlib.suppress(Exception), np.load(self.path, allow_pickle=False) as arrays:
-                if "shape" in arrays:
-                    return int(arrays["shape"][0])
-        return len(self.grids)
+        shape = self._members("shape").get("shape")
+        return len(self.grids) if np.shape(shape) != (4,) else int(shape[0])
 
     def __len__(self) -> int:
         return self.count
