@@ -475,8 +475,22 @@ def step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, 
 
 
 def sample(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Array]:
-    """Examples from seeds and labels; between two seeds, a walk on the great circle."""
+    """Examples from seeds and labels; between two seeds, a walk on the great circle.
+
+    With `plus` and `minus`, other indices of the seed, the latents are z + fraction (z_plus - z_minus), brought to the
+    length of z: of many normal numbers the length hardly differs.
+
+    References:
+        Radford et al., DCGAN, 2016, section 6.3.2, and Wu et al., 3D-GAN, 2016, section 4.3 (vector arithmetic).
+    """
     latents, condition = sample_inputs(exp, inputs["seed"], inputs)
+    if "plus" in inputs:
+        plus, minus = (
+            sample_inputs(exp, inputs["seed"], {**inputs, "index": inputs[side]})[0] for side in ("plus", "minus")
+        )
+        lengths = jnp.linalg.norm(latents, axis=1, keepdims=True)
+        moved = latents + inputs["fraction"][:, None] * (plus - minus)
+        latents = moved * (lengths / jnp.maximum(jnp.linalg.norm(moved, axis=1, keepdims=True), 1e-12))
     if "end_seed" in inputs:
         end, end_condition = sample_inputs(exp, inputs["end_seed"], inputs)
         fraction = inputs["fraction"]
@@ -569,7 +583,7 @@ GAN = Algorithm(
             ("generator",),
             sample,
             outputs,
-            options=("labels", "truncation", "fraction", "end_seed"),
+            options=("labels", "truncation", "fraction", "end_seed", "plus", "minus"),
             batch_moments=batch_moments,
         ),
         "probability_real": Task(

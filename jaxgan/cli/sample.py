@@ -99,6 +99,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--truncation_cutoff", type=int, metavar="N", help="only the styles of the first N layers")
     parser.add_argument("--interpolate", type=int, metavar="SEED", help="walk to this seed's images")
+    parser.add_argument(
+        "--arithmetic",
+        metavar="A-B+C",
+        help="rows of images A, B and C of the seed, and of what A's latents minus B's plus C's make; 0-1+2,3-4+5 say",
+    )
     parser.add_argument("--columns", type=int, help="images in a row of the grid (8 with --interpolate)")
     parser.add_argument("--step", type=int, help="an older checkpoint than the newest")
     parser.add_argument("--raw", action="store_true", help="the networks themselves, not their moving averages")
@@ -137,7 +142,9 @@ def check_options(options: argparse.Namespace, exp: Experiment, name: str, task:
     if options.out.endswith(output.OF_SHAPES) and not shapes:
         raise UserError(f"--out={options.out} is for shapes, and --task={name} makes none: end it in .png or .npz")
     truncations = ("truncation", "truncation_psi", "truncation_cutoff")
-    needed = {"labels": "labels", "interpolate": "end_seed"} | {name: name for name in truncations}
+    needed = {"labels": "labels", "interpolate": "end_seed", "arithmetic": "plus"} | {
+        name: name for name in truncations
+    }
     for option, own in needed.items():
         if getattr(options, option) is not None and own not in task.options:
             raise UserError(f"--{option} has no effect with --task={name}: leave it out")
@@ -208,6 +215,8 @@ def task_inputs(
         exp: the experiment.
         asked: the labels that were asked for; they are mixed if there are none.
     """
+    if options.arithmetic is not None:
+        return arithmetic_inputs(options, exp, asked)
     columns = 1 if options.interpolate is None else options.columns
     count = options.num // columns  # of images, or of walks between two
     labels = np.repeat(np.int32(asked), count // len(asked)) if asked else inference.mixed_labels(exp, count)
@@ -221,6 +230,20 @@ def task_inputs(
     inputs["end_seed"] = np.full(count * columns, options.interpolate, np.uint32)
     inputs["fraction"] = np.tile(np.linspace(0, 1, columns, dtype=np.float32), count)
     return inputs, None if labels is None else np.repeat(labels, columns)
+
+
+def arithmetic_inputs(
+    options: argparse.Namespace, exp: Experiment, asked: list[int]
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """The inputs of A, B, C and of A - B + C, row by row, and their labels: each row has A's, or the one asked for."""
+    terms = np.int32([re.split("[-+]", part.strip()) for part in options.arithmetic.split(",")])
+    own = inference.mixed_labels(exp, int(terms.max()) + 1)
+    labels = None if own is None else np.repeat(np.int32(asked * len(terms)) if asked else own[terms[:, 0]], 4)
+    inputs = inference.seed_inputs(options.seed, 4 * len(terms), labels)
+    inputs["index"] = np.concatenate([terms, terms[:, :1]], axis=1).ravel()
+    inputs["minus"], inputs["plus"] = (np.repeat(terms[:, place], 4) for place in (1, 2))
+    inputs["fraction"] = np.tile(np.float32([0, 0, 0, 1]), len(terms))
+    return inputs, labels
 
 
 def given_examples(options: argparse.Namespace, exp: Experiment, name: str, most: int) -> dict[str, np.ndarray]:
@@ -284,6 +307,16 @@ def arrange(options: argparse.Namespace, labels: list[int]) -> None:
         UserError: they make no whole rows where whole rows are asked for.
     """
     several = len(labels) > 1
+    if options.arithmetic is not None:
+        if not re.fullmatch(r"(\s*\d{1,9}-\d{1,9}\+\d{1,9}\s*(,|$))+", options.arithmetic):
+            raise UserError(f"--arithmetic={options.arithmetic} must be like 0-1+2 or 0-1+2,3-4+5: places of images")
+        for name in ("num", "columns", "interpolate"):
+            if getattr(options, name) is not None:
+                raise UserError(f"--{name} has no effect with --arithmetic, which makes rows of 4: leave it out")
+        if several:
+            raise UserError(f"--labels={options.labels} must be one label with --arithmetic")
+        options.columns, options.num = 4, 4 * len(options.arithmetic.split(","))
+        return
     if options.interpolate is not None:
         options.num, options.columns = options.num or 64, options.columns or 8
         if options.columns < 2 or options.num % options.columns:
