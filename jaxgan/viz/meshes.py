@@ -45,7 +45,7 @@ def marching_cubes(occupancy: Float[np.ndarray, "x y z"] | Bool[np.ndarray, "x y
     values = np.pad(np.asarray(occupancy, np.float32), 1)  # or surfaces would be open at the border
     if not values.max() > LEVEL:
         return Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint32))
-    vertices, faces, *_ = measure.marching_cubes(values, LEVEL, gradient_direction="descent")
+    vertices, faces, *_ = measure.marching_cubes(values, LEVEL, gradient_direction="ascent")
     return Mesh(np.float32((vertices - 0.5) / max(occupancy.shape)), np.uint32(faces))
 
 
