@@ -23,8 +23,8 @@ from jaxgan.metrics import classes
 from jaxgan.metrics.intervals import CONFIDENCE, Estimate, wilson
 from jaxgan.metrics.scores import LEAST, Score
 
-Grids = Bool[np.ndarray, "n side side side"]
-Distances = Float[np.ndarray, "n m"]
+Grids = Bool[np.ndarray, "_ side side side"]
+Distances = Float[np.ndarray, "_ _"]
 DIAGONAL = 3.0  # squared, of a cube whose side is 1: the distance of an empty grid from any that is not empty
 
 
