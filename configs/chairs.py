@@ -1,7 +1,7 @@
 """Chairs of 32x32x32 voxels, 888 of ModelNet's, by 3D-GAN's networks without BatchNorm in the discriminator.
 
-Command:  python train.py --config=configs/chairs.py --workdir=runs/chairs --config.data.source=voxels:PATH
-          where PATH is a folder with train.npz and test.npz
+Command:  python train.py --config=configs/chairs.py --workdir=runs/chairs --config.data.source=voxels:chairs
+          where chairs is a folder with train.npz and test.npz
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +12,7 @@ from jaxgan.config import default
 def get_config() -> ConfigDict:
     config = default(
         {
-            "data.source": "voxels:../shared/data/chairs_voxel_32",
+            "data.source": "voxels:chairs",
             "model.family": "voxel",
             "model.initializer": "he",
             "loss": "relativistic",

@@ -11,8 +11,11 @@ Grid = Float[Array, "x y z channel"]
 
 
 def mirror(grid: Grid, key: Key[Array, ""]) -> Grid:
-    """As it is or, with a probability of 1/2, its mirror image: the first axis is reversed."""
-    return jnp.where(jax.random.bernoulli(key), grid[::-1], grid)
+    """As it is or, with a probability of 1/2, its mirror image: the second axis is reversed.
+
+    So a shape that faces along the first axis still does.
+    """
+    return jnp.where(jax.random.bernoulli(key), grid[:, ::-1], grid)
 
 
 def turn(grid: Grid, key: Key[Array, ""]) -> Grid:
