@@ -3,6 +3,8 @@
 All but the networks is as in `peer_torch`.
 """
 
+import itertools
+
 import torch
 from ml_collections import ConfigDict
 from torch import nn
@@ -29,7 +31,7 @@ def networks(config: ConfigDict) -> dict[str, nn.Module]:
     plain = net.norm == "none"
     generator = [nn.Linear(config.latent_dim, net.smallest**3 * widths[0], plain)]
     generator += [nn.Unflatten(1, (widths[0], *[net.smallest] * 3)), *activated(widths[0], net.norm, 0.0)]
-    for inputs, features in zip(widths, widths[1:], strict=False):
+    for inputs, features in itertools.pairwise(widths):
         generator += [nn.ConvTranspose3d(inputs, features, 4, 2, 1, bias=plain), *activated(features, net.norm, 0.0)]
     generator += [nn.ConvTranspose3d(widths[-1], channels, 4, 2, 1), nn.Tanh()]
 

@@ -92,7 +92,7 @@ def test_samples_of_the_same_world_score_as_its_floor():
     for kind in ("CD", "IoU"):
         estimate = found[f"1-NNA-{kind}"].estimate
         assert estimate.low <= 0.5 <= estimate.high
-        assert found[f"COV-{kind}"].estimate.value > 0.4
+        assert found[f"COV-{kind}"].estimate.value > 0.3
     copies = shapes.score(other, other)
     assert copies["COV-CD"].estimate.value > 0.9  # but for equal references
     assert copies["MMD-IoU"].estimate.value == pytest.approx(0, abs=1e-6)
