@@ -138,9 +138,8 @@ WORKLOADS: dict[str, Callable[[], ConfigDict]] = {
     "biggan": biggan,
     "voxels": voxels,
 }
-GANS = tuple(
-    name for name in WORKLOADS if name not in ("cyclegan", "stylegan2", "biggan", "voxels")
-)  # which all peers can train
+TORCH_ONLY = ("cyclegan", "stylegan2", "biggan", "voxels")  # which of the peers PyTorch alone trains
+GANS = tuple(name for name in WORKLOADS if name not in TORCH_ONLY)  # which all peers can train
 CLASSES = 10  # of the digits
 GPU_BATCHES = {"dcgan64": (128, 1024), "r1": (128,)}  # where a GPU has too little to do with the configuration's
 
