@@ -1,9 +1,13 @@
 """Scores of shapes: distances in closed form and by brute force, and what known sets score."""
 
+import json
+
 import numpy as np
 import pytest
 from experiments import raises_user_error
 
+from jaxgan.cli import evaluate as evaluate_program
+from jaxgan.cli import train as train_program
 from jaxgan.data import solids
 from jaxgan.errors import UserError
 from jaxgan.metrics import shapes
@@ -94,7 +98,8 @@ def test_samples_of_the_same_world_score_as_its_floor():
         assert estimate.low <= 0.5 <= estimate.high
         assert found[f"COV-{kind}"].estimate.value > 0.3
     copies = shapes.score(other, other)
-    assert copies["COV-CD"].estimate.value > 0.9  # but for equal references
+    distinct = len({grid.tobytes() for grid in other})  # of equal references one is covered
+    assert copies["COV-IoU"].estimate.value == pytest.approx(distinct / 150)
     assert copies["MMD-IoU"].estimate.value == pytest.approx(0, abs=1e-6)
     collapsed = shapes.score(np.repeat(one[:1], 150, axis=0), other)
     assert collapsed["COV-CD"].estimate.value == pytest.approx(1 / 150)
@@ -119,3 +124,26 @@ def test_exact_scores_of_solids():
     noise = np.random.default_rng(0).random((10, 16, 16, 16)) < 0.5
     assert shapes.of_solids(noise)["valid"].estimate.value == 0
     assert "reverse_kl" not in shapes.of_solids(noise)
+
+
+@pytest.mark.slow
+def test_a_run_is_scored_beside_held_out_shapes(tmp_path, capsys):
+    settings = {"data.source": "world:solids", "data.size": 16, "data.split": "train[:40]", "model.family": "voxel"}
+    few = {"steps": 1, "log_every": 1, "sample_every": 1, "checkpoint_every": 1, "sample_grid": 1, "batch_size": 4}
+    small = {"model.generator.base_channels": 2, "model.discriminator.base_channels": 2}
+    config = tmp_path / "config.py"
+    config.write_text(
+        "from jaxgan.config import default\n\n\ndef get_config():\n"
+        f"    return default({ ({**settings, **few, **small})!r})\n"
+    )
+    run = tmp_path / "run"
+    assert train_program.main([f"--config={config}", f"--workdir={run}"]) == 0
+    assert evaluate_program.main([f"--workdir={run}", "--num=30"]) == 0
+    found = json.loads((run / "scores.json").read_text())
+    names = {"1-NNA-CD", "1-NNA-IoU", "COV-CD", "COV-IoU", "MMD-CD", "MMD-IoU", "valid", "modes"}
+    assert names <= found["scores"].keys()
+    assert found["about"]["references"] == "test"
+    assert found["about"]["samples_in_pairs"] == 30
+    assert found["real_images"]["valid"]["value"] == 1
+    assert evaluate_program.main([f"--workdir={run}", "--features=random"]) == 2
+    assert "--features has no effect on shapes" in capsys.readouterr().err

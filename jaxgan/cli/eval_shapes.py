@@ -41,8 +41,8 @@ def score(options: argparse.Namespace, restored: RestoredRun) -> tuple[dict[str,
     else:
         other = config.copy_and_resolve_references()
         other.data.split = split
-        held = open_dataset(other)
-        references = grids(held, rng.permutation(len(held)))
+        unseen = open_dataset(other)
+        references = grids(unseen, rng.permutation(len(unseen)))
     count = min(options.num, MOST, len(own), len(references))
     if count < LEAST:
         raise UserError(f"--workdir={options.workdir}: scores of shapes need {LEAST} real ones, and there are {count}")
