@@ -103,7 +103,7 @@ def test_samples_of_the_same_world_score_as_its_floor():
     assert copies["MMD-IoU"].estimate.value == pytest.approx(0, abs=1e-6)
     collapsed = shapes.score(np.repeat(one[:1], 150, axis=0), other)
     assert collapsed["COV-CD"].estimate.value == pytest.approx(1 / 150)
-    assert collapsed["1-NNA-CD"].estimate.value > 0.9
+    assert collapsed["1-NNA-CD"].estimate.low > 0.6  # one reference equals the sample: ties
     assert collapsed["MMD-CD"].estimate.value > 2 * found["MMD-CD"].estimate.value
 
 
