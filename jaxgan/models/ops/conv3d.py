@@ -1,6 +1,6 @@
 """Convolutions of grids in three dimensions, and their transposes, which a CPU computes as one product of matrices.
 
-XLA's CPU code for a strided 3-D convolution's input gradient takes 50 times as long as the forward pass, so with
+XLA's CPU code for a strided 3-D convolution's input gradient takes 70 times as long as the forward pass, so with
 `batch_last`, features laid out [features, x, y, z, batch], windows become columns of a matrix. A stride of s first
 makes each block of s^3 voxels one voxel of s^3 times the features; a window is then a few whole blocks that lie
 together in memory. Every derivative of such a convolution is made of the same copies and products. Without
