@@ -3,6 +3,7 @@
 from jaxgan.algorithms.cut import CUT
 from jaxgan.algorithms.cyclegan import CYCLEGAN
 from jaxgan.algorithms.gan import GAN
+from jaxgan.algorithms.motion import MOTION
 from jaxgan.algorithms.pix2pix import PIX2PIX
 from jaxgan.algorithms.stylegan2 import STYLEGAN2
 from jaxgan.algorithms.vae import VAE
@@ -17,4 +18,5 @@ ALGORITHMS: dict[str, Algorithm] = {
     "cyclegan": CYCLEGAN,
     "cut": CUT,
     "pix2pix": PIX2PIX,
+    "motion": MOTION,
 }

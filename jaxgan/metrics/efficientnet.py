@@ -124,10 +124,10 @@ class Block(nn.Module):
 
 
 class EfficientNet(nn.Module):
-    """Images of 224x224 pixels from -1 to 1 to everything in `TAPS`; "features" are means of the head."""
+    """Images from -1 to 1, of 224x224 pixels in training, to everything in `TAPS`; "features" are means of the head."""
 
     @nn.compact
-    def __call__(self, images: Float[Array, "batch 224 224 3"]) -> dict[str, Float[Array, "batch ..."]]:
+    def __call__(self, images: Float[Array, "batch height width 3"]) -> dict[str, Float[Array, "batch ..."]]:
         maps = nn.relu6(nn.Conv(STEM, (3, 3), 2, **LAYER, name="stem")(images))
         taps, blocks = {"stem": maps}, 0
         for place, stage in enumerate(STAGES):
