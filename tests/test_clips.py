@@ -4,6 +4,7 @@ import itertools
 import pickle
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from experiments import raises_user_error
@@ -87,7 +88,7 @@ def test_both_loaders_give_the_same_frames(tmp_path):
         dataset = sources.open_dataset(config)
         feed = make_loader(config, dataset, 1, 2**30)
         rows = jax.tree.map(lambda x: x[0], feed.inputs_at(5, 1))
-        found[placement] = jax.tree.map(np.asarray, feed.gather(feed.data, rows))
+        found[placement] = feed.gather(*jax.tree.map(jnp.asarray, (feed.data, rows)))
         feed.close()
     jax.tree.map(np.testing.assert_array_equal, found["resident"], found["streaming"])
 

@@ -46,9 +46,9 @@ def identities(rng: np.random.Generator, count: int) -> Identity:
         return rng.uniform(low, high, (count, *shape))
 
     return Identity(
-        background=between(60, 200, 3),
-        hair=between(40, 220, 3),
-        skin=np.sort(between(90, 230, 3), axis=1)[:, ::-1],
+        background=between(60.0, 200.0, 3),
+        hair=between(40.0, 220.0, 3),
+        skin=np.sort(between(90.0, 230.0, 3), axis=1)[:, ::-1],
         head=np.stack([between(0.42, 0.56), between(0.52, 0.66)], axis=1),
         eyes=np.stack([between(0.17, 0.24), between(-0.2, -0.08)], axis=1),
         eye=between(0.1, 0.14),
@@ -58,7 +58,7 @@ def identities(rng: np.random.Generator, count: int) -> Identity:
 
 def motions(rng: np.random.Generator, clips: int, frames: int) -> Pose:
     """The poses of clips, frame after frame, clip after clip: every number swings slowly about its mean."""
-    time = np.linspace(0, 1, frames)
+    time = np.linspace(0.0, 1.0, frames)
 
     def swing(low: float, high: float, *shape: int) -> np.ndarray:
         rates, phases = rng.uniform(0.5, 1.5, (clips, 1, *shape)), rng.uniform(0, 1, (clips, 1, *shape))
@@ -68,13 +68,13 @@ def motions(rng: np.random.Generator, clips: int, frames: int) -> Pose:
     return Pose(
         place=swing(-0.2, 0.2, 2),
         roll=swing(-0.35, 0.35),
-        gaze=swing(-1, 1, 2),
-        open_eyes=swing(0.45, 1),
-        open_mouth=swing(0, 1),
+        gaze=swing(-1.0, 1.0, 2),
+        open_eyes=swing(0.45, 1.0),
+        open_mouth=swing(0.0, 1.0),
     )
 
 
-def rows(faces: NamedTuple, indices: np.ndarray) -> NamedTuple:
+def rows(faces: Identity | Pose, indices: np.ndarray) -> Identity | Pose:
     """Some of the identities or poses."""
     return type(faces)(*(array[indices] for array in faces))
 
