@@ -133,7 +133,7 @@ def test_videos_are_clips(tmp_path):
     pytest.importorskip("av")
     folder = write_clips(tmp_path / "data", (2,), (16, 16))
     frames = np.repeat(np.uint8([40, 120, 200]), 16 * 16 * 3).reshape(3, 16, 16, 3)
-    videos.write(folder / "zoom.mp4", frames, 10)
+    videos.write(folder / "zoom.mp4", frames, 10.0)
     dataset = sources.open_dataset(config_of(folder))
     assert dataset.groups == {"": 2}
     assert np.abs(clips.frames_of(dataset)[1].mean((1, 2, 3)) - [40, 120, 200]).max() < 6

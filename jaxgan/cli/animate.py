@@ -27,7 +27,7 @@ SUFFIXES = (".webp", ".gif", ".mp4")
 FPS = 15.0
 SHOWN = 8  # frames in a picture
 
-Frames = UInt8[np.ndarray, "frames height width channel"]
+Frames = UInt8[np.ndarray, "_ _ _ _"]  # [frames, height, width, channel]
 
 
 def add(parser: argparse.ArgumentParser) -> None:

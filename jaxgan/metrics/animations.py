@@ -11,7 +11,7 @@ References:
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
 from jaxgan import inference
 from jaxgan.core.experiment import Experiment
@@ -24,11 +24,12 @@ from jaxgan.metrics.report import Result
 from jaxgan.metrics.scores import Score, Scored
 from jaxgan.viz import snapshot
 
-NEAR = 0.14  # how far from where a landmark must be it is looked for
+NEAR = 0.14  # how far from a place a landmark is looked for, first from where it must be
+SHIFTS = 5  # times that the place moves to the centre of what was found
 COLOUR = 60.0  # deviation of a pixel's colour from that of a landmark at which the pixel counts e^-1/2
 LEAST = 0.25  # share of the true landmark's weight below which it is not found
 
-Frames = UInt8[np.ndarray, "frames height width channel"]
+Frames = UInt8[np.ndarray, "_ _ _ _"]  # [frames, height, width, channel]
 Animate = Callable[[Frames, Frames, Frames | None], Frames]  # (source, driving, initial or None) -> result
 
 
@@ -135,19 +136,22 @@ def errors(made: Frames, truth: Frames, who: Identity, pose: Pose) -> dict[str, 
 def located(
     pictures: Frames, known: Float[np.ndarray, "frames landmark 2"]
 ) -> tuple[Float[np.ndarray, "frames landmark 2"], Float[np.ndarray, "frames landmark"]]:
-    """The centres of each landmark's colour near where the landmark must be, and how much of it there is."""
+    """The centres of each landmark's colour, found by mean shift from where it must be, and how much of it there is."""
     y, x = ((np.arange(count) + 0.5) / count * 2 - 1 for count in pictures.shape[1:3])
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     flat = pictures.reshape(len(pictures), -1, 3).astype(np.float64)
     colours = [cartoon_faces.WHITE, cartoon_faces.WHITE, cartoon_faces.BLACK, cartoon_faces.BLACK, cartoon_faces.LIPS]
-    found, total = [], []
+    centres, totals = [], []
     for landmark, colour in enumerate(colours):
         alike = np.exp(-((flat - colour) ** 2).sum(-1) / (2 * COLOUR**2))
-        near = ((grid - known[:, landmark, None]) ** 2).sum(-1) < NEAR**2
-        weight = np.where(near, alike, 0)
-        total.append(weight.sum(1))
-        found.append(np.einsum("fp,pd->fd", weight, grid) / np.maximum(total[-1], 1e-9)[:, None])
-    return np.stack(found, axis=1), np.stack(total, axis=1)
+        centre = known[:, landmark]
+        for _ in range(SHIFTS):
+            weight = np.where(((grid - centre[:, None]) ** 2).sum(-1) < NEAR**2, alike, 0)
+            total = weight.sum(1)
+            centre = np.where(total[:, None] > 0, weight @ grid / np.maximum(total, 1e-9)[:, None], centre)
+        centres.append(centre)
+        totals.append(total)
+    return np.stack(centres, axis=1), np.stack(totals, axis=1)
 
 
 def identity_error(made: Frames, truth: Frames, who: Identity) -> Float[np.ndarray, " frames"]:
@@ -155,7 +159,7 @@ def identity_error(made: Frames, truth: Frames, who: Identity) -> Float[np.ndarr
     found = []
     for colour in (who.skin, who.hair, who.background):
         own = colour[:, None, None]
-        where: Bool[np.ndarray, "frames height width"] = (np.abs(truth - own) < 1).all(-1)
+        where = (np.abs(truth - own) < 1).all(-1)
         counts = np.maximum(where.sum((1, 2)), 1)[:, None]
         mean = np.einsum("fhw,fhwc->fc", where, made.astype(np.float64)) / counts
         found.append(np.where(where.any((1, 2)), np.abs(mean - colour).mean(-1) / 255, 0))
