@@ -189,3 +189,10 @@ def test_turning_a_head_turns_its_landmarks():
     turned = straight._replace(roll=np.full(4, np.pi / 2))
     before, after = (cartoon_faces.landmarks(who, own) for own in (straight, turned))
     np.testing.assert_allclose(after, np.stack([-before[..., 1], before[..., 0]], axis=-1), atol=1e-12)
+
+
+def test_the_frames_of_an_example_do_not_depend_on_those_behind():
+    pairs, clips_of = clips.FramePairs((5,) * 9), np.arange(9)
+    many, few = (pairs(0, 0, {"": clips_of[:count]}) for count in (9, 3))
+    for field in few:
+        np.testing.assert_array_equal(many[field][:3], few[field])

@@ -25,7 +25,7 @@ class FramePairs:
     def __call__(self, seed: int, batch: int, examples: Groups) -> Rows:
         clips = examples[""]
         counts = np.asarray(self.lengths, np.int64)[clips]
-        first, step = np.random.default_rng((seed, batch)).random((2, len(clips)))
+        first, step = np.random.default_rng((seed, batch)).random((len(clips), 2)).T  # an example's own, in any batch
         source = (first * counts).astype(np.int64)
         driving = (source + 1 + (step * (counts - 1)).astype(np.int64)) % counts
         starts = self.starts[clips]
