@@ -149,6 +149,7 @@ ALTERNATIVES |= {
     "sweep": " ",
     "data.fit": "stretch",
     "direction": "ba",
+    "perceptual_features": "pixels",
 }
 CHANGED = {int: lambda v: v + 1, float: lambda v: v / 2 + 0.3, bool: lambda v: not v, str: lambda v: v + "x"}
 CHANGED[tuple] = lambda v: (*v, 8)

@@ -294,7 +294,7 @@ MOTION = Algorithm(
     smallest={
         "data.source": "cartoon_heads",
         "data.size": 16,
-        "data.clips": 8,
+        "data.clips": 60,
         "data.frames": 3,
         "batch_size": 4,
         "perceptual_features": "pixels",

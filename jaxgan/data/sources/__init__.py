@@ -94,7 +94,7 @@ SOURCES: dict[str, Source] = {
         cartoon_heads.SETTINGS,
         cartoon_heads.fields,
         cartoon_heads.open_heads,
-        {"data.source": "cartoon_heads", "data.size": 24, "data.clips": 6, "data.frames": 4, "algorithm": "motion"},
+        {"data.source": "cartoon_heads", "data.size": 24, "data.clips": 60, "data.frames": 3, "algorithm": "motion"},
         split_counts=cartoon_heads.split_counts,
     ),
     "world": Source(
