@@ -112,7 +112,7 @@ VALUES: dict[str, Any] = {
     "model.synthesis.channel_max": [1],
     "model.discriminator.channel_base": [64],
     "model.discriminator.channel_max": [1],
-    **dict.fromkeys([f"model.{name}.max_channels" for name in (*ANIMATORS, "discriminator")], [1]),
+    **{f"model.{name}.max_channels": [1] for name in (*ANIMATORS, "discriminator")},
     "loss": list({id(entry): name for name, entry in reversed(LOSSES.items())}.values()),  # no two names of one loss
     "penalty_settings.transform": [("cutout",)],
     "schedules": ["optimizer.PLAYER.learning_rate=linear(1, 9)"],
