@@ -18,7 +18,13 @@ from jaxgan.config import default
 
 
 def get_config() -> ConfigDict:
-    config = default({"algorithm": "motion", "data.source": "clips:talking_heads"})
+    config = default(
+        {
+            "algorithm": "motion",
+            "data.source": "clips:talking_heads",
+            **{f"optimizer.{player}.schedule": "linear" for player in ("generator", "discriminator")},
+        }
+    )
     config.data.size = 64
     config.data.channels = 3
     config.data.split = "train[:11]"
@@ -41,8 +47,8 @@ def get_config() -> ConfigDict:
 
     config.batch_size = 8
     config.steps = 10_000
-    config.optimizer.generator.schedule = "linear"
-    config.optimizer.generator.constant_steps = config.optimizer.generator.decay_steps = config.steps // 2
+    for network in config.optimizer.values():
+        network.constant_steps = network.decay_steps = config.steps // 2
     config.log_every = 50
     config.sample_every = 1000
     config.checkpoint_every = 1000
