@@ -1,5 +1,7 @@
 """Portraits that move: laws of the objective and of transfer, scores, and what sample.py writes."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 from jaxgan.adversarial import deformations, perceptual
 from jaxgan.algorithms import ALGORITHMS, motion
 from jaxgan.cli import animate as animate_program
+from jaxgan.cli import evaluate as evaluate_program
 from jaxgan.cli import sample as sample_program
 from jaxgan.config import build, default
 from jaxgan.core.experiment import initial_state
@@ -196,12 +199,26 @@ def test_transfer_relative_to_the_source_itself_is_absolute(restored):
     np.testing.assert_allclose(absolute.astype(int), relative.astype(int), atol=1)
 
 
+def test_evaluate_scores_clips_and_transfers(files, monkeypatch):
+    monkeypatch.setattr(run_folder, "check_data", lambda *args: None)
+    assert evaluate_program.main([f"--workdir={files}", f"--out={files / 'scores.json'}"]) == 0
+    found = json.loads((files / "scores.json").read_text())
+    assert found["about"]["split"] == "test"
+    assert found["about"]["clips"] == cartoon_heads.TEST_CLIPS
+    assert {"L1", "keypoint_error-relative", "identity_error-absolute"} < found["scores"].keys() & found[
+        "unchanged"
+    ].keys()
+    with raises_user_error(UserError, match="--direction=ab has no effect on algorithm=motion"):
+        evaluate_program.run([f"--workdir={files}", "--direction=ab"])
+
+
 @pytest.mark.parametrize("out", ["moving.webp", "moving.gif", "frames/", "strip.png"])
 def test_a_portrait_moves_as_a_clip_does(files, out):
     assert sampled(files, out, "--strip") == 0
     if out == "frames/":
         assert len(list((files / "frames").glob("*.png"))) == 5
-        assert Image.open(files / "frames" / "000003.png").size == (48, 16)
+        with Image.open(files / "frames" / "000003.png") as picture:
+            assert picture.size == (48, 16)
         return
     with Image.open(files / out) as picture:
         if out == "strip.png":
