@@ -208,7 +208,7 @@ def test_evaluate_scores_clips_and_transfers(files, monkeypatch):
     assert {"L1", "keypoint_error-relative", "identity_error-absolute"} < found["scores"].keys() & found[
         "unchanged"
     ].keys()
-    with raises_user_error(UserError, match="--direction=ab has no effect on algorithm=motion"):
+    with raises_user_error(UserError, match="--direction has no effect on algorithm=motion, which animates"):
         evaluate_program.run([f"--workdir={files}", "--direction=ab"])
 
 
