@@ -143,10 +143,10 @@ def adversarial(
     """The generator's loss by the discriminator, and the sum over layers of differences of its features."""
     positions = lax.stop_gradient(found.driving.positions)
 
-    def judged(images: Images) -> PatchOutput:
+    def d_out(images: Images) -> PatchOutput:
         return apply(exp.networks["discriminator"], variables, images, positions, train=True)[0]
 
-    real, fake = judged(driving), judged(found.fake)
+    real, fake = d_out(driving), d_out(found.fake)
     pairs = zip(real.logits, fake.logits, strict=True)
     generator = LOSSES[exp.config.loss].generator
     values = [generator(*patches.flat(*pair), **global_means(exp, *pair)) for pair in pairs]
