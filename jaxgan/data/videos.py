@@ -13,7 +13,7 @@ SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 INSTALL = 'pip install "imageio[pyav]"'  # as the extra does
 PLUGINS = {"av": "pyav", "imageio_ffmpeg": "FFMPEG"}  # module -> imageio's name of what it reads with
 
-Frame = UInt8[np.ndarray, "height width 3"]
+Pixels = UInt8[np.ndarray, "height width 3"]
 
 
 def is_video(path: str) -> bool:
@@ -29,7 +29,7 @@ def plugin(path: str | Path) -> str:
     return found[0]
 
 
-def read(path: str | Path) -> Iterator[Frame]:
+def read(path: str | Path) -> Iterator[Pixels]:
     """The frames of a video, one by one.
 
     Raises:
