@@ -207,7 +207,7 @@ class Program:
         self.settings = ", ".join([f"PyTorch {torch.__version__}", *how])
 
     def run(self, steps: int) -> None:
-        """Makes so many steps and waits for the last."""
+        """Makes `steps` steps and waits for the last."""
         for _ in range(steps):
             self.step()
         if GPU:

@@ -97,7 +97,7 @@ def filled(network, renames, *inputs) -> dict:
 
 
 def generator_renames(double) -> callable:
-    """The names in a generator whose blocks of so many rows have two convolutions."""
+    """The names in a generator; `double` tells by their rows which blocks have two convolutions."""
 
     def of(path):
         block = re.fullmatch(r"block(\d+)", path[0])

@@ -73,7 +73,7 @@ def constants(exp: Experiment) -> PyTree:
 
 
 def check(exp: Experiment, channels: int) -> Iterator[str]:
-    """Why there is no such distance of images of so many channels."""
+    """Why images of `channels` channels have no such distance."""
     name = exp.config.reconstruction.distance
     reason = DISTANCES[name].unavailable(f"config.reconstruction.distance={name}", channels)
     if reason is not None:

@@ -201,7 +201,7 @@ def check_installed(asked: str = "features=efficientnet") -> Path:
 
 
 def unavailable(asked: str, channels: int) -> str | None:
-    """Why there are no features of images of so many channels, or None if there are.
+    """Why images of `channels` channels have no features, or None if they have.
 
     Args:
         asked: the setting that asks for them.

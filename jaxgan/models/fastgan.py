@@ -60,7 +60,7 @@ def small_side(side: int) -> int:
 
 
 def channels(base: int, widths: dict[int, int | float], rows: int) -> int:
-    """Channels of maps of so many rows."""
+    """Channels of maps of `rows` rows."""
     return max(int(base * widths[rows]), 1)
 
 

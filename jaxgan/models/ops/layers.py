@@ -182,7 +182,7 @@ def reflect_pad(features: Features, amount: int) -> Features:
 
 
 def block_mean(features: Features, blocks: Size) -> Features:
-    """Means over blocks of so many rows and columns, in either layout."""
+    """Means over blocks of `blocks` rows and columns, in either layout."""
     (rows, columns), (first, height, width, last) = blocks, features.shape
     return features.reshape(first, height // rows, rows, width // columns, columns, last).mean((2, 4))
 

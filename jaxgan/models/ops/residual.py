@@ -18,7 +18,7 @@ from jaxgan.models.ops.convolutions import Features
 from jaxgan.models.ops.modulated_norm import ModulatedNorm
 from jaxgan.models.ops.resampled_conv import ResampledConv
 
-SHARE = 4  # of a bottleneck's features, one in so many is convolved by 3 x 3
+SHARE = 4  # of a bottleneck's features, one in four is convolved by 3 x 3
 UPSAMPLINGS: dict[str, Callable[[Features], Features]] = {
     "nearest": resampling.repeat,
     "bilinear": functools.partial(resampling.upsample, border="edge"),
@@ -51,7 +51,7 @@ class ConvOptions(NamedTuple):
         return features.shape[0 if self.batch_last else -1]
 
     def first(self, features: Features, count: int) -> Features:
-        """The first so many channels."""
+        """The first `count` channels."""
         return features[:count] if self.batch_last else features[..., :count]
 
     def joined(self, *features: Features) -> Features:
