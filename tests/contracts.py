@@ -26,13 +26,14 @@ def config_of(name: str, **more):
 
 
 def dataset_of(config):
-    """Its data set, as small as the source has it."""
-    if config.data.source not in DATASETS:
-        DATASETS[config.data.source] = sources.open_dataset(config)
-    return DATASETS[config.data.source]
+    """Its data set, opened once for all algorithms with the same settings of data."""
+    key = config.data.to_json()
+    if key not in DATASETS:
+        DATASETS[key] = sources.open_dataset(config)
+    return DATASETS[key]
 
 
-DATASETS: dict[str, object] = {}
+DATASETS: dict[str, object] = {}  # by settings
 
 
 def experiment_of(name: str, axis_name: str | None = None, **more) -> Experiment:
