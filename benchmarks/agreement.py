@@ -75,6 +75,8 @@ def settings_of(algorithm: str, family: str) -> dict[str, Any]:
         return smallest
     entry, source = MODELS[family], smallest["data.source"]
     data = {"data.source": "world:ring"}
+    if len(entry.shape) == 4:
+        data |= {"data.source": "world:solids", "data.size": entry.shape[0]}
     if len(entry.shape) == 3:
         data["data.source"] = "digits" if source.startswith("world:") else source
         data["data.size"] = "x".join(map(str, entry.shape[:2]))

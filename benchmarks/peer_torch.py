@@ -185,12 +185,15 @@ class Program:
         channels_last: whether images and kernels lie so in memory.
     """
 
+    networks = staticmethod(networks)
+    channels_last = torch.channels_last
+
     def __init__(self, config: ConfigDict, real: np.ndarray, precision: str, compiled: bool, channels_last: bool):
         use_precision(precision)
         torch.manual_seed(0)
         self.config, self.dispatch = config, 1
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        own = {name: network.to(DEVICE, memory_format=layout) for name, network in networks(config).items()}
+        layout = self.channels_last if channels_last else torch.contiguous_format
+        own = {name: network.to(DEVICE, memory_format=layout) for name, network in self.networks(config).items()}
         self.parameters = {name: list(network.parameters()) for name, network in own.items()}
         self.optimizers = {
             name: torch.optim.Adam(
@@ -212,7 +215,7 @@ class Program:
         self.d_loss, self.g_loss = LOSSES[config.loss]
         self.autocast = torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bfloat16")
         batches = torch.from_numpy(real)
-        if batches.ndim == 5:
+        if batches.ndim > 3:
             batches = batches.movedim(-1, 2)
         self.batches = itertools.cycle([batch.contiguous(memory_format=layout).to(DEVICE) for batch in batches])
         self.records = compiled and GPU

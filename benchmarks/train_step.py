@@ -77,6 +77,7 @@ PACKAGES = {  # that they need
     "peer_torch_biggan": "torch",
     "peer_torch_stylegan2": "torch",
     "peer_torch_fastgan": "torch",
+    "peer_torch_voxel": "torch",
     "peer_tensorflow": "tensorflow",
 }
 PRECISIONS = {"cpu": ("float32", "bfloat16"), "gpu": ("float32", "tf32", "bfloat16")}

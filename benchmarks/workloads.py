@@ -19,6 +19,7 @@ from configs.published import biggan64, r3gan_cifar10, stylegan2
 from jaxgan.adversarial import penalties
 from jaxgan.config import default, with_changes
 from jaxgan.core.types import example_fields
+from jaxgan.data import bits
 from jaxgan.data.dataset import ArrayDataset
 from jaxgan.data.sources import example_shape, fields_of, open_dataset
 from jaxgan.models import dcgan, patchgan, r3gan, tf_dcgan
@@ -124,6 +125,18 @@ def biggan() -> ConfigDict:
     return config
 
 
+def voxels() -> ConfigDict:
+    """3D-GAN at 32x32x32 with the channels of Smith and Meger; both networks learn from the same fakes."""
+    config = default({"model.family": "voxel", "data.source": "world:solids"})
+    config.data.split = IMAGES
+    config.latent_dim, config.batch_size = 200, 32
+    for network in config.model.generator, config.model.discriminator:
+        network.update(base_channels=32, smallest=2)
+    config.reuse_fakes = True
+    config.ema_decay = 0.0
+    return config
+
+
 WORKLOADS: dict[str, Callable[[], ConfigDict]] = {
     "dcgan64": lambda: images(64, 3, 64),
     "dcgan32": lambda: images(32, 1, 32),
@@ -136,9 +149,10 @@ WORKLOADS: dict[str, Callable[[], ConfigDict]] = {
     "fastgan": fastgan_64,
     "r3gan": r3gan_32,
     "biggan": biggan,
+    "voxels": voxels,
 }
-OTHERS = ("cyclegan", "stylegan2", "fastgan", "biggan")  # which have a peer in PyTorch alone
-GANS = tuple(name for name in WORKLOADS if name not in OTHERS)  # which all peers can train
+TORCH_ONLY = ("cyclegan", "stylegan2", "fastgan", "biggan", "voxels")  # which of the peers PyTorch alone trains
+GANS = tuple(name for name in WORKLOADS if name not in TORCH_ONLY)  # which all peers can train
 CLASSES = 10  # of the digits
 GPU_BATCHES = {"dcgan64": (128, 1024), "r1": (128,)}  # where a GPU has too little to do with the configuration's
 
@@ -190,7 +204,7 @@ def period(config: ConfigDict) -> int:
 
 def peer(config: ConfigDict) -> str:
     """What the module is called that trains a workload in PyTorch, "gan" for that of most GANs."""
-    return "biggan" if config.model.family == "resnet" else config.algorithm
+    return {"resnet": "biggan", "voxel": "voxel"}.get(config.model.family, config.algorithm)
 
 
 def examples(config: ConfigDict) -> ArrayDataset:
@@ -204,7 +218,12 @@ def batches(config: ConfigDict, data: ArrayDataset) -> np.ndarray:
     Of two domains there are [BATCHES, 2, batch, ...].
     """
     fields, rng = example_fields(data.fields), np.random.default_rng(0)
-    arrays = [data.array(field.name) for field in fields]
+    arrays = [
+        2 * np.float32(bits.unpack(data.array(field.name), field.shape)) - 1
+        if field.kind == "bits"
+        else data.array(field.name)
+        for field in fields
+    ]
     chosen = [array[rng.integers(0, len(array), (BATCHES, config.batch_size))] for array in arrays]
     chosen = np.stack(chosen, axis=1) if len(fields) > 1 else chosen[0]
     return np.float32(chosen) / 127.5 - 1 if chosen.dtype == np.uint8 else chosen

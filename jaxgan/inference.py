@@ -14,6 +14,7 @@ from jaxgan.core import device_memory, devices
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.state import TrainState, Variables
 from jaxgan.core.types import Arrays, Task
+from jaxgan.data.bits import to_occupancy
 from jaxgan.data.loader import to_pixels
 from jaxgan.errors import UserError
 from jaxgan.models.standing_statistics import has_moments
@@ -21,6 +22,7 @@ from jaxgan.models.standing_statistics import has_moments
 BATCH = 64
 BATCH_PIXELS = BATCH * 64 * 64  # of the examples that are given to a task
 MAX_INDEX = 2**31 - 1
+TO_OUTPUTS = {"pixels": to_pixels, "bits": to_occupancy}  # of what networks make, by kind
 
 
 def task_of(exp: Experiment, name: str) -> Task:
@@ -68,7 +70,7 @@ def seed_inputs(seed: int, count: int, labels: np.ndarray | None = None, **more:
 
 def batch_of(exp: Experiment) -> int:
     """How many given examples a device computes together: fewer large images than small ones."""
-    pixels = max(math.prod(field.shape[:2]) if len(field.shape) == 3 else 1 for field in exp.fields)
+    pixels = max(math.prod(field.shape[:-1]) for field in exp.fields)
     return max(1, min(BATCH, BATCH_PIXELS // pixels))
 
 
@@ -80,7 +82,7 @@ def _compiled(exp: Experiment, name: str) -> Callable[[Mapping[str, Variables], 
 
     def run(variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Array]:
         found = task.run(exp, variables, inputs)
-        return {key: to_pixels(array) if kinds[key] == "pixels" else array for key, array in found.items()}
+        return {key: TO_OUTPUTS.get(kinds[key], lambda array: array)(array) for key, array in found.items()}
 
     return devices.local_shard_map(run, (None, 0), 0)
 
@@ -88,7 +90,7 @@ def _compiled(exp: Experiment, name: str) -> Callable[[Mapping[str, Variables], 
 def run_task(
     exp: Experiment, name: str, variables: Mapping[str, Variables], inputs: Mapping[str, Any], batch: int = BATCH
 ) -> dict[str, np.ndarray]:
-    """The outputs of a task, [n, ...] by name; pixels are uint8.
+    """The outputs of a task, [n, ...] by name; pixels are uint8, bits probabilities.
 
     They are made by all of this process's devices, `batch` at a time on each, the last batch filled up, always the same
     batch: another shape may be computed in another order, and output i would depend on n by a bit.
@@ -158,6 +160,6 @@ def with_standing_statistics(
 def sample(
     exp: Experiment, variables: Mapping[str, Variables], seed: int, count: int, labels: np.ndarray | None
 ) -> np.ndarray:
-    """The first `count` examples of a seed: images uint8 [n, H, W, C], or points float32 [n, D]."""
+    """The first `count` examples of a seed: images uint8 [n, H, W, C], or others float32 [n, ...]."""
     (found,) = run_task(exp, "sample", variables, seed_inputs(seed, count, labels)).values()
     return found

@@ -28,6 +28,7 @@ from ml_collections import ConfigDict
 
 from jaxgan import inference, models
 from jaxgan.adversarial.augment import AUGMENTATIONS
+from jaxgan.adversarial.augment_shapes import SHAPE_AUGMENTATIONS
 from jaxgan.adversarial.losses import LOSSES
 from jaxgan.adversarial.penalties import GENERATOR_PENALTIES, PENALTIES
 from jaxgan.algorithms import ALGORITHMS
@@ -37,7 +38,7 @@ from jaxgan.config import build, default, example_batch
 from jaxgan.core import population
 from jaxgan.core.experiment import with_constants
 from jaxgan.core.types import Field
-from jaxgan.data import loader, sources
+from jaxgan.data import bits, loader, sources
 from jaxgan.errors import UserError
 from jaxgan.io.checkpoint import Checkpoints
 from jaxgan.models import summary
@@ -237,7 +238,9 @@ def test_every_family_fits_or_says_why(name, family, wider):
         images = "digits" if own.startswith("world:") else own
         source = {"data.source": images, "data.size": f"{shape[0]}x{shape[1]}"}
     elif wider:
-        pytest.skip("points have no width")
+        pytest.skip("points and cubes have no width")
+    elif len(shape) == 4:
+        source = {"data.source": "world:solids", "data.size": shape[0]}
     smallest = {key: value for key, value in ALGORITHMS[name].smallest.items() if not key.startswith(("model", "data"))}
     settings = {"algorithm": name, **smallest, "model.family": family, **source}
     brought = declarations_of(name)["model"]["family"].table()[family]
@@ -320,11 +323,22 @@ def test_every_augmentation_makes_a_step(name):
     assert "loss/generator" in on_images(augment=(name,))
 
 
+@pytest.mark.parametrize("name", SHAPE_AUGMENTATIONS)
+def test_every_augmentation_of_shapes_makes_a_step(name):
+    solids = {"data.source": "world:solids", "data.size": 16, "model.family": "voxel"}
+    solids |= {"model.generator.base_channels": 2, "model.discriminator.base_channels": 2, "batch_size": 2}
+    exp = build(default({**solids, "augment": (name,)}), classes=5)
+    state, batch = jax.eval_shape(lambda: population.init_state(exp)), jax.eval_shape(lambda: example_batch(exp))
+    after, _ = jax.eval_shape(lambda state, batch: exp.algorithm.step(exp, state, batch), state, batch)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+
+
 @pytest.fixture
 def stored(tmp_path) -> dict[str, dict]:
     """The smallest settings of the sources that need files."""
     images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1), np.uint8)
     np.savez(tmp_path / "images.npz", images=images, labels=np.arange(9) % 3)
+    np.save(tmp_path / "grids.npy", np.random.default_rng(0).integers(0, 2, (9, 8, 8, 8)).astype(bool))
     for index, image in enumerate(images):
         folder = tmp_path / "folder" / str(index % 3)
         folder.mkdir(parents=True, exist_ok=True)
@@ -332,6 +346,7 @@ def stored(tmp_path) -> dict[str, dict]:
     return {
         "array": {"data.source": f"array:{tmp_path / 'images.npz'}", "data.size": 8},
         "folder": {"data.source": f"folder:{tmp_path / 'folder'}", "data.size": 8},
+        "voxels": {"data.source": f"voxels:{tmp_path / 'grids.npy'}", "data.size": 8, "model.family": "voxel"},
         "side_by_side": {
             "data.source": f"side_by_side:{tmp_path / 'folder'}",
             "data.size": 8,
@@ -359,13 +374,13 @@ def test_every_source_gives_what_it_declares(name, stored):
         found[placement] = made = feed.gather(jax.tree.map(jnp.asarray, feed.data), inputs)
         feed.close()
         for field in dataset.fields:
-            assert made[field.name].shape == (2, 4, *field.shape)
+            assert made[field.name].shape == (2, 4, *bits.stored_shape(field))
             assert made[field.name].dtype == loader.dtype_of(field)
             if field.kind == "labels":
                 assert 0 <= made[field.name].min() <= made[field.name].max() < max(len(dataset.classes), 1)
     assert_same_bits(found["streaming"], found["resident"])
     with raises_user_error(UserError, match="unknown config.data.source"):
-        default({"data.source": f"{name}s"})
+        default({"data.source": f"no_{name}"})
 
 
 def test_a_field_is_what_a_batch_has():

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from jaxgan.adversarial.augment_shapes import SHAPE_AUGMENTATIONS
 from jaxgan.core.settings import Range, Setting, Settings, split_names
 
 Image = Float[Array, "height width channel"]
@@ -118,21 +119,38 @@ AUGMENTATIONS["color"] = AUGMENTATIONS["colour"]
 AUGMENTATION_NAMES = Range(
     lambda names: all(name in AUGMENTATIONS for name in split_names(names)), f"names out of {', '.join(AUGMENTATIONS)}"
 )
+
+
+def all_augmentations() -> dict[str, Callable]:
+    """Those of images and those of grids of voxels."""
+    return AUGMENTATIONS | SHAPE_AUGMENTATIONS
+
+
+BY_KIND = {"pixels": AUGMENTATIONS, "bits": SHAPE_AUGMENTATIONS}  # of a field
 SETTINGS: Settings = {
-    "augment": Setting((), "augmentations of all that the discriminator is given", AUGMENTATION_NAMES)
+    "augment": Setting(
+        (),
+        "augmentations of all that the discriminator is given",
+        Range(
+            lambda names: all(name in all_augmentations() for name in split_names(names)),
+            f"names out of {', '.join(all_augmentations())}",
+        ),
+    )
 }
 
 
-def augment(images: Images, example_keys: Key[Array, " batch"], names: tuple[str, ...]) -> Images:
-    """The images after some of the AUGMENTATIONS, one after another in the order of `names`.
+def augment(
+    examples: Float[Array, "batch *shape"], example_keys: Key[Array, " batch"], names: tuple[str, ...]
+) -> Float[Array, "batch *shape"]:
+    """Images or grids of voxels after some of their augmentations, one after another in the order of `names`.
 
     What an example draws for an augmentation depends on its own key and on the name, and on nothing else: neither on
     the other examples nor on the other names. A name that stands twice draws the same twice.
     """
 
-    def changed(image: Image, key: ImageKey) -> Image:
+    def changed(example: Array, key: ImageKey) -> Array:
         for name in names:
-            image = AUGMENTATIONS[name](image, jax.random.fold_in(key, zlib.crc32(name.encode())))
-        return image
+            example = all_augmentations()[name](example, jax.random.fold_in(key, zlib.crc32(name.encode())))
+        return example
 
-    return jax.vmap(changed)(images, example_keys)
+    return jax.vmap(changed)(examples, example_keys)

@@ -44,11 +44,18 @@ def discriminator_loss(
     metrics["d_pairwise_accuracy"] = (
         0.5 + 0.5 * jnp.sign(real.logits - fake.logits).mean()
     )  # of pairs; a tie is half of one
+    if has_accuracy_gate(exp):
+        metrics["d_accuracy"] = ((real.logits > 0).mean() + (fake.logits <= 0).mean()) / 2
     if side.auxiliary is not None:
         values = side.auxiliary.discriminator(conditional_inputs(exp, state, real, fake, condition))
         metrics["aux_loss/discriminator"] = values.mean()
         total += hparam(exp, state, "conditioning.weight") * metrics["aux_loss/discriminator"]
     return total, metrics
+
+
+def has_accuracy_gate(exp: Experiment) -> bool:
+    """Whether the discriminator's accuracy can keep it from an update."""
+    return "accuracy_gate" in exp.flat and min(exp.values("accuracy_gate")) < 1
 
 
 def adversarial_values(

@@ -40,6 +40,7 @@ from jaxgan.adversarial.objectives import (
     diversity_ratio,
     generator_loss,
     generator_penalties,
+    has_accuracy_gate,
 )
 from jaxgan.core import latents as core_latents
 from jaxgan.core import optimizers, rng
@@ -56,6 +57,7 @@ from jaxgan.core.gradients import (
 )
 from jaxgan.core.settings import (
     ABOVE_ZERO,
+    FRACTION,
     NOT_NEGATIVE,
     POSITIVE,
     Choice,
@@ -132,16 +134,24 @@ def update_discriminator(
     metrics: Metrics,
     extra: dict[str, PyTree],
 ) -> tuple[TrainState, Metrics]:
-    """The state after the discriminator's update, with its weights clipped if that is asked for."""
+    """The state after the discriminator's update, with its weights clipped if that is asked for.
+
+    With an accuracy gate there is no update where the discriminator is right about more of the batch's logits.
+
+    References:
+        Wu et al., 3D-GAN, 2016, section 3.2 (80%). https://arxiv.org/abs/1610.07584
+    """
 
     def clip_weights(params: PyTree) -> PyTree:
         limit = hparam(exp, state, "weight_clip")
         limit = jnp.where(limit > 0, limit, jnp.inf)  # of a population, some members may have none
         return jax.tree.map(lambda value: jnp.clip(value, -limit, limit), params)
 
-    constrain = {"constrain": clip_weights} if exp.is_enabled("weight_clip") else {}
+    options = {"constrain": clip_weights} if exp.is_enabled("weight_clip") else {}
+    if has_accuracy_gate(exp):
+        options["when"] = exp.pmean(metrics["d_accuracy"]) <= hparam(exp, state, "accuracy_gate")
     new = {"discriminator": model_state}
-    return apply_gradients(exp, state, "discriminator", grads, new, metrics, extra, **constrain)
+    return apply_gradients(exp, state, "discriminator", grads, new, metrics, extra, **options)
 
 
 def generator_step(
@@ -330,6 +340,12 @@ SETTINGS: Settings = {
     "weight_clip": Setting(
         0.0, "the discriminator's parameters stay within +-this; 0: anywhere", NOT_NEGATIVE, sweepable=True
     ),
+    "accuracy_gate": Setting(
+        1.0,
+        "no update of the discriminator on a batch of which it tells more than this share apart; 1: always",
+        FRACTION,
+        sweepable=True,
+    ),
     **augment.SETTINGS,
     **ada.SETTINGS,
     **apa.SETTINGS,
@@ -373,6 +389,8 @@ def check(exp: Experiment) -> Iterator[str]:
         yield "config.fresh_reals must be False with config.reuse_fakes, whose fakes have the labels of former examples"
     if exp.is_enabled("generator_penalties.path_length") and exp.is_enabled("latent_optimisation.rate"):
         yield "config.generator_penalties.path_length must be 0 with config.latent_optimisation, which moves latents"
+    if config.get("unrolled_steps", 0) and has_accuracy_gate(exp):
+        yield "config.accuracy_gate must be 1 with config.unrolled_steps, which foresees every update"
     if config.get("unrolled_steps", 0) and exp.is_enabled("weight_clip"):
         yield "config.weight_clip must be 0 with config.unrolled_steps: no gradient passes where it clips"
     side = DISCRIMINATOR_CONDITIONING[config.conditioning.discriminator]
@@ -390,8 +408,12 @@ def check(exp: Experiment) -> Iterator[str]:
             f"config.model.discriminator.minibatch_stddev={group} must divide config.batch_size="
             f"{config.batch_size}{packed}"
         )
-    if split_names(config.augment) and examples[0].kind != "pixels":
-        yield f"config.augment is for images, and config.data.source={config.data.source} has none"
+    names, able = split_names(config.augment), augment.BY_KIND.get(examples[0].kind, {})
+    if names and not able:
+        yield f"config.augment is for images and shapes, and config.data.source={config.data.source} has none"
+    elif wrong := [name for name in names if name not in able]:
+        source = config.data.source
+        yield f"config.augment={wrong[0]} is not for the data of config.data.source={source}: take {', '.join(able)}"
 
 
 def learns(exp: Experiment) -> bool:
@@ -453,8 +475,22 @@ def step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, 
 
 
 def sample(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Array]:
-    """Examples from seeds and labels; between two seeds, a walk on the great circle."""
+    """Examples from seeds and labels; between two seeds, a walk on the great circle.
+
+    With `plus` and `minus`, other indices of the seed, the latents are z + fraction (z_plus - z_minus), brought to the
+    length of z: of many normal numbers the length hardly differs.
+
+    References:
+        Radford et al., DCGAN, 2016, section 6.3.2, and Wu et al., 3D-GAN, 2016, section 4.3 (vector arithmetic).
+    """
     latents, condition = sample_inputs(exp, inputs["seed"], inputs)
+    if "plus" in inputs:
+        plus, minus = (
+            sample_inputs(exp, inputs["seed"], {**inputs, "index": inputs[side]})[0] for side in ("plus", "minus")
+        )
+        lengths = jnp.linalg.norm(latents, axis=1, keepdims=True)
+        moved = latents + inputs["fraction"][:, None] * (plus - minus)
+        latents = moved * (lengths / jnp.maximum(jnp.linalg.norm(moved, axis=1, keepdims=True), 1e-12))
     if "end_seed" in inputs:
         end, end_condition = sample_inputs(exp, inputs["end_seed"], inputs)
         fraction = inputs["fraction"]
@@ -547,7 +583,7 @@ GAN = Algorithm(
             ("generator",),
             sample,
             outputs,
-            options=("labels", "truncation", "fraction", "end_seed"),
+            options=("labels", "truncation", "fraction", "end_seed", "plus", "minus"),
             batch_moments=batch_moments,
         ),
         "probability_real": Task(

@@ -16,6 +16,9 @@ names: beside held-out images of the other domain and, where these are known, be
 A set of images is a folder or an archive, an .npz file with an array `images` uint8 [N, H, W, C] and `labels` if it
 has any, a data set of TensorFlow Datasets (tfds:mnist), or features that --save_features wrote. With --size its images
 may have any sizes. A run on a mixture of Gaussians has exact scores.
+
+Shapes are scored by distances of pairs, beside as many held-out shapes: 1-NNA, the accuracy of nearest neighbours (half
+is perfect), COV, coverage, and MMD, the minimum matching distance, by Chamfer distance and by intersection over union.
 """
 
 import sys
@@ -33,7 +36,7 @@ import jax
 import numpy as np
 
 from jaxgan import inference
-from jaxgan.cli import eval_task, eval_translations, image_options
+from jaxgan.cli import eval_shapes, eval_task, eval_translations, image_options
 from jaxgan.cli.eval_task import NO_FEATURES, Encoded, EvalTask
 from jaxgan.core import devices
 from jaxgan.core.settings import MAX_SEED
@@ -316,6 +319,17 @@ def of_translations(options: argparse.Namespace, restored: RestoredRun) -> int:
     return 0
 
 
+def of_shapes(options: argparse.Namespace, restored: RestoredRun) -> int:
+    """Scores a run that makes shapes, by distances of pairs."""
+    for name in (*OF_IMAGES, "k", "num_held_out", "direction"):
+        if getattr(options, name):
+            raise UserError(f"--{name} has no effect on shapes, which are scored by distances of pairs: leave it out")
+    check_outputs(options, "out")
+    about, results = eval_shapes.score(options, restored)
+    report(options.out, about, results, [])
+    return 0
+
+
 def of_images(options: argparse.Namespace) -> int:
     """Scores a run, or a set of images beside another one."""
     restored, tasks = None, []
@@ -323,6 +337,8 @@ def of_images(options: argparse.Namespace) -> int:
         restored = run_folder.restore(options.workdir, options.step, options.raw, options.member)
         if mixture_of(restored.exp.config.data):
             return of_mixture(options, restored)
+        if any(field.kind == "bits" for field in restored.exp.fields):
+            return of_shapes(options, restored)
         if translations.directions(restored.exp):
             return of_translations(options, restored)
         if options.direction:

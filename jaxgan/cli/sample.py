@@ -11,7 +11,8 @@ which have the same label. With several --labels there is a row for each.
 --task asks for something else than the algorithm's first task. A task that needs examples takes them from --input, an
 .npz file with arrays by field or a folder of images, or from the run's own data. A task that walks through latents,
 such as `interpolate` and `traverse`, makes a grid of --num images in rows of --columns. Points are drawn as a plot, or
-written as an array `points` float32 [N, D].
+written as an array `points` float32 [N, D]. Shapes are drawn as shaded surfaces, or written as an array `voxels` bool
+[N, X, Y, Z], as a turning animation (FILE.gif, FILE.webp), or as a mesh (FILE.obj, FILE.ply, FILE.glb).
 
 A run that translates takes pictures of any size:
 
@@ -62,7 +63,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """The options, checked."""
     parser = Parser("sample.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, required=True, help="the run folder that train.py made")
-    parser.add_argument("--out", required=True, help="FILE.png, FILE.npz or FOLDER/")
+    parser.add_argument(
+        "--out", required=True, help="FILE.png, FILE.npz or FOLDER/; of shapes also FILE.gif, .webp, .obj, .ply or .glb"
+    )
     parser.add_argument("--task", help="what to do, out of what the algorithm can (its first task)")
     parser.add_argument(
         "--input",
@@ -96,6 +99,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--truncation_cutoff", type=int, metavar="N", help="only the styles of the first N layers")
     parser.add_argument("--interpolate", type=int, metavar="SEED", help="walk to this seed's images")
+    parser.add_argument(
+        "--arithmetic",
+        metavar="A-B+C",
+        help="rows of images A, B and C of the seed, and of what A's latents minus B's plus C's make; 0-1+2,3-4+5 say",
+    )
     parser.add_argument("--columns", type=int, help="images in a row of the grid (8 with --interpolate)")
     parser.add_argument("--step", type=int, help="an older checkpoint than the newest")
     parser.add_argument("--raw", action="store_true", help="the networks themselves, not their moving averages")
@@ -117,8 +125,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"--truncation_psi={options.truncation_psi} must be from -2 to 2, 0.7 say")
     if options.truncation_cutoff is not None and options.truncation_psi is None:
         raise UserError(f"--truncation_cutoff={options.truncation_cutoff} needs --truncation_psi, 0.7 say")
-    if not options.out.endswith((".png", ".npz", "/", os.sep)):
-        raise UserError(f"--out={options.out} must end in .png, in .npz, or in / for a folder of pictures")
+    if not options.out.endswith((".png", ".npz", "/", os.sep, *output.OF_SHAPES)):
+        of_shapes = ", ".join(output.OF_SHAPES)
+        raise UserError(
+            f"--out={options.out} must end in .png, in .npz, or in / for a folder of pictures; of shapes also in "
+            f"{of_shapes}"
+        )
     check_path("workdir", options.workdir)
     check_path("out", options.out)
     return options
@@ -126,8 +138,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def check_options(options: argparse.Namespace, exp: Experiment, name: str, task: Task) -> None:
     """Raises a `UserError` for an option that the task does not have."""
+    shapes = name == "sample" and "bits" in task.outputs(exp).values()
+    if options.out.endswith(output.OF_SHAPES) and not shapes:
+        raise UserError(f"--out={options.out} is for shapes, and --task={name} makes none: end it in .png or .npz")
     truncations = ("truncation", "truncation_psi", "truncation_cutoff")
-    needed = {"labels": "labels", "interpolate": "end_seed"} | {name: name for name in truncations}
+    needed = {"labels": "labels", "interpolate": "end_seed", "arithmetic": "plus"} | {
+        name: name for name in truncations
+    }
     for option, own in needed.items():
         if getattr(options, option) is not None and own not in task.options:
             raise UserError(f"--{option} has no effect with --task={name}: leave it out")
@@ -198,6 +215,8 @@ def task_inputs(
         exp: the experiment.
         asked: the labels that were asked for; they are mixed if there are none.
     """
+    if options.arithmetic is not None:
+        return arithmetic_inputs(options, exp, asked)
     columns = 1 if options.interpolate is None else options.columns
     count = options.num // columns  # of images, or of walks between two
     labels = np.repeat(np.int32(asked), count // len(asked)) if asked else inference.mixed_labels(exp, count)
@@ -211,6 +230,20 @@ def task_inputs(
     inputs["end_seed"] = np.full(count * columns, options.interpolate, np.uint32)
     inputs["fraction"] = np.tile(np.linspace(0, 1, columns, dtype=np.float32), count)
     return inputs, None if labels is None else np.repeat(labels, columns)
+
+
+def arithmetic_inputs(
+    options: argparse.Namespace, exp: Experiment, asked: list[int]
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """The inputs of A, B, C and of A - B + C, row by row, and their labels: each row has A's, or the one asked for."""
+    terms = np.int32([re.split("[-+]", part.strip()) for part in options.arithmetic.split(",")])
+    own = inference.mixed_labels(exp, int(terms.max()) + 1)
+    labels = None if own is None else np.repeat(np.int32(asked * len(terms)) if asked else own[terms[:, 0]], 4)
+    inputs = inference.seed_inputs(options.seed, 4 * len(terms), labels)
+    inputs["index"] = np.concatenate([terms, terms[:, :1]], axis=1).ravel()
+    inputs["minus"], inputs["plus"] = (np.repeat(terms[:, place], 4) for place in (1, 2))
+    inputs["fraction"] = np.tile(np.float32([0, 0, 0, 1]), len(terms))
+    return inputs, labels
 
 
 def given_examples(options: argparse.Namespace, exp: Experiment, name: str, most: int) -> dict[str, np.ndarray]:
@@ -274,6 +307,16 @@ def arrange(options: argparse.Namespace, labels: list[int]) -> None:
         UserError: they make no whole rows where whole rows are asked for.
     """
     several = len(labels) > 1
+    if options.arithmetic is not None:
+        if not re.fullmatch(r"(\s*\d{1,9}-\d{1,9}\+\d{1,9}\s*(,|$))+", options.arithmetic):
+            raise UserError(f"--arithmetic={options.arithmetic} must be like 0-1+2 or 0-1+2,3-4+5: places of images")
+        for name in ("num", "columns", "interpolate"):
+            if getattr(options, name) is not None:
+                raise UserError(f"--{name} has no effect with --arithmetic, which makes rows of 4: leave it out")
+        if several:
+            raise UserError(f"--labels={options.labels} must be one label with --arithmetic")
+        options.columns, options.num = 4, 4 * len(options.arithmetic.split(","))
+        return
     if options.interpolate is not None:
         options.num, options.columns = options.num or 64, options.columns or 8
         if options.columns < 2 or options.num % options.columns:
@@ -352,6 +395,9 @@ def run_on_seeds(options: argparse.Namespace, restored: RestoredRun, name: str) 
         output.write_points(options.out, exp, drawn, f"{exp.config.data.source}, {options.num} samples")
         return f"{len(drawn)} points"
     known = classes if exp.algorithm.draws_classes(exp) else ()
+    if exp.algorithm.tasks[name].outputs(exp)[made] == "bits":
+        output.write_shapes(options.out, drawn, options.columns, labels, names, known)
+        return f"{len(drawn)} shapes"
     output.write_images(options.out, drawn, options.columns, labels, names, classes=known)
     return f"{len(drawn)} images"
 

@@ -25,8 +25,9 @@ class Field(NamedTuple):
     Attributes:
         name: "images", "labels", "source", ...
         shape: of one example.
-        kind: "pixels" (uint8 outside, float32 in [-1, 1] inside), "floats", "points" (floats that are coordinates) or
-            "labels" (int32).
+        kind: "pixels" (uint8 outside, float32 in [-1, 1] inside), "bits" (packed into bytes outside, -1 or 1 inside;
+            of a task's outputs, probabilities that a bit is set, float32), "floats", "points" (floats that are
+            coordinates) or "labels" (int32).
         group: the fields of a group share the order of their examples, crops and flips; groups are independent.
     """
 
@@ -92,7 +93,7 @@ class Task(NamedTuple):
             of an encoded example) or "score" (a number whose mean over held-out examples is a score).
         needs: experiment -> fields that a user has to give; none means seeds and labels alone.
         options: names of inputs that a user may give: "labels", "truncation", "truncation_psi", "truncation_cutoff",
-            "fraction", "end_seed" and "k".
+            "fraction", "end_seed", "plus", "minus" and "k".
         layout: (experiment, run, inputs of all given examples, rows, columns) -> a grid of outputs, for a task that
             makes other outputs than one of each given example.
         unavailable: experiment -> why its networks cannot do this, or None if they can.

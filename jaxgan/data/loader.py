@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from jaxgan.core import rng
 from jaxgan.core.settings import Range, Setting, Settings, one_of
 from jaxgan.core.types import Field
-from jaxgan.data import cache, order, workers
+from jaxgan.data import bits, cache, order, workers
 from jaxgan.data.cache import LazyDataset
 from jaxgan.data.dataset import ArrayDataset, Groups, Rows, no_rows, rows_of
 from jaxgan.data.sizes import height_width
@@ -190,7 +190,8 @@ class PrefetchLoader:
         """The shapes and types of what `inputs_at` gives."""
         shape = (count, *self.order.per_step, self.order.batch_size // self.order.processes)
         return {
-            field.name: jax.ShapeDtypeStruct((*shape, *field.shape), dtype_of(field)) for field in self.dataset.fields
+            field.name: jax.ShapeDtypeStruct((*shape, *bits.stored_shape(field)), dtype_of(field))
+            for field in self.dataset.fields
         }
 
     @staticmethod
@@ -218,12 +219,12 @@ def read(dataset: Dataset, order: BatchSampler, number: int) -> dict[str, np.nda
 
 def dtype_of(field: Field) -> type:
     """Of a field's arrays before they come to the device."""
-    return {"pixels": np.uint8, "labels": np.int32}.get(field.kind, np.float32)
+    return {"pixels": np.uint8, "bits": np.uint8, "labels": np.int32}.get(field.kind, np.float32)
 
 
 def bytes_of(field: Field) -> int:
     """Of one example of a field."""
-    return math.prod(field.shape) * np.dtype(dtype_of(field)).itemsize
+    return math.prod(bits.stored_shape(field)) * np.dtype(dtype_of(field)).itemsize
 
 
 def size_of(dataset: Dataset) -> int:
@@ -274,7 +275,7 @@ def make_batch_fn(config: ConfigDict, loader: DeviceLoader | PrefetchLoader, axi
     """Makes one step's batches on the device: (data, inputs, seed, step) -> batches.
 
     Of the arguments `data` is the loader's, `inputs` one step of what its `inputs_at` gives, and seed and step are the
-    state's. The batches are arrays [batches, batch, ...] by field: pixels in [-1, 1], all else as it is.
+    state's. The batches are arrays [batches, batch, ...] by field: pixels in [-1, 1], bits -1 or 1, all else as it is.
     """
     crops, flips = config.data.get("crop") == "random", config.data.get("flip", False)
 
@@ -300,6 +301,8 @@ def make_batch_fn(config: ConfigDict, loader: DeviceLoader | PrefetchLoader, axi
                 pixels = batches[field.name]
                 made = jax.vmap(functools.partial(transform, field))(pixels, jnp.arange(len(pixels)))
                 batches[field.name] = made
+            elif field.kind == "bits":
+                batches[field.name] = bits.to_float(batches[field.name], field.shape)
         return batches
 
     return batch_fn

@@ -55,6 +55,8 @@ class Evaluator:
             raise UserError(
                 "config.eval.every must be 0: a mixture of Gaussians has exact scores wherever samples are drawn"
             )
+        if any(field.kind == "bits" for field in exp.fields):
+            raise UserError("config.eval.every must be 0: evaluate.py scores shapes, by distances of pairs")
         check_decoded(examples)
         if "sample" not in exp.algorithm.tasks:
             raise UserError(f"config.eval.every must be 0: algorithm={exp.config.algorithm} draws no samples to score")

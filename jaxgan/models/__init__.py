@@ -28,6 +28,7 @@ from jaxgan.models import (
     tf_dcgan,
     toy_mlp,
     vaegan,
+    voxel,
 )
 from jaxgan.models.ops import layers
 
@@ -163,6 +164,15 @@ MODELS: dict[str, Family] = {
         {"base_channels": 2, "multipliers": (2,)},
         (8, 8, 1),
     ),
+    "voxel": Family(
+        {
+            "generator": Role(voxel.Generator, voxel.SETTINGS),
+            "discriminator": Role(voxel.Discriminator, voxel.DISCRIMINATOR_SETTINGS),
+        },
+        voxel.check_shape,
+        {"base_channels": 2},
+        (16, 16, 16, 1),
+    ),
 }
 
 
@@ -291,7 +301,8 @@ def make(
         config: the whole configuration.
         network: its name, a group of `config.model`.
         role: that it plays.
-        shape: of one example: (height, width, channels) of an image, (dim,) of a point.
+        shape: of one example: (height, width, channels) of an image, (side, side, side, channels) of a grid of
+            voxels, (dim,) of a point.
         axis_name: the axis over whose devices the batch is sharded, for BatchNorm.
 
     Raises:

@@ -12,7 +12,10 @@ from jaxgan.data import formats
 from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.errors import UserError
 from jaxgan.io.files import atomic_write
-from jaxgan.viz import grid, mixture, snapshot
+from jaxgan.viz import grid, meshes, mixture, shapes, snapshot
+
+ANIMATIONS = (".gif", ".webp")
+OF_SHAPES = (*ANIMATIONS, *meshes.FORMATS)  # endings of files of shapes alone
 
 
 def write_images(
@@ -99,6 +102,36 @@ def write_points(out: str, exp: Experiment, drawn: np.ndarray, title: str) -> No
         grid.save_png(path, plot)
     else:
         raise UserError(f"--out={out} must end in .png or .npz, since {exp.config.data.source} has no images")
+
+
+def write_shapes(
+    out: str,
+    drawn: np.ndarray,
+    columns: int | None,
+    labels: np.ndarray | None,
+    names: list[str],
+    classes: Sequence[str] = (),
+) -> None:
+    """Writes shapes as pictures, a turning animation, a mesh or an array.
+
+    Args:
+        out: FILE.png, FOLDER/, FILE.gif, FILE.webp, FILE.obj, FILE.ply, FILE.glb or FILE.npz; that holds `voxels`, bool
+            [N, X, Y, Z].
+        drawn: probabilities that voxels are filled, [N, X, Y, Z, 1].
+        columns, labels, names, classes: as of `write_images`.
+    """
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in meshes.FORMATS:
+        meshes.save(path, drawn)
+    elif path.suffix in ANIMATIONS:
+        rows = [names[x] for x in labels[::columns]] if names and len(set(labels)) > 1 else []
+        shapes.save_animation(path, shapes.turning(drawn, columns, rows))
+    elif path.suffix == ".npz":
+        more = {} if labels is None else {"labels": labels}
+        save_arrays(path, {"voxels": drawn[..., 0] >= shapes.LEVEL} | more)
+    else:
+        write_images(out, shapes.pictures(drawn), columns, labels, names, classes=classes)
 
 
 def write_outputs(

@@ -10,10 +10,11 @@ from jaxgan import inference
 from jaxgan.core import population
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.state import TrainState
+from jaxgan.data import bits
 from jaxgan.data.dataset import central_crop
 from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.metrics.exact import mixture_scores
-from jaxgan.viz import grid, mixture
+from jaxgan.viz import grid, mixture, shapes
 
 Picture = UInt8[np.ndarray, "height width 3"]
 Images = UInt8[np.ndarray, "batch _ _ _"]
@@ -96,6 +97,8 @@ def as_inputs(exp: Experiment, given: Mapping[str, np.ndarray]) -> dict[str, np.
             array = np.asarray(given[field.name])
             if field.kind == "pixels":
                 array = central_crop(array, field.shape[:2]).astype(np.float32) / 127.5 - 1
+            elif field.kind == "bits":
+                array = 2 * bits.unpack(array, field.shape).astype(np.float32) - 1
             found[field.name] = array
     return found
 
@@ -113,6 +116,10 @@ def of_examples(exp: Experiment, examples: Mapping[str, np.ndarray]) -> Picture:
     known = mixture_of(exp.config.data)
     arrays = {field.name: examples[field.name] for field in exp.fields if field.kind in VIEWS}
     kinds = {field.kind for field in exp.fields if field.kind in VIEWS}
+    if kinds == {"bits"}:
+        ((name, packed),) = arrays.items()
+        (shape,) = (field.shape for field in exp.fields if field.name == name)
+        return grid.image_grid(shapes.pictures(bits.unpack(packed, shape)))
     if kinds == {"points"}:
         if not known:
             return mixture.clouds(arrays, "real")
@@ -193,8 +200,15 @@ def probability_curve(exp: Experiment, state: TrainState) -> np.ndarray | None:
     return inference.run_task(exp, "probability_real", inference.variables_of(state), inputs)["probability"]
 
 
+def draw_shapes(exp: Experiment, states: list, given: Mapping, drawn: list[dict], step: int) -> Picture:
+    """A grid of shaded surfaces."""
+    rendered = [{name: shapes.pictures(array) for name, array in own.items()} for own in drawn]
+    return draw_images(exp, states, {}, rendered, step)
+
+
 # How arrays of each kind are shown: (experiment, members' states, inputs, outputs of each member, step) -> picture.
 VIEWS: dict[str, Callable[[Experiment, Any, Mapping, Any, int], Picture]] = {
     "pixels": draw_images,
     "points": draw_points,
+    "bits": draw_shapes,
 }

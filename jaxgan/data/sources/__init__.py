@@ -10,13 +10,13 @@ from ml_collections import ConfigDict
 from jaxgan.core.settings import Choice, Settings
 from jaxgan.core.types import Field, example_fields
 from jaxgan.data.selection import SELECTION_SETTINGS
-from jaxgan.data.sources import array, digits, domains, edited, folder, images, mixture, stacked, tfds
+from jaxgan.data.sources import array, digits, domains, edited, folder, images, mixture, solids, stacked, tfds, voxels
 from jaxgan.data.sources.images import Reader
 from jaxgan.errors import UserError, choose
 
 
 class Source(NamedTuple):
-    """A kind of data, named by what stands before the colon of `config.data.source`.
+    """A kind of data, named by what stands before the colon of `config.data.source`, or by all of it.
 
     Attributes:
         settings: of its own in `config.data`.
@@ -80,16 +80,30 @@ SOURCES: dict[str, Source] = {
     "world": Source(
         SELECTION_SETTINGS, mixture.fields, mixture.open_points, {"data.source": "world:ring"}, mixture.read
     ),
+    "world:solids": Source(
+        solids.SETTINGS,
+        solids.fields,
+        solids.open_solids,
+        {"data.source": "world:solids", "data.size": 16, "data.split": "train[:20]", "model.family": "voxel"},
+        split_counts=solids.split_counts,
+    ),
+    "voxels": Source(voxels.SETTINGS, voxels.fields, voxels.open_voxels, split_counts=voxels.split_counts),
 }
+
+
+def kind_of(source: str) -> str:
+    """The entry of `SOURCES` that a source names, known or not: what stands before the colon, or all of it."""
+    return source if source in SOURCES else source.partition(":")[0]
+
 
 SETTINGS: Settings = {
     "data": {
         "source": Choice(
             "digits",
             "what to train on: digits, tfds:NAME, folder:PATH, array:PATH, stacked:SOURCE, edited:NAME:SOURCE, "
-            "unpaired:A|B, paired:A|B, side_by_side:PATH, world:NAME",
+            "unpaired:A|B, paired:A|B, side_by_side:PATH, world:NAME, voxels:PATH",
             lambda: {name: source.settings for name, source in SOURCES.items()},
-            key=lambda value: value.partition(":")[0],
+            key=kind_of,
         )
     }
 }
@@ -100,7 +114,7 @@ def source_of(data: ConfigDict) -> Source:
     if not data.source.partition(":")[1] and os.path.exists(data.source):
         kind = "array" if data.source.endswith((".npz", ".npy")) else "folder"
         raise UserError(f"config.data.source={data.source} must be {kind}:{data.source}")
-    kind, _, place = data.source.partition(":")
+    kind, place = kind_of(data.source), data.source.partition(":")[2]
     if "|" in data.source and kind not in ("unpaired", "paired") and not os.path.exists(os.path.expanduser(place)):
         raise UserError(f"config.data.source={data.source} names two domains: make it unpaired:A|B or paired:A|B")
     return SOURCES[choose("config.data.source", kind, SOURCES)]
@@ -117,7 +131,7 @@ def canonical(source: str) -> str:
     if kind in ("unpaired", "paired"):
         sides = [side if side.partition(":")[0] in DOMAIN_READERS else f"folder:{side}" for side in place.split("|")]
         return f"{kind}:{'|'.join(map(canonical, sides))}"
-    if kind in ("folder", "array", "side_by_side") and place:
+    if kind in ("folder", "array", "side_by_side", "voxels") and place:
         return f"{kind}:{os.path.abspath(os.path.expanduser(place))}"
     return source
 

@@ -8,19 +8,24 @@ from jaxgan.data import gaussian_mixtures
 from jaxgan.data.dataset import ArrayDataset, digest_of, point_fields
 from jaxgan.data.gaussian_mixtures import MIXTURES, GaussianMixture
 from jaxgan.data.selection import select
+from jaxgan.data.solids import SOURCE as SOLIDS
 from jaxgan.data.stored import Arrays, StoredImages
 from jaxgan.errors import choose
+
+WORLDS = (*MIXTURES, SOLIDS.partition(":")[2])  # all names, for messages
 
 
 def mixture_of(data: ConfigDict) -> GaussianMixture | None:
     """The mixture that `config.data` names, if it names one."""
     kind, _, name = data.source.partition(":")
-    return MIXTURES[choose("config.data.source world", name, MIXTURES)] if kind == "world" else None
+    if data.source == SOLIDS:
+        return None
+    return MIXTURES[choose("config.data.source world", name, WORLDS)] if kind == "world" else None
 
 
 def read(name: str) -> StoredImages:
     """The points as if they were stored."""
-    chosen = MIXTURES[choose("config.data.source world", name, MIXTURES)]
+    chosen = MIXTURES[choose("config.data.source world", name, WORLDS)]
     points, labels = chosen.sample(gaussian_mixtures.TRAIN_SEED, gaussian_mixtures.TRAIN_EXAMPLES)
     return StoredImages({"train": Arrays(points, labels)}, chosen.names, f"world:{name}")
 

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key, UInt32
 from jaxgan.core import rng
 from jaxgan.core.settings import BELOW_ONE, NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings, names_of
 from jaxgan.models.ops import convolutions
-from jaxgan.models.ops.convolutions import Features, Size
+from jaxgan.models.ops.convolutions import Features
 from jaxgan.models.ops.spectral_norm import SpectralNorm
 
 Images = Float[Array, "batch height width channel"]
@@ -202,18 +202,21 @@ def to_layout(features: Array, batch_last: bool) -> Array:
     return jnp.swapaxes(features, 0, -1) if batch_last else features
 
 
-def to_spatial(features: Array, size: Size, batch_last: bool) -> Features:
-    """[batch, rows * columns * features] as [batch, rows, columns, features], both of them batch last or not."""
+def to_spatial(features: Array, size: tuple[int, ...], batch_last: bool) -> Array:
+    """[batch, rows * columns * features] as [batch, rows, columns, features], both of them batch last or not.
+
+    A size of three numbers is that of grids.
+    """
     if not batch_last:
         return features.reshape(len(features), *size, -1)
-    return features.reshape(*size, -1, features.shape[-1]).transpose(2, 0, 1, 3)
+    return jnp.moveaxis(features.reshape(*size, -1, features.shape[-1]), -2, 0)
 
 
-def to_flat(features: Features, batch_last: bool) -> Array:
+def to_flat(features: Array, batch_last: bool) -> Array:
     """The other way round."""
     if not batch_last:
         return features.reshape(len(features), -1)
-    return features.transpose(1, 2, 0, 3).reshape(-1, features.shape[-1])
+    return jnp.moveaxis(features, 0, -2).reshape(-1, features.shape[-1])
 
 
 def batch_norm(
