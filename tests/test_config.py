@@ -152,6 +152,7 @@ ALTERNATIVES |= {
     "data.fit": "stretch",
     "direction": "ba",
     "margins": (0.5, 1.0),
+    "perceptual_features": "pixels",
 }
 CHANGED = {int: lambda v: v + 1, float: lambda v: v / 2 + 0.3, bool: lambda v: not v, str: lambda v: v + "x"}
 CHANGED[tuple] = lambda v: (*v, 8)
@@ -789,7 +790,7 @@ def test_every_shipped_experiment_is_valid_survives_json_and_names_its_command(p
     assert train.load_config(str(name.with_suffix(""))) == config  # wherever the program is started
     assert f"python train.py --config=configs/{name}" in ast.get_docstring(ast.parse(path.read_text()))
     data = config.data
-    assert "size" not in data or data.load_size > data.size or (data.crop, data.load_size) == ("centre", 0)
+    assert "load_size" not in data or data.load_size > data.size or (data.crop, data.load_size) == ("centre", 0)
 
 
 def traced(path: Path):

@@ -343,7 +343,12 @@ def stored(tmp_path) -> dict[str, dict]:
         folder = tmp_path / "folder" / str(index % 3)
         folder.mkdir(parents=True, exist_ok=True)
         snapshot.grid.save_png(folder / f"{index}.png", np.repeat(image, 3, axis=2))
+    for index in range(6):
+        clip = tmp_path / "clips" / f"clip{index % 3}"
+        clip.mkdir(parents=True, exist_ok=True)
+        snapshot.grid.save_png(clip / f"{index}.png", np.repeat(images[index], 3, axis=2))
     return {
+        "clips": {"data.source": f"clips:{tmp_path / 'clips'}", "data.size": 8, "algorithm": "motion"},
         "array": {"data.source": f"array:{tmp_path / 'images.npz'}", "data.size": 8},
         "folder": {"data.source": f"folder:{tmp_path / 'folder'}", "data.size": 8},
         "voxels": {"data.source": f"voxels:{tmp_path / 'grids.npy'}", "data.size": 8, "model.family": "voxel"},

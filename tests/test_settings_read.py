@@ -23,6 +23,7 @@ from jaxgan.adversarial.conditioning import DISCRIMINATOR_CONDITIONING
 from jaxgan.adversarial.losses import LOSSES
 from jaxgan.adversarial.penalties import INTERVALS, TABLES
 from jaxgan.algorithms import ALGORITHMS
+from jaxgan.algorithms.motion import ANIMATORS
 from jaxgan.config import SETTINGS, build, default, with_changes
 from jaxgan.core import population, program
 from jaxgan.core import settings as declarations
@@ -111,6 +112,7 @@ VALUES: dict[str, Any] = {
     "model.synthesis.channel_max": [1],
     "model.discriminator.channel_base": [64],
     "model.discriminator.channel_max": [1],
+    **{f"model.{name}.max_channels": [1] for name in (*ANIMATORS, "discriminator")},
     "loss": list({id(entry): name for name, entry in reversed(LOSSES.items())}.values()),  # no two names of one loss
     "penalty_settings.transform": [("cutout",)],
     "projection.size": [160],

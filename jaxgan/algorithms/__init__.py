@@ -4,6 +4,7 @@ from jaxgan.algorithms.cut import CUT
 from jaxgan.algorithms.cyclegan import CYCLEGAN
 from jaxgan.algorithms.fastgan import FASTGAN
 from jaxgan.algorithms.gan import GAN
+from jaxgan.algorithms.motion import MOTION
 from jaxgan.algorithms.pix2pix import PIX2PIX
 from jaxgan.algorithms.projected_gan import PROJECTED_GAN
 from jaxgan.algorithms.stylegan2 import STYLEGAN2
@@ -21,4 +22,5 @@ ALGORITHMS: dict[str, Algorithm] = {
     "cyclegan": CYCLEGAN,
     "cut": CUT,
     "pix2pix": PIX2PIX,
+    "motion": MOTION,
 }

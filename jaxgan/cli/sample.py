@@ -23,6 +23,13 @@ Each becomes a picture of the same size, in FOLDER/ under its own name as PNG; a
 translates tiles of NxN pixels that overlap, for pictures that memory cannot hold. With instance normalisation tiles
 differ in what they are normalised by, so a whole picture is better where it fits. Without --input the run's own test
 images are translated, to a grid with each above its translation and, of pairs, above the right one.
+
+A run that animates makes a portrait move as a clip does, a folder of frames or a video:
+
+    python sample.py --workdir=runs/heads --source=portrait.jpg --driving=clip/ --out=moving.webp
+
+The output is an animation (FILE.webp, FILE.gif, FILE.mp4), a folder of frames (FOLDER/), or a picture of the portrait,
+some of the clip's frames and what became of them (FILE.png). With --strip every frame shows all three.
 """
 
 import sys
@@ -41,7 +48,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxgan import inference
-from jaxgan.cli import image_options, translate
+from jaxgan.cli import animate, image_options, translate
 from jaxgan.core import devices
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.settings import MAX_SEED
@@ -49,6 +56,7 @@ from jaxgan.core.types import Task
 from jaxgan.data import cache, sources
 from jaxgan.data.archives import is_archive
 from jaxgan.data.cache import LazyDataset
+from jaxgan.data.dataset import no_rows
 from jaxgan.errors import Parser, UserError, check_path, choose, exit_code
 from jaxgan.io import run_folder
 from jaxgan.io.files import name_as_text
@@ -79,6 +87,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--tile", type=int, metavar="N", help="translate overlapping tiles of NxN pixels")
     parser.add_argument("--batch_size", type=int, help="pictures of one size, or tiles, translated at once (1)")
+    animate.add(parser)
     parser.add_argument("--num", type=int, help="how many (64; 8 for each of several labels)")
     parser.add_argument(
         "--labels", help="what to draw: a class or several (3, rose, 0,1,2), by name or by number from 0 on, or all"
@@ -125,7 +134,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"--truncation_psi={options.truncation_psi} must be from -2 to 2, 0.7 say")
     if options.truncation_cutoff is not None and options.truncation_psi is None:
         raise UserError(f"--truncation_cutoff={options.truncation_cutoff} needs --truncation_psi, 0.7 say")
-    if not options.out.endswith((".png", ".npz", "/", os.sep, *output.OF_SHAPES)):
+    animate.check(options)
+    if options.source is None and not options.out.endswith((".png", ".npz", "/", os.sep, *output.OF_SHAPES)):
         of_shapes = ", ".join(output.OF_SHAPES)
         raise UserError(
             f"--out={options.out} must end in .png, in .npz, or in / for a folder of pictures; of shapes also in "
@@ -148,6 +158,7 @@ def check_options(options: argparse.Namespace, exp: Experiment, name: str, task:
     for option, own in needed.items():
         if getattr(options, option) is not None and own not in task.options:
             raise UserError(f"--{option} has no effect with --task={name}: leave it out")
+    animate.check_task(options, exp, name, task)
     if options.input is not None and not task.needs(exp):
         raise UserError(
             f"--input has no effect with algorithm={exp.config.algorithm} and --task={name}, which needs no "
@@ -282,8 +293,10 @@ def given_examples(options: argparse.Namespace, exp: Experiment, name: str, most
             raise UserError(f"--input={path}: {error}; --out=FOLDER/ translates each picture on its own") from error
         if isinstance(dataset, LazyDataset):
             dataset = cache.in_memory(dataset, config.data.on_bad_image == "skip")
-        # A folder holds images, whatever the run calls them.
-        found = {name: dataset.array(name if path is None else "images")[:most] for name in fields}
+        if path is None and dataset.rows is not no_rows:
+            found = dataset.take(np.arange(min(most, len(dataset))))
+        else:  # a folder holds images, whatever the run calls them
+            found = {name: dataset.array(name if path is None else "images")[:most] for name in fields}
     for name, field in fields.items():
         kind = {"pixels": np.uint8, "labels": np.integer}.get(field.kind, np.floating)
         wrong = found[name].ndim != 1 + len(field.shape) or not np.issubdtype(found[name].dtype, kind)
@@ -406,6 +419,8 @@ def way_to_run(
     options: argparse.Namespace, exp: Experiment, task: Task
 ) -> Callable[[argparse.Namespace, RestoredRun, str], str]:
     """The function that runs a task and writes what it made."""
+    if options.source is not None:
+        return animate.run_on_portrait
     if translate.takes_pictures(options, task):
         return translate.run_on_pictures
     return run_layout if task.layout else run_on_examples if task.needs(exp) else run_on_seeds

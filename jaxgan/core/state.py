@@ -89,7 +89,7 @@ def create_state(
 
 
 def apply(
-    network: nn.Module, variables: Variables, *inputs: Array | None, train: bool, key: Key[Array, ""] | None = None
+    network: nn.Module, variables: Variables, *inputs: PyTree, train: bool, key: Key[Array, ""] | None = None
 ) -> tuple[Any, PyTree]:
     """The network's output and its new model state, which is the old one unless `train`.
 

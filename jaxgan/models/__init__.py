@@ -18,6 +18,7 @@ from jaxgan.models import (
     fastgan,
     iwae_mlp,
     mlp,
+    motion,
     patchgan,
     pix2pix,
     r3gan,
@@ -40,7 +41,8 @@ class Role(NamedTuple):
         module: a Flax module. A generator or decoder is called with (latents, modulation, train) and has attributes for
             the shape of an example; a discriminator or encoder is called with (examples, train) and makes features. A
             translator is called with (images, train), and `sides` are those of images that it takes; a
-            feature_translator gives its encoder's features as well. A mapping is called with (latents, labels, train),
+            feature_translator gives its encoder's features as well. The four networks of an animation are called as in
+            `motion`. A mapping is called with (latents, labels, train),
             a synthesis with (its intermediate latents, train), of which it takes `num_ws`, and a style_discriminator
             with (images, labels, train) for logits; labels are one-hot, or None. A two_scale_generator is called with
             (latents, train) and makes each image in two sizes; a two_scale_discriminator is called with (images,
@@ -226,6 +228,20 @@ MODELS |= {
         fastgan.check_shape,
         {"base_channels": 1},
         (64, 64, 1),
+    ),
+    "fomm": Family(
+        {
+            "keypoint_detector": Role(motion.KeypointDetector, motion.KEYPOINT_SETTINGS, check=motion.check_keypoints),
+            "dense_motion": Role(motion.DenseMotion, motion.MOTION_SETTINGS, check=motion.check_hourglass),
+            "warping_generator": Role(motion.WarpingGenerator, motion.GENERATOR_SETTINGS, check=motion.check_generator),
+            "keypoint_discriminator": Role(
+                motion.Discriminator, motion.DISCRIMINATOR_SETTINGS, check=motion.check_discriminator
+            ),
+        },
+        motion.check_shape,
+        {"base_channels": 2, "blocks": 1, "shrink": 1, "halvings": 1, "count": 2},
+        (24, 24, 3),
+        initializable=False,
     ),
     "stylegan2": Family(
         {

@@ -10,7 +10,21 @@ from ml_collections import ConfigDict
 from jaxgan.core.settings import Choice, Settings
 from jaxgan.core.types import Field, example_fields
 from jaxgan.data.selection import SELECTION_SETTINGS
-from jaxgan.data.sources import array, digits, domains, edited, folder, images, mixture, solids, stacked, tfds, voxels
+from jaxgan.data.sources import (
+    array,
+    cartoon_heads,
+    clips,
+    digits,
+    domains,
+    edited,
+    folder,
+    images,
+    mixture,
+    solids,
+    stacked,
+    tfds,
+    voxels,
+)
 from jaxgan.data.sources.images import Reader
 from jaxgan.errors import UserError, choose
 
@@ -77,6 +91,14 @@ SOURCES: dict[str, Source] = {
         smallest={"data.source": "paired:edited:left_half:digits|digits", "data.size": 8, "algorithm": "pix2pix"},
     ),
     "side_by_side": of_domains(domains.open_side_by_side, domains.count_side_by_side, paired=True),
+    "clips": Source(images.SETTINGS, clips.fields, clips.open_clips, split_counts=clips.split_counts),
+    "cartoon_heads": Source(
+        cartoon_heads.SETTINGS,
+        cartoon_heads.fields,
+        cartoon_heads.open_heads,
+        {"data.source": "cartoon_heads", "data.size": 24, "data.clips": 60, "data.frames": 3, "algorithm": "motion"},
+        split_counts=cartoon_heads.split_counts,
+    ),
     "world": Source(
         SELECTION_SETTINGS, mixture.fields, mixture.open_points, {"data.source": "world:ring"}, mixture.read
     ),
@@ -101,7 +123,7 @@ SETTINGS: Settings = {
         "source": Choice(
             "digits",
             "what to train on: digits, tfds:NAME, folder:PATH, array:PATH, stacked:SOURCE, edited:NAME:SOURCE, "
-            "unpaired:A|B, paired:A|B, side_by_side:PATH, world:NAME, voxels:PATH",
+            "unpaired:A|B, paired:A|B, side_by_side:PATH, clips:PATH, cartoon_heads, world:NAME, voxels:PATH",
             lambda: {name: source.settings for name, source in SOURCES.items()},
             key=kind_of,
         )
@@ -131,7 +153,7 @@ def canonical(source: str) -> str:
     if kind in ("unpaired", "paired"):
         sides = [side if side.partition(":")[0] in DOMAIN_READERS else f"folder:{side}" for side in place.split("|")]
         return f"{kind}:{'|'.join(map(canonical, sides))}"
-    if kind in ("folder", "array", "side_by_side", "voxels") and place:
+    if kind in ("folder", "array", "side_by_side", "voxels", "clips") and place:
         return f"{kind}:{os.path.abspath(os.path.expanduser(place))}"
     return source
 

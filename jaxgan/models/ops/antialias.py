@@ -4,8 +4,10 @@ References:
     Zhang, Making Convolutional Networks Shift-Invariant Again, 2019. https://arxiv.org/abs/1904.11486
 """
 
+import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jaxgan.core.settings import Setting, Settings
 from jaxgan.models.ops import layers, resampling
@@ -27,6 +29,30 @@ def blur_pool(features: Features) -> Features:
 def blur_upsample(features: Features) -> Features:
     """Twice the rows and columns by `resampling.upsample`. Borders are repeated."""
     return resampling.upsample(features, "edge")
+
+
+def gaussian_downsample(
+    images: Float[Array, "batch height width channel"], factor: int
+) -> Float[Array, "batch rows columns channel"]:
+    """Every so many rows and columns of images blurred by a Gaussian of deviation (factor - 1) / 2; zeros lie around.
+
+    References:
+        Siarohin et al., First Order Motion Model for Image Animation, 2019, the authors' code.
+        https://github.com/AliaksandrSiarohin/first-order-model
+    """
+    if factor == 1:
+        return images
+    rows, columns = (jnp.asarray(_gaussian_rows(count, factor), images.dtype) for count in images.shape[1:3])
+    return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, images)
+
+
+def _gaussian_rows(count: int, factor: int) -> Float[np.ndarray, "out count"]:
+    """The weights of `count` numbers in each of those that are kept."""
+    deviation = (factor - 1) / 2
+    reach = round(4 * deviation)
+    distances = np.arange(0, count, factor)[:, None] - np.arange(count)
+    weights = np.where(np.abs(distances) <= reach, np.exp(-(distances**2) / (2 * deviation**2)), 0)
+    return weights / np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * deviation**2)).sum()
 
 
 SETTINGS: Settings = {"antialias": Setting(False, "halve and double with fixed blurs beside convolutions of stride 1")}
