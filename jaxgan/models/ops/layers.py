@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Key, UInt32
 from jaxgan.core import rng
 from jaxgan.core.settings import BELOW_ONE, NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings, names_of
 from jaxgan.models.ops import convolutions
-from jaxgan.models.ops.convolutions import Features
+from jaxgan.models.ops.convolutions import Features, Size
 from jaxgan.models.ops.spectral_norm import SpectralNorm
 
 Images = Float[Array, "batch height width channel"]
