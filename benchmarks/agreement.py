@@ -4,6 +4,9 @@ Every network family and every algorithm makes a forward pass of its networks an
 experiment has every penalty. The reference computes convolutions by their definition, on the CPU. Where there is no
 accelerator, the CPU's own layout and its fast algorithms stand beside that reference.
 
+ReLU and LeakyReLU are rounded off here (`smooth_leaky_relu`). A unit within rounding of their kink has one slope on one
+device and another slope on the other, and behind BatchNorm one such unit can change a whole gradient.
+
 Players learn by gradient descent with momentum. Its state after a step is the gradient, whereas Adam's first step is
 the gradient's sign, which is anything where a gradient is zero but for rounding.
 """
@@ -12,7 +15,9 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
+from unittest import mock
 
+import flax.linen as nn
 import jax
 import numpy as np
 from jaxtyping import PyTree
@@ -34,6 +39,7 @@ RATE = 0.01  # of learning
 WIDTHS = {"base_channels": 8, "width": 16, "channel_base": 64, "w_dim": 16}
 PENALTIES = "gan with every penalty"
 ALSO = {"stylegan2": ("penalties.r1", "generator_penalties.path_length")}  # penalties of an algorithm's cases
+SHARPNESS = 4.0  # of the rounded kinks
 QUICKLY = {"xla_backend_optimization_level": 0}  # programs this small cost a CPU more to compile than to run
 
 
@@ -164,7 +170,8 @@ def outcome(
         return forward, *exp.algorithm.step(made, state, batch)
 
     options = QUICKLY if device.platform == "cpu" else None
-    with jax.default_device(device), jax.default_matmul_precision(precision):
+    smooth = mock.patch.multiple(nn, relu=lambda inputs: smooth_leaky_relu(inputs, 0.0), leaky_relu=smooth_leaky_relu)
+    with smooth, jax.default_device(device), jax.default_matmul_precision(precision):
         arguments = jax.device_put((exp.algorithm.constants(exp), state, batch, inputs), device)
         forward, after, metrics = jax.device_get(jax.jit(run, compiler_options=options)(*arguments))
     penalties = {name: value for name, value in metrics.items() if name.partition("/")[0].endswith("penalty")}
@@ -174,6 +181,11 @@ def outcome(
     if penalties:
         found["penalties"] = {"all": penalties}
     return found | {name: {"value": value} for name, value in penalties.items()}
+
+
+def smooth_leaky_relu(inputs: jax.Array, negative_slope: float = 0.01) -> jax.Array:
+    """LeakyReLU whose slope changes gradually around 0."""
+    return negative_slope * inputs + (1 - negative_slope) * jax.nn.softplus(SHARPNESS * inputs) / SHARPNESS
 
 
 def distance(actual: Mapping[str, PyTree], expected: Mapping[str, PyTree]) -> float:

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -55,6 +57,15 @@ def test_a_case_learns_by_gradient_descent():
     exp = agreement.experiment_of(agreement.cases()["stylegan2, stylegan2"])
     assert {player.name for player in exp.config.optimizer.values()} == {"sgd"}
     assert all(player.b1 > 0 for player in exp.config.optimizer.values())
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+def test_a_rounded_kink_is_leaky_relu_away_from_zero(slope):
+    near, far = jnp.float32([-0.5, 0.0, 0.5]), jnp.float32([-20.0, -6.0, 6.0, 20.0])
+    np.testing.assert_allclose(agreement.smooth_leaky_relu(far, slope), jax.nn.leaky_relu(far, slope), atol=1e-6)
+    slopes = jax.vmap(jax.grad(agreement.smooth_leaky_relu), (0, None))(near, slope)
+    assert float(slopes[1]) == pytest.approx((1 + slope) / 2)
+    assert slope < slopes[0] < slopes[1] < slopes[2] < 1
 
 
 def test_differences_are_relative_to_the_largest_number_of_each_array():

@@ -147,7 +147,9 @@ def test_one_device_equals_two(name, on_devices):
     two = {path.split("|", 2)[2]: array for path, array in own.items() if path.split("|")[1] == "two"}
     assert one.keys() == two.keys() != set()
     for path, array in one.items():
-        np.testing.assert_allclose(two[path], array, rtol=1e-3, atol=1e-4, err_msg=path)
+        # Of large numbers and small ones in an array, rounding errors are those of the large ones.
+        largest = max(1.0, np.abs(array).max(initial=0.0))
+        np.testing.assert_allclose(two[path], array, rtol=1e-3, atol=1e-4 * largest, err_msg=path)
 
 
 @every_algorithm
