@@ -1,4 +1,4 @@
-"""Flowers, 128x128 in colour: configs/flowers.py at twice the size, for an accelerator.
+"""Flowers, 128x128 in colour: configs/folder.py at twice the size, for an accelerator.
 
 Command:  python train.py --config=configs/flowers128.py --workdir=runs/flowers128
 Time:     for an accelerator: a step takes 322 GFLOP
@@ -7,11 +7,12 @@ Expect:   not trained to the end yet by those who wrote it
 
 from ml_collections import ConfigDict
 
-from jaxgan.configs import flowers
+from jaxgan.configs import folder
 
 
 def get_config() -> ConfigDict:
-    config = flowers.get_config()
+    config = folder.get_config()
+    config.data.source = "tfds:tf_flowers"
     config.data.size = 128
     config.data.load_size = 144
     config.data.upscale = True  # the smallest photographs have fewer pixels

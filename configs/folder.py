@@ -2,7 +2,7 @@
 
 Command:  python train.py --config=configs/folder.py --config.data.source=folder:PATH --workdir=runs/mine
           The folder holds pictures (JPEG, PNG, WebP, ...), or one sub-folder of them for each class.
-Time:     as configs/flowers.py for as many steps, whatever the number of images
+Time:     for an accelerator: a step takes 72 GFLOP, about 1 s on 2 CPU cores, whatever the number of images
 Expect:   runs/mine/real.png shows what is trained on: look at it first. A few thousand images of one kind of thing, all
           taken in the same way, are learnt best.
 """

@@ -153,6 +153,9 @@ ALTERNATIVES |= {
     "direction": "ba",
     "margins": (0.5, 1.0),
     "perceptual_features": "pixels",
+    "data.up": "x",
+    "model.generator.smallest": 2,
+    "model.discriminator.smallest": 2,
 }
 CHANGED = {int: lambda v: v + 1, float: lambda v: v / 2 + 0.3, bool: lambda v: not v, str: lambda v: v + "x"}
 CHANGED[tuple] = lambda v: (*v, 8)
@@ -225,7 +228,7 @@ def test_what_a_population_may_differ_in_is_a_number_that_has_a_range():
 SWEEPABLE = {"ema_decay", "margin", "adversarial", "feature_matching", "conditioning.weight", "weight_clip"}
 SWEEPABLE |= {"instance_noise.stddev", "latent_optimisation.rate", "latent_optimisation.damping"}
 SWEEPABLE |= {"penalty_settings.perturbation_stddev", "generator_penalties.zcr", "generator_penalties.orthogonal"}
-SWEEPABLE |= {"generator_penalties.path_length", "ema_half_life"}
+SWEEPABLE |= {"generator_penalties.path_length", "ema_half_life", "accuracy_gate"}
 SWEEPABLE |= {f"{name}.{own}" for name in ("ada", "apa") for own in ("p", "target", "speed")}
 SWEEPABLE |= {f"conditioning.{name}" for name in ("temperature", "positive_margin", "negative_margin")}
 SWEEPABLE |= {
@@ -291,6 +294,10 @@ OWN = {
     "apa.target": ((-1.0, 1.0, NAN), (-0.99, 0.0, 0.99)),
     "blur_sigma": ((-0.1, 1001.0, NAN), (0.0, 1000.0)),
     "model.synthesis.layers": ((2,), (3, 14)),
+    "model.generator.smallest": ((3, 8), (2, 4)),
+    "model.discriminator.smallest": ((3, 8), (2, 4)),
+    "data.up": (("up", ""), ("x", "z")),
+    "perceptual_features": (("vgg", ""), ("auto", "pixels")),
 }
 
 
@@ -806,6 +813,7 @@ def test_the_step_of_every_shipped_experiment_keeps_the_state_s_shape(path):
     after, metrics = jax.eval_shape(functools.partial(exp.algorithm.step, exp), state, batch)
     assert after == state
     assert {metric.shape for metric in metrics.values()} == {()}
+    assert metrics.keys() >= set(exp.algorithm.headlines)  # which the terminal shows
 
 
 def test_the_default_experiment_takes_a_step():

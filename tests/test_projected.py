@@ -90,14 +90,14 @@ def golden_pyramid():
 @in_both_layouts
 def test_mixing_and_heads_equal_those_of_their_authors(batch_last):
     network, pyramid = projected.Discriminator(base_channels=PROJECTED, batch_last=batch_last), golden_pyramid()
-    variables = filled(network, *pyramid)
+    variables = filled(network, pyramid, None)
     state = [name for name in variables if name != "params"]
 
     @quick_jit
     def run(variables):
         own = {"mixing": variables["mixing"]["projection"]}
         mixed = projected.Projection(PROJECTED, batch_last).apply(own, *pyramid)
-        return mixed, network.apply(variables, *pyramid, train=True, mutable=state)[0]
+        return mixed, network.apply(variables, pyramid, None, train=True, mutable=state)[0]
 
     mixed, logits = run(variables)
     for size, own in enumerate(mixed):
@@ -163,11 +163,39 @@ def test_the_generator_s_gradient_passes_through_the_frozen_network():
     exp, state, batch = small()
     run = quick_jit(
         lambda constants: projected_gan.generator_step(
-            dataclasses.replace(exp, constants=constants), state, batch["images"][0]
+            dataclasses.replace(exp, constants=constants), state, batch["images"][0], None
         )[1]["grad_norm/generator"]
     )
     assert run(exp.constants) > 0
     assert run(jax.tree.map(jnp.zeros_like, exp.constants)) == 0
+
+
+def test_only_the_labels_of_a_batch_learn():
+    """Of a conditional run: scales and shifts in the generator, embeddings in the heads."""
+    smallest = ALGORITHMS["projected_gan"].smallest | {"conditional": True}
+    exp = with_constants(build(default({"algorithm": "projected_gan", **smallest}), classes=10))
+    state, batch = quick_jit(lambda: population.init_state(exp))(), example_batch(exp)
+    batch |= {"labels": jnp.full_like(batch["labels"], 7).at[0, 0].set(2)}
+    after, _ = quick_jit(functools.partial(exp.algorithm.step, exp))(state, batch)
+    others = np.isin(np.arange(10), (2, 7), invert=True)
+    counted = dict.fromkeys(exp.networks, 0)
+    for name in exp.networks:
+        before, learnt = (flatten_dict(own.networks[name].params) for own in (state, after))
+        for path, kernel in before.items():
+            if path[-1] == "kernel" and len(kernel) == 10:
+                moved = np.abs(learnt[path] - kernel).max(1) > 0
+                np.testing.assert_array_equal(moved, ~others, err_msg=str(path))
+                counted[name] += 1
+    assert counted["generator"] > 0
+    assert counted["discriminator"] == projected.SIZES
+
+
+def test_a_family_without_batch_norm_has_no_way_in_for_labels():
+    smallest = ALGORITHMS["projected_gan"].smallest | {"conditional": True, "model.generator.norm": "none"}
+    with raises_user_error(
+        UserError, match="conditional=True sets .* BatchNorm, and .*family=mlp with norm=none has none"
+    ):
+        build(default({"algorithm": "projected_gan", **smallest}), classes=10)
 
 
 def test_other_seeds_mix_otherwise():

@@ -4,7 +4,7 @@ A *condition* is what belongs to each example besides its pixels: its label as a
 a fake was made of. The networks of a family know nothing of it; the two modules here wrap them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict
 
 from jaxgan.adversarial import conditional_losses as losses
+from jaxgan.core.experiment import Experiment
 from jaxgan.core.settings import NOT_NEGATIVE, POSITIVE, Choice, Setting, Settings
 from jaxgan.errors import UserError
 from jaxgan.models.ops import layers
@@ -160,6 +161,21 @@ SETTINGS: Settings = {
         ),
     }
 }
+
+
+# Of an algorithm whose networks have one way in for labels.
+CONDITIONAL: Settings = {"conditional": Setting(False, "networks are given the labels")}
+
+
+def one_hot_labels(exp: Experiment, inputs: Mapping[str, Array]) -> Condition:
+    """What networks are given of a batch's or a task's labels, with `CONDITIONAL`."""
+    return jax.nn.one_hot(inputs["labels"], exp.classes) if exp.config.conditional else None
+
+
+def check_labels(exp: Experiment) -> Iterator[str]:
+    """Why `config.conditional` and the data do not go together."""
+    if exp.config.conditional and not exp.classes:
+        yield f"config.conditional=True needs labels, and config.data.source={exp.config.data.source} has none"
 
 
 def check(config: ConfigDict) -> Iterator[str]:

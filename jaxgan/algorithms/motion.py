@@ -315,6 +315,6 @@ MOTION = Algorithm(
     check=check,
     constants=lambda exp: perceptual.constants(exp.config.perceptual_features),
     drawn=("animate",),
-    headlines=("loss/discriminator", "loss/generator", "loss/l1"),
+    headlines=("loss/perceptual", "loss/l1"),
     curves=("loss", "logits", "learning_rate"),
 )

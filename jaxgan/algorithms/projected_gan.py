@@ -18,8 +18,9 @@ from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan import models
-from jaxgan.adversarial import augment, losses, monitors
+from jaxgan.adversarial import augment, conditioning, losses, monitors
 from jaxgan.adversarial.backbones import BACKBONES, WIDTHS
+from jaxgan.adversarial.conditioning import Condition
 from jaxgan.adversarial.forward import data_field
 from jaxgan.adversarial.losses import LOSSES
 from jaxgan.adversarial.objectives import adversarial_values, diversity_ratio, global_means
@@ -39,12 +40,14 @@ Images = Float[Array, "batch height width channel"]
 Params = Mapping[str, PyTree]
 
 
-def generate(exp: Experiment, state: TrainState, params: PyTree, count: int, stream: str) -> tuple[Images, PyTree]:
-    """So many fakes, and the generator's new model state."""
+def generate(
+    exp: Experiment, state: TrainState, params: PyTree, labels: Condition, count: int, stream: str
+) -> tuple[Images, PyTree]:
+    """`count` fakes of some labels, and the generator's new model state."""
     key, noise = (rng.stream_key(state.seed, state.step, f"{stream} {what}") for what in ("latents", "noise"))
     latents = core_latents.sample_latents(key, exp.global_indices(count), exp.config.latent_dim)
     variables = state.networks["generator"].replace(params=params)
-    return apply(exp.networks["generator"], variables, latents, None, train=True, key=noise)
+    return apply(exp.networks["generator"], variables, latents, labels, train=True, key=noise)
 
 
 def enlarged_size(exp: Experiment, shape: tuple[int, ...]) -> tuple[int, int]:
@@ -62,19 +65,19 @@ def features(exp: Experiment, state: TrainState, images: Images, stream: str) ->
 
 
 def discriminate(
-    exp: Experiment, state: TrainState, variables: Variables, images: Images, stream: str
+    exp: Experiment, state: TrainState, variables: Variables, images: Images, labels: Condition, stream: str
 ) -> tuple[Float[Array, "batch places"], PyTree]:
     """The logits of images, and the discriminator's new model state."""
-    return apply(exp.networks["discriminator"], variables, *features(exp, state, images, stream), train=True)
+    return apply(exp.networks["discriminator"], variables, features(exp, state, images, stream), labels, train=True)
 
 
-def generator_step(exp: Experiment, state: TrainState, real: Images) -> tuple[TrainState, Metrics]:
+def generator_step(exp: Experiment, state: TrainState, real: Images, labels: Condition) -> tuple[TrainState, Metrics]:
     """One update of the generator."""
     critic = state.networks["discriminator"]
 
     def objective(params: Params) -> tuple[Array, tuple[PyTree, Metrics]]:
-        fake, model_state = generate(exp, state, params["generator"], len(real), "generator")
-        pair = (real, "generator real"), (fake, "generator fake")
+        fake, model_state = generate(exp, state, params["generator"], labels, len(real), "generator")
+        pair = (real, labels, "generator real"), (fake, labels, "generator fake")
         logits = [discriminate(exp, state, critic, *own)[0].ravel() for own in pair]
         loss = LOSSES[exp.config.loss].generator(*logits, **global_means(exp, *logits)).mean()
         return loss, (model_state, {"loss/generator": loss})
@@ -83,15 +86,17 @@ def generator_step(exp: Experiment, state: TrainState, real: Images) -> tuple[Tr
     return apply_gradients(exp, state, "generator", grads, {"generator": model_state}, metrics)
 
 
-def discriminator_step(exp: Experiment, state: TrainState, real: Images) -> tuple[TrainState, Metrics]:
+def discriminator_step(
+    exp: Experiment, state: TrainState, real: Images, labels: Condition
+) -> tuple[TrainState, Metrics]:
     """One update of the discriminator."""
-    fake, _ = generate(exp, state, state.networks["generator"].params, len(real), "discriminator")
+    fake, _ = generate(exp, state, state.networks["generator"].params, labels, len(real), "discriminator")
 
     def objective(params: Params) -> tuple[Array, tuple[PyTree, Metrics]]:
         variables = state.networks["discriminator"].replace(params=params["discriminator"])
-        real_logits, between = discriminate(exp, state, variables, real, "discriminator real")
+        real_logits, between = discriminate(exp, state, variables, real, labels, "discriminator real")
         variables = variables.replace(model_state=between)
-        fake_logits, after = discriminate(exp, state, variables, fake, "discriminator fake")
+        fake_logits, after = discriminate(exp, state, variables, fake, labels, "discriminator fake")
         loss = adversarial_values(exp, state, real_logits.ravel(), fake_logits.ravel()).mean()
         pair = real_logits.mean(1), fake_logits.mean(1)
         metrics = {"loss/discriminator": loss, "logits/real": pair[0].mean(), "logits/fake": pair[1].mean()}
@@ -105,16 +110,18 @@ def discriminator_step(exp: Experiment, state: TrainState, real: Images) -> tupl
 
 def step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """One update of the generator, then one of the discriminator."""
-    before, real = state, batch[data_field(exp)][0]
-    state, metrics = generator_step(exp, state, real)
-    state, own = discriminator_step(exp, state, real)
+    before, batch = state, {name: array[0] for name, array in batch.items()}
+    real, labels = batch[data_field(exp)], conditioning.one_hot_labels(exp, batch)
+    state, metrics = generator_step(exp, state, real, labels)
+    state, own = discriminator_step(exp, state, real, labels)
     return finish_step(exp, before, state, metrics | own)
 
 
 def sample(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays) -> dict[str, Array]:
-    """Images from seeds, with fixed noise; between two seeds, a walk on the great circle."""
+    """Images from seeds and labels, with fixed noise; between two seeds, a walk on the great circle."""
     latents = core_latents.latents_between(inputs["seed"], inputs["index"], exp.config.latent_dim, inputs)
-    images, _ = apply(exp.networks["generator"], variables["generator"], latents, None, train=False)
+    labels = conditioning.one_hot_labels(exp, inputs)
+    images, _ = apply(exp.networks["generator"], variables["generator"], latents, labels, train=False)
     return {data_field(exp): images}
 
 
@@ -139,7 +146,8 @@ def inputs(exp: Experiment) -> dict[str, tuple]:
     (shape,) = (field.shape for field in example_fields(exp.fields))
     rows, columns = enlarged_size(exp, shape)
     pyramid = tuple(jnp.zeros((1, rows >> 2 + i, columns >> 2 + i, count)) for i, count in enumerate(WIDTHS))
-    return {"generator": (jnp.zeros((1, exp.config.latent_dim)), None), "discriminator": pyramid}
+    labels = jnp.zeros((1, exp.classes)) if exp.config.conditional else None
+    return {"generator": (jnp.zeros((1, exp.config.latent_dim)), labels), "discriminator": (pyramid, labels)}
 
 
 def check(exp: Experiment) -> Iterator[str]:
@@ -156,10 +164,19 @@ def check(exp: Experiment) -> Iterator[str]:
         yield reason
     if (reason := ema_conflict(exp)) is not None:
         yield reason
+    yield from conditioning.check_labels(exp)
+    family = config.model.family
+    norm = "batch" if family == "fastgan" else config.model.generator.get("norm", "none")
+    if config.conditional and norm != "batch":
+        yield (
+            f"config.conditional=True sets the scales and shifts of BatchNorm, and config.model.family={family} with "
+            f"norm={norm} has none"
+        )
 
 
 SETTINGS: Settings = {
     "latent_dim": Setting(256, "numbers of a latent vector", POSITIVE),
+    **conditioning.CONDITIONAL,
     **models.settings(ROLES, family="fastgan", images=True),
     "projection": {
         "backbone": Choice(
@@ -189,7 +206,7 @@ PROJECTED_GAN = Algorithm(
             ("generator",),
             sample,
             lambda exp: {data_field(exp): "pixels"},
-            options=("truncation", "fraction", "end_seed"),
+            options=("labels", "truncation", "fraction", "end_seed"),
         ),
     },
     smallest={
@@ -204,6 +221,8 @@ PROJECTED_GAN = Algorithm(
         "projection.base_channels": 2,
     },
     check=check,
+    choices=lambda exp: exp.classes if exp.config.conditional else 0,
+    draws_classes=lambda exp: exp.config.conditional,
     constants=lambda exp: BACKBONES[exp.config.projection.backbone].load(),
     headlines=("loss/discriminator", "loss/generator"),
     curves=("loss", "logits", "learning_rate"),

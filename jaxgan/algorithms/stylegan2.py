@@ -21,7 +21,8 @@ from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
 
 from jaxgan import models
-from jaxgan.adversarial import ada, adaptive, apa, augment, blur, losses, monitors, penalties
+from jaxgan.adversarial import ada, adaptive, apa, augment, blur, conditioning, losses, monitors, penalties
+from jaxgan.adversarial.conditioning import Condition
 from jaxgan.adversarial.forward import data_field
 from jaxgan.adversarial.losses import LOSSES
 from jaxgan.adversarial.objectives import adversarial_values, diversity_ratio, global_means
@@ -43,17 +44,11 @@ ROLES = {"mapping": "mapping", "synthesis": "synthesis", "discriminator": "style
 
 Images = Float[Array, "batch height width channel"]
 Styles = Float[Array, "batch num_ws w_dim"]
-Labels = Float[Array, "_ classes"] | None  # one-hot
 Params = Mapping[str, PyTree]
 
 
-def labels_of(exp: Experiment, batch: Batch) -> Labels:
-    """What networks are given of the labels."""
-    return jax.nn.one_hot(batch["labels"], exp.classes) if exp.config.conditional else None
-
-
 def draw_styles(
-    exp: Experiment, state: TrainState, params: PyTree, labels: Labels, count: int, stream: str
+    exp: Experiment, state: TrainState, params: PyTree, labels: Condition, count: int, stream: str
 ) -> tuple[Styles, PyTree]:
     """The styles of `count` fakes, and the mapping network's new model state.
 
@@ -94,7 +89,7 @@ def synthesize(
 
 
 def generate(
-    exp: Experiment, state: TrainState, params: Params, labels: Labels, count: int, stream: str
+    exp: Experiment, state: TrainState, params: Params, labels: Condition, count: int, stream: str
 ) -> tuple[Images, dict[str, PyTree]]:
     """Fakes, and both networks' new model states."""
     styles, mapping = draw_styles(exp, state, params["mapping"], labels, count, stream)
@@ -111,7 +106,7 @@ def augmented(exp: Experiment, state: TrainState, images: Images, stream: str) -
     return ada.augment(exp, state, augment.augment(images, keys, names), ada_keys)
 
 
-def logits_of(exp: Experiment, variables: Variables, images: Images, labels: Labels) -> Float[Array, " batch"]:
+def logits_of(exp: Experiment, variables: Variables, images: Images, labels: Condition) -> Float[Array, " batch"]:
     """The discriminator's logits of images as it is given them."""
     return apply(exp.networks["discriminator"], variables, images, labels, train=True)[0]
 
@@ -121,7 +116,7 @@ def params_of(state: TrainState) -> dict[str, PyTree]:
     return {name: state.networks[name].params for name in PLAYERS["generator"].networks}
 
 
-def generator_step(exp: Experiment, state: TrainState, images: Images, labels: Labels) -> tuple[TrainState, Metrics]:
+def generator_step(exp: Experiment, state: TrainState, images: Images, labels: Condition) -> tuple[TrainState, Metrics]:
     """One update of both networks of the generator by their adversarial loss."""
     critic = state.networks["discriminator"]
 
@@ -137,7 +132,7 @@ def generator_step(exp: Experiment, state: TrainState, images: Images, labels: L
 
 
 def discriminator_step(
-    exp: Experiment, state: TrainState, images: Images, labels: Labels
+    exp: Experiment, state: TrainState, images: Images, labels: Condition
 ) -> tuple[TrainState, Metrics]:
     """One update of the discriminator by its adversarial loss."""
     fake, _ = generate(exp, state, params_of(state), labels, len(images), "discriminator")
@@ -186,7 +181,7 @@ def penalty_step(
 
 
 def generator_penalty_step(
-    exp: Experiment, state: TrainState, labels: Labels, count: int
+    exp: Experiment, state: TrainState, labels: Condition, count: int
 ) -> tuple[TrainState, Metrics]:
     """One update of the generator by its penalties, with fakes of their own."""
     stream = "generator penalties"
@@ -216,7 +211,7 @@ def generator_penalty_step(
 
 
 def discriminator_penalty_step(
-    exp: Experiment, state: TrainState, images: Images, labels: Labels
+    exp: Experiment, state: TrainState, images: Images, labels: Condition
 ) -> tuple[TrainState, Metrics]:
     """One update of the discriminator by its penalties, with fakes of their own."""
     stream = "discriminator penalties"
@@ -258,7 +253,7 @@ def discriminator_penalty_step(
 def step(exp: Experiment, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """An update of the generator, one by its penalties, and the same for the discriminator."""
     before, batch = state, {name: array[0] for name, array in batch.items()}
-    images, labels = batch[data_field(exp)], labels_of(exp, batch)
+    images, labels = batch[data_field(exp)], conditioning.one_hot_labels(exp, batch)
     state, metrics = generator_step(exp, state, images, labels)
     state, own = generator_penalty_step(exp, state, labels, len(images))
     metrics = own | metrics
@@ -283,7 +278,7 @@ def sample(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays) 
 def sampled_styles(exp: Experiment, variables: Mapping[str, Variables], inputs: Arrays, seed: Array) -> Styles:
     """The styles of some seeds and indices, truncated."""
     points = core_latents.latents_of(seed, inputs["index"], exp.config.latent_dim)
-    labels = jax.nn.one_hot(inputs["labels"], exp.classes) if exp.config.conditional else None
+    labels = conditioning.one_hot_labels(exp, inputs)
     styles = for_layers(exp, apply(exp.networks["mapping"], variables["mapping"], points, labels, train=False)[0])
     if "truncation_psi" not in inputs:
         return styles
@@ -333,8 +328,7 @@ def check(exp: Experiment) -> Iterator[str]:
     yield from apa.check(exp)
     if (reason := ema_conflict(exp)) is not None:
         yield reason
-    if config.conditional and not exp.classes:
-        yield f"config.conditional=True needs labels, and config.data.source={config.data.source} has none"
+    yield from conditioning.check_labels(exp)
     together = examples_together(config)
     if config.batch_size % together:
         yield f"config.batch_size={config.batch_size} must be a multiple of {together}, which examples are grouped by"
@@ -342,7 +336,7 @@ def check(exp: Experiment) -> Iterator[str]:
 
 SETTINGS: Settings = {
     "latent_dim": Setting(512, "numbers of a latent vector", POSITIVE),
-    "conditional": Setting(False, "networks are given the labels"),
+    **conditioning.CONDITIONAL,
     **models.settings(ROLES, family="stylegan2"),
     **losses.SETTINGS | {"loss": losses.SETTINGS["loss"]._replace(default="logistic")},
     "style_mixing": Setting(0.9, "probability that fakes have two styles each", FRACTION, sweepable=True),

@@ -53,8 +53,6 @@ def check(options: argparse.Namespace) -> None:
                 raise UserError(
                     f"--{name} is about a portrait that moves: leave it out, or give --source and --driving"
                 )
-        if options.out.endswith(SUFFIXES):
-            raise UserError(f"--out={options.out} needs --source and --driving; pictures end in .png")
     elif not options.out.endswith((*SUFFIXES, ".png", "/", os.sep)):
         raise UserError(f"--out={options.out} must end in {', '.join(SUFFIXES)}, .png, or in / for a folder of frames")
     if options.fps is not None and not 0.1 <= options.fps <= 100:
@@ -63,9 +61,12 @@ def check(options: argparse.Namespace) -> None:
 
 def check_task(options: argparse.Namespace, exp: Experiment, name: str, task: Task) -> None:
     """Raises a `UserError` if a portrait is to move and the task cannot do that, or examples are given as well."""
+    animates = "initial" in task.options
     if options.source is None:
+        if animates and options.out.endswith(SUFFIXES):
+            raise UserError(f"--out={options.out} needs --source and --driving; pictures end in .png")
         return
-    if "initial" not in task.options:
+    if not animates:
         raise UserError(f"--source has no effect with algorithm={exp.config.algorithm} and --task={name}: leave it out")
     if options.input is not None:
         raise UserError("--input has no effect with --source and --driving: leave it out")

@@ -136,10 +136,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UserError(f"--truncation_cutoff={options.truncation_cutoff} needs --truncation_psi, 0.7 say")
     animate.check(options)
     if options.source is None and not options.out.endswith((".png", ".npz", "/", os.sep, *output.OF_SHAPES)):
-        of_shapes = ", ".join(output.OF_SHAPES)
         raise UserError(
             f"--out={options.out} must end in .png, in .npz, or in / for a folder of pictures; of shapes also in "
-            f"{of_shapes}"
+            f"{', '.join(output.OF_SHAPES)}; of a portrait that moves also in {', '.join(animate.SUFFIXES)}"
         )
     check_path("workdir", options.workdir)
     check_path("out", options.out)
@@ -148,8 +147,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def check_options(options: argparse.Namespace, exp: Experiment, name: str, task: Task) -> None:
     """Raises a `UserError` for an option that the task does not have."""
+    animate.check_task(options, exp, name, task)
     shapes = name == "sample" and "bits" in task.outputs(exp).values()
-    if options.out.endswith(output.OF_SHAPES) and not shapes:
+    if options.out.endswith(output.OF_SHAPES) and not shapes and options.source is None:
         raise UserError(f"--out={options.out} is for shapes, and --task={name} makes none: end it in .png or .npz")
     truncations = ("truncation", "truncation_psi", "truncation_cutoff")
     needed = {"labels": "labels", "interpolate": "end_seed", "arithmetic": "plus"} | {
@@ -158,7 +158,6 @@ def check_options(options: argparse.Namespace, exp: Experiment, name: str, task:
     for option, own in needed.items():
         if getattr(options, option) is not None and own not in task.options:
             raise UserError(f"--{option} has no effect with --task={name}: leave it out")
-    animate.check_task(options, exp, name, task)
     if options.input is not None and not task.needs(exp):
         raise UserError(
             f"--input has no effect with algorithm={exp.config.algorithm} and --task={name}, which needs no "

@@ -104,13 +104,13 @@ class ConvNetwork(nn.Module):
         options = {"size": size, "stride": stride, "padding": (padding, padding), "use_bias": False, **options}
         return self.linear(layers.Conv, features, hidden, train, **options)
 
-    def norm(self, hidden: Features, train: bool) -> Features:
+    def norm(self, hidden: Features, train: bool, modulation: layers.Modulation = None) -> Features:
         """BatchNorm."""
-        return layers.batch_norm(hidden, None, train, self.axis_name, batch_last=self.batch_last)
+        return layers.batch_norm(hidden, modulation, train, self.axis_name, batch_last=self.batch_last)
 
-    def gated(self, hidden: Features, train: bool) -> Features:
+    def gated(self, hidden: Features, train: bool, modulation: layers.Modulation = None) -> Features:
         """BatchNorm and GLU, which leaves half of the channels."""
-        return layers.gated_linear_unit(self.norm(hidden, train), self.batch_last)
+        return layers.gated_linear_unit(self.norm(hidden, train, modulation), self.batch_last)
 
     def leaky(self, hidden: Features, train: bool) -> Features:
         """BatchNorm and LeakyReLU."""
@@ -151,13 +151,13 @@ class UpBlock(ConvNetwork):
     double: bool = False
 
     @nn.compact
-    def __call__(self, inputs: Features, train: bool) -> Features:
+    def __call__(self, inputs: Features, modulation: layers.Modulation, train: bool) -> Features:
         hidden = self.linear(ResampledConv, 2 * self.features, inputs, train, doubles=True, use_bias=False)
         if not self.double:
-            return self.gated(hidden, train)
-        hidden = self.gated(Noise(self.axis_name, self.batch_last)(hidden), train)
+            return self.gated(hidden, train, modulation)
+        hidden = self.gated(Noise(self.axis_name, self.batch_last)(hidden), train, modulation)
         hidden = self.conv(2 * self.features, hidden, train, size=3, padding=1)
-        return self.gated(Noise(self.axis_name, self.batch_last)(hidden), train)
+        return self.gated(Noise(self.axis_name, self.batch_last)(hidden), train, modulation)
 
 
 class Noise(nn.Module):
@@ -200,16 +200,19 @@ class _Synthesis(ConvNetwork):
     activation: str = "tanh"
     dtype: DTypeLike = jnp.float32
 
-    def maps(self, latents: Float[Array, "batch latent"], train: bool) -> dict[int, Features]:
-        """The features of each size, by their rows."""
+    def maps(
+        self, latents: Float[Array, "batch latent"], modulation: layers.Modulation, train: bool
+    ) -> dict[int, Features]:
+        """The features of each size, by their rows; a modulation sets the scales and shifts of BatchNorm."""
         side, kernel_init = self.shape[0], layers.INITIALIZERS[self.initializer](self.init_stddev)
         widths = {rows: channels(self.base_channels, GENERATOR_WIDTHS, rows) for rows in GENERATOR_WIDTHS}
         first = FirstMaps(2 * widths[FIRST], kernel_init, self.batch_last, name="first")
         given = layers.to_layout(latents.astype(self.dtype), self.batch_last)
-        found = {FIRST: self.gated(layers.maybe_spectral_norm(first, given, self.spectral_norm, train), train)}
+        hidden = layers.maybe_spectral_norm(first, given, self.spectral_norm, train)
+        found = {FIRST: self.gated(hidden, train, modulation)}
         for rows in (rows for rows in GENERATOR_WIDTHS if FIRST < rows <= side):
             options = {"features": widths[rows], "double": DOUBLE_CONVS[self.double_convs](rows), **self.shared}
-            hidden = UpBlock(name=f"block{rows}", **options)(found[rows // 2], train)
+            hidden = UpBlock(name=f"block{rows}", **options)(found[rows // 2], modulation, train)
             if rows in EXCITED:
                 hidden = SkipExcitation(name=f"excite{rows}", **self.shared)(found[rows // 16], hidden, train)
             found[rows] = hidden
@@ -226,7 +229,7 @@ class TwoScaleGenerator(_Synthesis):
 
     @nn.compact
     def __call__(self, latents: Float[Array, "batch latent"], train: bool) -> tuple[layers.Images, SmallImages]:
-        maps, (side, _, count) = self.maps(latents, train), self.shape
+        maps, (side, _, count) = self.maps(latents, None, train), self.shape
         large = self.conv(count, maps[side], train, size=3, padding=1, name="to_large")
         small = self.conv(count, maps[small_side(side)], train, size=1, name="to_small")
         return self.images(large), self.images(small)
@@ -243,8 +246,7 @@ class Generator(_Synthesis):
     def __call__(
         self, latents: Float[Array, "batch latent"], modulation: layers.Modulation, train: bool
     ) -> layers.Images:
-        del modulation
-        maps, (side, _, count) = self.maps(normalized(latents), train), self.shape
+        maps, (side, _, count) = self.maps(normalized(latents), modulation, train), self.shape
         return self.images(self.conv(count, maps[side], train, size=3, padding=1, use_bias=True, name="to_large"))
 
 
@@ -365,7 +367,7 @@ class Decoder(ConvNetwork):
         while rows < self.shape[0]:
             rows *= 2
             count = channels(self.base_channels, GENERATOR_WIDTHS, rows)
-            hidden = UpBlock(features=count, name=f"block{rows}", **self.shared)(hidden, train)
+            hidden = UpBlock(features=count, name=f"block{rows}", **self.shared)(hidden, None, train)
         images = self.conv(self.shape[2], hidden, train, size=3, padding=1, name="to_images")
         return nn.tanh(layers.to_layout(images, self.batch_last).astype(jnp.float32))
 

@@ -10,7 +10,7 @@ References:
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -25,6 +25,7 @@ from jaxgan.models.ops.convolutions import Features
 
 SIZES = 4  # of features: a fourth, an eighth, a 16th and a 32nd of the images' rows
 MULTIPLE, LEAST = 32, 128  # of the images' rows and columns: a logit is of 4x4 places
+EMBEDDED = 64  # numbers of a label's embedding
 WIDTHS = (8, 4, 2, 1)  # channels of maps of a 32nd, a 16th, an eighth and a fourth of the rows, times the width
 
 
@@ -103,6 +104,8 @@ class Projection(nn.Module):
 class Head(ConvNetwork):
     """Features to logits: halved to a 32nd of the images' rows, then a logit for each 4x4 places.
 
+    With labels a logit is the product of two vectors of `EMBEDDED` numbers, one of the places and one of the label.
+
     Attributes:
         base_channels: channels of the largest features.
         halvings: how many.
@@ -113,17 +116,24 @@ class Head(ConvNetwork):
     halvings: int = 1
 
     @nn.compact
-    def __call__(self, features: Features, train: bool) -> Float[Array, "batch places"]:
+    def __call__(
+        self, features: Features, labels: Float[Array, "batch classes"] | None, train: bool
+    ) -> Float[Array, "batch places"]:
         hidden = features
         for left in reversed(range(self.halvings)):
             options = {"size": 4, "stride": 2, "padding": 1, "use_bias": True, "constant_bias": True}
             hidden = self.leaky(self.conv(self.base_channels * WIDTHS[left], hidden, train, **options), train)
-        logits = layers.to_layout(self.conv(1, hidden, train, size=4), self.batch_last)
-        return logits.reshape(len(logits), -1).astype(jnp.float32)
+        last = self.conv(1 if labels is None else EMBEDDED, hidden, train, size=4)
+        found = layers.to_layout(last, self.batch_last).astype(jnp.float32)
+        found = found.reshape(len(found), -1, found.shape[-1])
+        if labels is None:
+            return found[..., 0]
+        embedding = nn.Dense(EMBEDDED, use_bias=False, kernel_init=nn.initializers.normal(1.0), name="embedding")
+        return jnp.einsum("bpe,be->bp", found, embedding(labels)) / math.sqrt(EMBEDDED)
 
 
 class Discriminator(ConvNetwork):
-    """Features of four sizes, the largest first, [batch, rows, columns, channels], to logits.
+    """Features of four sizes, the largest first, [batch, rows, columns, channels], and one-hot labels to logits.
 
     Attributes:
         base_channels: channels of the largest features, once they are mixed.
@@ -135,10 +145,12 @@ class Discriminator(ConvNetwork):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, *pyramid: Float[Array, "batch _ _ _"], train: bool) -> Float[Array, "batch places"]:
+    def __call__(
+        self, pyramid: Sequence[Float[Array, "batch _ _ _"]], labels: Float[Array, "batch classes"] | None, train: bool
+    ) -> Float[Array, "batch places"]:
         logits, given = [], [maps.astype(self.dtype) for maps in pyramid]
         projection = Projection(self.base_channels, self.batch_last, name="projection")
         for size, features in enumerate(projection(*given)):
             options = {"base_channels": self.base_channels, "halvings": SIZES - size, **self.shared}
-            logits.append(Head(name=f"head{size}", **options)(features, train))
+            logits.append(Head(name=f"head{size}", **options)(features, labels, train))
         return jnp.concatenate(logits, axis=1)
