@@ -253,6 +253,9 @@ def test_bad_input_is_one_line(files):
     (files / "bad.png").write_bytes(b"no picture")
     with raises_user_error(UserError, match="bad.png is a bad image"):
         sampled(files, "moving.webp", source="bad.png")
+    for out in ("out.webp", "out.mp4"):
+        with raises_user_error(UserError, match=f"--out=.*{out} needs --source and --driving|must end in .png"):
+            sample_program.run([f"--workdir={files}", f"--out={files}/{out}"])
 
 
 def test_options_that_do_not_go_together():
@@ -262,8 +265,6 @@ def test_options_that_do_not_go_together():
     assert parse("--source=a.png", "--driving=b").source == "a.png"
     with raises_user_error(UserError, match="--source=PORTRAIT and --driving=CLIP belong together"):
         parse("--source=a.png")
-    with raises_user_error(UserError, match="--out=out.webp needs --source and --driving"):
-        parse()
     with raises_user_error(UserError, match="--strip is about a portrait that moves"):
         parse("--strip")
     with raises_user_error(UserError, match="--fps=1000 must be from 0.1 to 100"):
