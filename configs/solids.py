@@ -1,6 +1,10 @@
 """Solids of 16x16x16 voxels: tables, chairs, stools, pedestals and cups, whose kinds and legs are counted exactly.
 
 Command:  python train.py --config=configs/solids.py --workdir=runs/solids
+          python evaluate.py --workdir=runs/solids --num=1000
+Time:     6 minutes on one CPU core
+Expect:   62% of samples have the parts, legs and holes of a kind of solid, and all five kinds are among them;
+          1-NNA-CD 73% (50% is perfect)
 """
 
 from ml_collections import ConfigDict
