@@ -17,7 +17,7 @@ from jaxgan.configs.published import stylegan2
 def get_config() -> ConfigDict:
     size, batch_size, steps = 64, 16, 4_000
     gamma = 0.0002 * size**2 / batch_size  # as the authors' code chooses it
-    config = stylegan2.preset(size, batch_size, gamma, 0.0025, half_life=5_000.0, images=float(steps * batch_size))
+    config = stylegan2.preset(size, batch_size, gamma, 0.004, half_life=5_000.0, images=float(steps * batch_size))
     config.data.source = "folder:images"
     config.data.flip = True  # not for writing, nor for anything else whose mirror image is wrong
     config.precision = "float32"
@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     for name in ("synthesis", "discriminator"):
         config.model[name].channel_base = 1024
         config.model[name].channel_max = 128
+    config.model.synthesis.noise = False  # whose strengths learn faster in a short run than all else, and make spots
     config.ada.speed = 1e5  # images, a fifth of the authors': the run is short
     config.schedules = f"ema_half_life=linear({config.ema_half_life}, {round(20 * config.ema_half_life / batch_size)})"
     config.ema_half_life = 0.0

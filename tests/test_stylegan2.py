@@ -218,6 +218,23 @@ def test_parameters_of_published_networks(side, classes, depth, width, architect
     assert count(stylegan2.Discriminator(architecture, **width), images, labels) == judge
 
 
+def test_without_noise_images_are_those_of_strengths_of_0():
+    network = synthesis().clone(shape=(8, 8, 3))
+    without, ws = network.clone(noise=False), WS[:2, :4]
+    own = made_up(network, ws)
+    params = {
+        path: 0 * value if path[-1] == "noise_strength" else value
+        for path, value in flatten_dict(own["params"]).items()
+    }
+    silent = {path: value for path, value in params.items() if path[-1] != "noise_strength"}
+    assert len(silent) == len(params) - 3
+    assert flatten_dict(without.init(jax.random.key(0), ws, train=True)["params"]).keys() == silent.keys()
+    np.testing.assert_array_equal(
+        without.apply({"params": unflatten_dict(silent)}, ws, train=False),
+        network.apply(own | {"params": unflatten_dict(params)}, ws, train=False),
+    )
+
+
 def test_noise_is_each_examples_own_and_no_number_of_devices_changes_it():
     """Without a key there is fixed noise, the same for all examples, as there is outside training."""
     network, ws = synthesis().clone(shape=(8, 8, 3)), jnp.tile(WS[:1, :4], (4, 1, 1))

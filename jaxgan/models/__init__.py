@@ -246,7 +246,7 @@ MODELS |= {
     "stylegan2": Family(
         {
             "mapping": Role(stylegan2.Mapping, stylegan2.MAPPING_SETTINGS),
-            "synthesis": Role(stylegan2.Synthesis, stylegan2.SETTINGS),
+            "synthesis": Role(stylegan2.Synthesis, stylegan2.SYNTHESIS_SETTINGS),
             "style_discriminator": STYLE_DISCRIMINATOR,
         },
         stylegan2.check_shape,

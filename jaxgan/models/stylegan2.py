@@ -122,6 +122,7 @@ class StyledConv(nn.Module):
     Attributes:
         features: channels out.
         doubles: whether rows and columns are doubled.
+        noise: whether there is noise.
         clamp: the largest number that comes out; 0: any.
         axis_name: the axis over whose devices the batch is sharded.
         batch_last: the layout of what comes in and goes out.
@@ -129,6 +130,7 @@ class StyledConv(nn.Module):
 
     features: int
     doubles: bool
+    noise: bool
     clamp: float
     axis_name: str | None
     batch_last: bool
@@ -138,7 +140,7 @@ class StyledConv(nn.Module):
         kernel = self.param("kernel", nn.initializers.normal(1.0), (3, 3, styles.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         out = modulated_conv(inputs, kernel, styles, self.batch_last, doubles=self.doubles)
-        out = noise_added(self, out)
+        out = noise_added(self, out) if self.noise else out
         return equalized.activate(out + over_places(bias, self.batch_last), self.clamp).astype(inputs.dtype)
 
 
@@ -170,11 +172,12 @@ class SynthesisBlock(nn.Module):
     Attributes:
         features: channels out.
         channels: of the image.
-        clamp, axis_name, batch_last: as in `Synthesis`.
+        noise, clamp, axis_name, batch_last: as in `Synthesis`.
     """
 
     features: int
     channels: int
+    noise: bool
     clamp: float
     axis_name: str | None
     batch_last: bool
@@ -193,7 +196,7 @@ class SynthesisBlock(nn.Module):
 
         names = ["conv1"] if images is None else ["conv0", "conv1"]
         for place, name in enumerate(names):
-            options = {"doubles": name == "conv0", "axis_name": self.axis_name, **layout}
+            options = {"doubles": name == "conv0", "noise": self.noise, "axis_name": self.axis_name, **layout}
             hidden = StyledConv(self.features, name=name, **options)(hidden, styles(place, name))
         added = ToRGB(self.channels, name="to_rgb", **layout)(hidden, styles(len(names), "to_rgb"))
         return hidden, added if images is None else resampling.upsample(images) + added
@@ -206,6 +209,7 @@ class Synthesis(nn.Module):
         shape: of an image, (height, width, channels).
         channel_base: channels times the rows that they have.
         channel_max: the most channels.
+        noise: whether convolutions add noise of a learned strength.
         clamp: the largest number that comes out of a convolution; 0: any.
         half_precision: blocks with the most rows that compute in `dtype`; the others compute in float32.
         axis_name: the axis over whose devices the batch is sharded.
@@ -216,6 +220,7 @@ class Synthesis(nn.Module):
     shape: tuple[int, int, int]
     channel_base: int = 32768
     channel_max: int = 512
+    noise: bool = True
     clamp: float = 256.0
     half_precision: int = 4
     axis_name: str | None = None
@@ -233,7 +238,7 @@ class Synthesis(nn.Module):
         side, channels = min(self.shape[:2]), self.shape[2]
         by_layer = [ws[:, i] for i in range(self.num_ws)]
         features = {size: channels_at(size, self.channel_base, self.channel_max) for size in sizes(side)}
-        options = {name: getattr(self, name) for name in ("clamp", "axis_name", "batch_last")}
+        options = {name: getattr(self, name) for name in ("noise", "clamp", "axis_name", "batch_last")}
         first = tuple(rows * FIRST // side for rows in self.shape[:2])
         hidden, images = Constant(first, features[FIRST], self.batch_last, name="constant")(ws), None
         for level, size in enumerate(sizes(side)):
@@ -350,6 +355,7 @@ SETTINGS: Settings = {
         4, "blocks with the most rows that compute in config.precision, the others in float32", NOT_NEGATIVE
     ),
 }
+SYNTHESIS_SETTINGS: Settings = SETTINGS | {"noise": Setting(True, "convolutions add noise of a learned strength")}
 DISCRIMINATOR_SETTINGS: Settings = {
     "architecture": Choice("resnet", "residual blocks, or orig without shortcuts", names_of(ARCHITECTURES)),
     **SETTINGS,
