@@ -50,7 +50,7 @@ def voxelise(path: Path, size: int) -> Grid:
     try:
         import trimesh  # noqa: PLC0415  (an extra)
     except ImportError as error:
-        raise UserError(f"{path} is a mesh, which needs the library trimesh: pip install 'jaxgan[meshes]'") from error
+        raise UserError(f"{path} is a mesh, which needs the library trimesh: pip install trimesh") from error
     try:
         mesh = trimesh.load(path, force="mesh")
         extent = float(np.max(mesh.extents))

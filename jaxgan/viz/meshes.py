@@ -41,7 +41,7 @@ def marching_cubes(occupancy: Float[np.ndarray, "x y z"] | Bool[np.ndarray, "x y
     try:
         from skimage import measure  # noqa: PLC0415  (an extra)
     except ImportError as error:
-        raise UserError("meshes need the library scikit-image: pip install 'jaxgan[meshes]'") from error
+        raise UserError("meshes need the library scikit-image: pip install scikit-image") from error
     values = np.pad(np.asarray(occupancy, np.float32), 1)  # or surfaces would be open at the border
     if not values.max() > LEVEL:
         return Mesh(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint32))
