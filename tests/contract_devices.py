@@ -1,18 +1,18 @@
-"""The smallest experiment of every algorithm on one device and on two: python contract_devices.py OUT.npz."""
+"""The smallest experiments of algorithms on one device and on two: python contract_devices.py OUT.npz ALGORITHM..."""
 
 import sys
 
 import jax
 import numpy as np
-from contracts import ALGORITHM_NAMES, STEPS, program_of
+from contracts import STEPS, program_of
 from experiments import leaves
 
 from jaxgan.core import devices
 
 
-def main(out: str) -> None:
+def main(out: str, *names: str) -> None:
     found = {}
-    for name in ALGORITHM_NAMES:
+    for name in names:
         for where, axis_name in (("one", None), ("two", devices.axis_name())):
             # One device's program is made of the same pieces, without an axis.
             program = program_of(name, axis_name)

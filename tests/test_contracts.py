@@ -1,10 +1,11 @@
 """Laws of every entry of the tables: algorithms, network families, data sources, losses, penalties, augmentations."""
 
+import functools
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -45,7 +46,10 @@ from jaxgan.models import summary
 from jaxgan.viz import snapshot
 
 HERE = Path(__file__).parent
-every_algorithm = pytest.mark.parametrize("name", ALGORITHM_NAMES)
+LONG = ("fastgan", "projected_gan")  # networks with many layers, which take minutes to compile
+every_algorithm = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in ALGORITHM_NAMES]
+)
 
 
 @every_algorithm
@@ -130,19 +134,28 @@ def test_a_member_of_a_population_is_its_lone_run(name):
 
 
 @pytest.fixture(scope="module")
-def on_devices(tmp_path_factory) -> dict[str, np.ndarray]:
-    """What every algorithm makes on one device and on two, in a process that has two virtual ones."""
-    out = tmp_path_factory.mktemp("devices") / "out.npz"
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
-    command = ["timeout", "-s", "KILL", "500", sys.executable, str(HERE / "contract_devices.py"), str(out)]
-    subprocess.run(command, env=dict(os.environ, XLA_FLAGS=flags), check=True, cwd=HERE)
-    with np.load(out) as arrays:
-        return dict(arrays)
+def on_devices(tmp_path_factory) -> Callable[[str], dict[str, np.ndarray]]:
+    """What an algorithm makes on one device and on two, in a process that has two virtual ones.
+
+    The long ones share a process, and so do all others.
+    """
+
+    @functools.cache
+    def run(long: bool) -> dict[str, np.ndarray]:
+        out = tmp_path_factory.mktemp("devices") / "out.npz"
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+        names = [name for name in ALGORITHM_NAMES if (name in LONG) == long]
+        command = ["timeout", "-s", "KILL", "500", sys.executable, str(HERE / "contract_devices.py"), str(out), *names]
+        subprocess.run(command, env=dict(os.environ, XLA_FLAGS=flags), check=True, cwd=HERE)
+        with np.load(out) as arrays:
+            return dict(arrays)
+
+    return lambda name: run(name in LONG)
 
 
 @every_algorithm
 def test_one_device_equals_two(name, on_devices):
-    own = {path: array for path, array in on_devices.items() if path.startswith(f"{name}|")}
+    own = {path: array for path, array in on_devices(name).items() if path.startswith(f"{name}|")}
     one = {path.split("|", 2)[2]: array for path, array in own.items() if path.split("|")[1] == "one"}
     two = {path.split("|", 2)[2]: array for path, array in own.items() if path.split("|")[1] == "two"}
     assert one.keys() == two.keys() != set()
