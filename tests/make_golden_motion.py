@@ -98,7 +98,7 @@ def main() -> None:
 
     kp = Flax("keypoints", randomized(detector))
     kp.blocks(hourglass_names("predictor"))
-    kp.conv("heatmaps", "kp")
+    kp.conv("heatmaps", "kp", bias=False)
     kp.conv("jacobian_maps", "jacobian")
     kp.arrays["keypoints/params/jacobian_maps/bias"] -= np.tile(np.float32([1, 0, 0, 1]), COUNT)
 

@@ -310,7 +310,7 @@ MOTION = Algorithm(
         "model.generator.halvings": 1,
         "model.generator.blocks": 1,
         "model.discriminator.base_channels": 2,
-        "model.discriminator.blocks": 2,
+        "model.discriminator.blocks": 1,
     },
     check=check,
     constants=lambda exp: perceptual.constants(exp.config.perceptual_features),

@@ -184,7 +184,8 @@ class KeypointDetector(_Network):
     def __call__(self, images: Images, train: bool) -> Keypoints:
         hidden = self.enter(gaussian_downsample(images, self.shrink))
         hidden = self.hourglass(hidden, self.base_channels, self.max_channels, self.blocks, train)
-        logits = self.leave(self.conv(self.count, padding=(0, 0), name="heatmaps")(hidden))
+        # A bias would shift a whole heatmap, which softmax takes away again.
+        logits = self.leave(self.conv(self.count, padding=(0, 0), use_bias=False, name="heatmaps")(hidden))
         batch, *size, _ = logits.shape
         heat = nn.softmax(logits.reshape(batch, -1, self.count) / self.temperature, axis=1)
         positions = jnp.einsum("bpk,pd->bkd", heat, pixel_centres(tuple(size)).reshape(-1, 2))
