@@ -5,9 +5,9 @@ Each of 256 people has a clip; the 16 people of the test split are others. Keypo
 Command:  python train.py --config=configs/cartoon_heads.py --workdir=runs/cartoon_heads
           python evaluate.py --workdir=runs/cartoon_heads
           python sample.py --workdir=runs/cartoon_heads --out=heads.png --num=8
-Time:     made for less than six minutes on 2 CPU cores
-Expect:   not measured yet. On the test split L1 below that of the first frame repeated; transfer to another person is
-          better relative than absolute; all of it worse with --config.model.keypoints.jacobians=False
+Time:     8 minutes on one CPU core
+Expect:   on people of the test split L1 .021 (the first frame repeated: .053), keypoints half a pixel off; transfer to
+          another person L1 .021 relative and .028 absolute
 """
 
 from ml_collections import ConfigDict
