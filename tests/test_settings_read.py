@@ -38,6 +38,7 @@ pytestmark = pytest.mark.slow
 # Settings that neither data nor steps depend on, and the test that changes them.
 ELSEWHERE = {
     "sample_grid": ("test_snapshot.py", "test_a_grid_has_the_first_samples_of_the_seed"),
+    "data.up": ("test_voxels.py", "test_the_axis_that_points_up_becomes_the_last_one"),
     "data.white": ("test_decode.py", "test_white_is_a_number_of_files_that_are_deeper_than_8_bits_alone"),
 }
 # Settings whose other values are all refused.
@@ -70,8 +71,12 @@ CONTEXT: dict[str, dict[str, Any]] = {
     "model.generator.norm_epsilon": {"model.generator.norm": "batch"},
     "model.discriminator.wide": {"model.discriminator.multipliers": (1, 2)},
     "sweep": {"population": 2},
-    "data.crop": {"data.load_size": 20},
+    "data.crop": {"data.load_size": 72},
     "data.fit": {"data.size": "16x32"},
+}
+CONTEXT_OF: dict[tuple[str, str], dict[str, Any]] = {  # the same for one algorithm
+    ("projected_gan", "conditional"): {"model.generator.norm": "batch"},
+    ("projected_gan", "model.generator.embedding"): {"conditional": True, "model.generator.norm": "batch"},
 }
 # Conditioning is chosen on both sides.
 COMPANIONS = {
@@ -98,15 +103,17 @@ VALUES: dict[str, Any] = {
     "ada.operations": [("blit",)],
     "augment": [("flip",)],
     "checkpoint.best": ["loss/generator"],
-    "data.classes": [("1", "2"), ("362", "883")],
+    "data.classes": [("1", "2"), ("362", "883"), ("table", "chair")],
     "data.channels": [1, 3],
     "data.crop": ["random"],
-    "data.load_size": [20],
+    "data.load_size": [72],
     "data.size": [24, 32, 128],
     "data.source": ["world:grid"],
     "data.split": ["train[:50]"],
     "eval.weights": ["a file"],
     "model.generator.attention": [(8,)],
+    "model.generator.smallest": [2],
+    "model.discriminator.smallest": [2],
     "model.discriminator.attention": [(8,)],
     "model.synthesis.channel_base": [64],
     "model.synthesis.channel_max": [1],
@@ -147,6 +154,10 @@ def cases(algorithm: str) -> list[Case]:
             continue
         if algorithm in NO_POINTS and chosen.get("data.source") == "world":
             continue
+        if isinstance(entry, Choice) and sum(not isinstance(brought, str) for brought in entry.table().values()) == 1:
+            continue  # there is no other one
+        if smallest.get("model.family") == "voxel" and algorithm != "gan":
+            continue  # which alone makes shapes
         if any(key.endswith(".name") and first not in key and chosen[key] != "adam" for key in chosen):
             continue
         if smallest.get("algorithm") == SOURCES[own_source].smallest.get("algorithm"):
@@ -163,7 +174,8 @@ def on(algorithm: str, family: str) -> dict[str, Any]:
     entry, source = MODELS[family], ALGORITHMS[algorithm].smallest["data.source"]
     images = {"data.source": "digits" if kind_of(source) == "world" else source}
     images["data.size"] = max(16, entry.shape[0])  # with which all networks have hidden layers
-    data = {"data.source": "world:ring"} if len(entry.shape) == 1 else images
+    shapes = {"data.source": "world:solids", "data.size": 16, "data.split": "train[:20]"}
+    data = {1: {"data.source": "world:ring"}, 3: images, 4: shapes}[len(entry.shape)]
     brought = ALGORITHMS[algorithm].settings["model"]["family"].table()[family]
     own = entry.smallest | {"norm": "none"}  # which makes the shortest programs
     sizes = {f"model.{role}.{key}": own[key] for role in brought for key in own if key in brought[role]}
@@ -184,7 +196,8 @@ def changes_of(case: Case) -> dict[str, Any]:
     penalty = TABLES[of_penalty[group]].get(last) if group in of_penalty else None
     source = SOURCES[chosen.pop("data.source", kind_of(smallest["data.source"]))].smallest
     images = case.setting in IMAGES or group == "ada" or (penalty and penalty.images_only) or "data.size" in source
-    family = chosen.pop("model.family", family_of_images(case.algorithm) if images else smallest.get("model.family"))
+    usual = family_of_images(case.algorithm) if images else smallest.get("model.family")
+    family = chosen.pop("model.family", source.get("model.family", usual))
     found = on(case.algorithm, family) if family else {}
     if "data.source" in dict(case.chosen):
         found |= {name: value for name, value in source.items() if name != "data.size"}
@@ -194,7 +207,7 @@ def changes_of(case: Case) -> dict[str, Any]:
         found[f"{group.removesuffix('penalty_interval')}penalties.{last}"] = 1.0
     if group == "optimizer" and last.endswith(".name"):
         found[f"{case.setting.removesuffix('name')}weight_decay"] = 0.1  # adamw is adam without one
-    return found | CONTEXT.get(case.setting, {})
+    return found | CONTEXT_OF.get((case.algorithm, case.setting), CONTEXT.get(case.setting, {}))
 
 
 def config_of(case: Case):
@@ -409,8 +422,9 @@ def test_every_setting_is_a_case():
 
 
 def test_sources_without_a_case_have_the_settings_of_one():
+    tried = {name for source in SOURCES.values() if source.smallest for name in source.settings}
     for source in SOURCES.values():
-        assert source.smallest or source.settings is SOURCES["digits"].settings
+        assert {f"data.{name}" for name in source.settings.keys() - tried} <= ELSEWHERE.keys()
 
 
 @pytest.mark.parametrize("name", ALGORITHM_NAMES)

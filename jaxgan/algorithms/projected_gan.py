@@ -172,6 +172,8 @@ def check(exp: Experiment) -> Iterator[str]:
             f"config.conditional=True sets the scales and shifts of BatchNorm, and config.model.family={family} with "
             f"norm={norm} has none"
         )
+    if (count := config.model.generator.get("embedding", 0)) and not config.conditional:
+        yield f"config.model.generator.embedding={count} is of labels: it must be 0 with config.conditional=False"
 
 
 SETTINGS: Settings = {
