@@ -50,7 +50,7 @@ WRONG_SETTINGS = {
     "--config.stepz=3": "stepz.*steps",
     "--config.penalties.r3=1": "r3.*(r1|r2)",
     "--config.loss=hing": r"unknown config.loss 'hing': did you mean hinge or rahinge\?",
-    "--config.model.family=dcgam": r"config.model.family 'dcgam': did you mean dcgan\?.*mlp",
+    "--config.model.family=dcgam": r"config.model.family 'dcgam': did you mean dcgan or tf_dcgan\?",
     "--config.model.initializer=gaus": r"config.model.initializer 'gaus': did you mean gaussian\?",
     "--config.model.generator.norm=bach": r"config.model.generator.norm 'bach': did you mean batch\?.*none",
     "--config.model.discriminator.norm=bach": r"config.model.discriminator.norm 'bach': did you mean batch\?.*none",
@@ -121,7 +121,7 @@ WRONG_TOGETHER = {
     "--config.conditioning.generator=cbn --config.conditioning.discriminator=acgan --config.packing=2": (
         "config.packing=2 must be 1 with config.conditioning.discriminator=acgan"
     ),
-    f"{WORLD} {PLAIN} --config.augment=flip": "config.augment is for images, and .*=world:ring has none",
+    f"{WORLD} {PLAIN} --config.augment=flip": "config.augment is for images and shapes, and .*=world:ring has none",
     f"{WORLD} {PLAIN} --config.penalties.cr=1": "config.penalties.cr is for images",
     "--config.data.source=world:rign --config.model.family=toy_mlp": r"'rign': did you mean ring\?.*grid",
     "--config.data.source=world:ring": "config.data.source=world:ring does not fit config.model.family=dcgan",

@@ -146,13 +146,13 @@ REFUSED = [
     *(
         (
             MIXTURE | images,
-            f"{name} is for images, and config.data.source=world:ring has none",
+            f"{name} is for {what}, and config.data.source=world:ring has none",
             [dict.fromkeys(images, put_right), IMAGES],
         )
-        for name, images, put_right in [
-            ("config.augment", {"augment": ("flip",)}, ()),
-            ("config.penalties.cr", {"penalties__cr": 1.0}, 0.0),
-            ("config.penalties.bcr", {"penalties__bcr": 1.0}, 0.0),
+        for name, what, images, put_right in [
+            ("config.augment", "images and shapes", {"augment": ("flip",)}, ()),
+            ("config.penalties.cr", "images", {"penalties__cr": 1.0}, 0.0),
+            ("config.penalties.bcr", "images", {"penalties__bcr": 1.0}, 0.0),
         ]
     ),
 ]

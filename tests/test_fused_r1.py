@@ -116,6 +116,8 @@ OTHER_VALUES = {
     "downsamples": (2,),
     "wide": (False,),
     "rectified_shortcuts": (True,),
+    "residual": (True,),
+    "smallest": (2,),
     "attention": (),  # whose share is 0 at first
     "block_gain": (2.0,),
 }

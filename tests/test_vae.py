@@ -635,7 +635,7 @@ def test_the_programs_draw_what_a_vae_can_and_say_what_it_cannot(tmp_path, capsy
     np.savez(wrong, images=np.zeros((3, 5, 5, 1), np.uint8))
     capsys.readouterr()
     for more, message in {
-        ("--task=animate",): "--task=animate is not what algorithm=vae can do: choose from sample, reconstruct",
+        ("--task=juggle",): "--task=juggle is not what algorithm=vae can do: choose from sample, reconstruct",
         ("--labels=3",): "--labels=3: this run is unconditional",
         ("--input=somewhere",): "--input has no effect with algorithm=vae and --task=sample",
         ("--task=encode",): "must end in .npz, since mean, log_variance, kl can only be written as arrays",
