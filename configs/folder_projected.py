@@ -3,9 +3,9 @@
 Command:  pip install -e '.[efficientnet]'
           python train.py --config=configs/folder_projected.py --config.data.source=folder:PATH --workdir=runs/mine
           Larger images: --config.data.size=128
-Time:     not measured yet
-Expect:   not trained to the end yet by those who wrote it. Features of ImageNet taught the discriminator, so distances
-          in such features flatter the samples
+Time:     a step a second on one CPU core
+Expect:   flowers with petals after 1,000 steps (docs/gallery.md); not trained to the end yet. Features of ImageNet
+          taught the discriminator, so distances in such features flatter the samples
 
 References:
     Sauer et al., Projected GANs Converge Faster, 2021. https://arxiv.org/abs/2111.01007

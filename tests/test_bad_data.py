@@ -117,7 +117,7 @@ WRONG = {
         lambda: None,
         "foldr:x",
         {},
-        r"unknown config.data.source 'foldr': did you mean folder\? choose from array, .*, world",
+        r"unknown config.data.source 'foldr': did you mean folder\? choose from array, .*, world:solids",
     ),
     "digits elsewhere": (lambda: None, "digits:x", {}, "config.data.source=digits:x must be digits alone: .*"),
     "images too small": (
@@ -255,7 +255,7 @@ WRONG = {
         lambda: None,
         "world:rign",
         {"model__family": "toy_mlp"},
-        r"unknown config.data.source world 'rign': did you mean ring\? choose from gaussian1d, grid, mixture1d, ring",
+        r"unknown config.data.source world 'rign': did you mean ring\? choose from gaussian1d, grid, mixture1d, ring, solids",
     ),
     "nothing looks for bad images": (
         lambda: draw("x"),
