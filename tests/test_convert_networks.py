@@ -272,7 +272,7 @@ def test_settings_are_read_off_the_file(tmp_path):
     model = of_networks(save(tmp_path / "a.pkl", stylegan2_networks(0, "orig", 1.0)), "folder:images").exp.config.model
     assert model.mapping.to_dict() == {"w_dim": 8, "depth": 3, "lr_multiplier": 0.01, "decay": 0.995}
     channels = {"channel_base": 64, "channel_max": 8}
-    assert model.synthesis.to_dict() == {**channels, "clamp": 0.0, "half_precision": 1}
+    assert model.synthesis.to_dict() == {**channels, "noise": True, "clamp": 0.0, "half_precision": 1}
     found = model.discriminator.to_dict()
     assert found == {
         **{"architecture": "orig", "minibatch_stddev": 2, "mapping_depth": 8, **channels},
