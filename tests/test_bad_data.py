@@ -255,7 +255,7 @@ WRONG = {
         lambda: None,
         "world:rign",
         {"model__family": "toy_mlp"},
-        r"unknown config.data.source world 'rign': did you mean ring\? choose from gaussian1d, grid, mixture1d, ring, solids",
+        r"unknown config.data.source world 'rign': did you mean ring\? choose from gaussian1d, .*, ring, solids",
     ),
     "nothing looks for bad images": (
         lambda: draw("x"),

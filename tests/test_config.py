@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
 from jaxgan.adversarial import penalties
-from jaxgan.adversarial.augment import AUGMENTATION_NAMES
+from jaxgan.adversarial.augment import AUGMENTATION_NAMES, NAMES_OF_ANY
 from jaxgan.cli import train
 from jaxgan.config import SETTINGS, build, default, example_batch, load, save, validate, with_changes
 from jaxgan.core import settings as declarations
@@ -43,6 +43,8 @@ from jaxgan.core.settings import (
     walk,
 )
 from jaxgan.data.sizes import SIZE, SIZE_OR_ZERO
+from jaxgan.data.sources import kind_of
+from jaxgan.data.sources.solids import SIDES
 from jaxgan.errors import UserError
 from jaxgan.io import run_folder
 from jaxgan.models.dcgan import KERNEL_SIZES
@@ -86,7 +88,7 @@ def test_a_configuration_holds_exactly_the_settings_of_its_choices(choice):
         expected = {
             name
             for name, _, needed in OCCURRENCES
-            if all(flat.get(other, "").partition(":")[0] == value for other, value in needed.items())
+            if all(kind_of(flat.get(other, "")) == value for other, value in needed.items())
         }
         assert flat.keys() == expected
         assert flat[choice] == key
@@ -257,10 +259,12 @@ BAD = {
     DIMENSIONS: ((0,), (8, -1), (2.5,), (MAX_COUNT + 1,)),
     INTERVAL: ((1.0, 0.0), (0.0, 1.1), (-0.1, 1.0), (0.5,), (0.0, 0.5, 1.0), ("a", "b")),
     AUGMENTATION_NAMES: (("flip,cuotut",), ("flop",)),
+    NAMES_OF_ANY: (("mirror,trun",), ("flop",)),
     SIZE: (0, -1, "64x0", "64x", "64"),
     SIZE_OR_ZERO: (-1, "64x", "64"),
     NUMBERS: ((), (0,), (8, -1), (2.5,)),
     KERNEL_SIZES: (1, -1),
+    SIDES: (0, 15),
 }
 GOOD = {
     POSITIVE: (1,),
@@ -271,10 +275,12 @@ GOOD = {
     DIMENSIONS: ((), (1, 300)),
     INTERVAL: ((0.0, 1.0), (0.3, 0.3)),
     AUGMENTATION_NAMES: ((), ("flip",), ("colour,translation", "cutout")),
+    NAMES_OF_ANY: ((), ("flip",), ("mirror,turn",)),
     SIZE: (1, "64x96"),
     SIZE_OR_ZERO: (0, 72, "0x0", "72x108"),
     NUMBERS: ((1,), (1, 300)),
     KERNEL_SIZES: (2, 5),
+    SIDES: (16, 100),
 }
 # Of a setting with a range of its own: values outside and inside.
 OWN = {
@@ -296,6 +302,7 @@ OWN = {
     "model.synthesis.layers": ((2,), (3, 14)),
     "model.generator.smallest": ((3, 8), (2, 4)),
     "model.discriminator.smallest": ((3, 8), (2, 4)),
+    "data.frames": ((0, 1), (2, 100)),
     "data.up": (("up", ""), ("x", "z")),
     "perceptual_features": (("vgg", ""), ("auto", "pixels")),
 }
@@ -361,7 +368,7 @@ def test_a_number_that_the_device_cannot_hold_is_refused():
         ("data.classes", r"config\.data\.classes=None must be like \(\)"),
         ("sweep", r"config\.sweep=None must be like ''"),
         ("loss", r"unknown config\.loss 'None'"),
-        ("data.source", r"unknown config\.data\.source 'None': choose from array, digits"),
+        ("data.source", r"unknown config\.data\.source 'None': choose from array, cartoon_heads, clips, digits"),
     ],
 )
 def test_none_which_a_config_dict_takes_for_anything_is_no_value(name, message):

@@ -126,17 +126,12 @@ def all_augmentations() -> dict[str, Callable]:
     return AUGMENTATIONS | SHAPE_AUGMENTATIONS
 
 
+NAMES_OF_ANY = Range(
+    lambda names: all(name in all_augmentations() for name in split_names(names)),
+    f"names out of {', '.join(all_augmentations())}",
+)
 BY_KIND = {"pixels": AUGMENTATIONS, "bits": SHAPE_AUGMENTATIONS}  # of a field
-SETTINGS: Settings = {
-    "augment": Setting(
-        (),
-        "augmentations of all that the discriminator is given",
-        Range(
-            lambda names: all(name in all_augmentations() for name in split_names(names)),
-            f"names out of {', '.join(all_augmentations())}",
-        ),
-    )
-}
+SETTINGS: Settings = {"augment": Setting((), "augmentations of all that the discriminator is given", NAMES_OF_ANY)}
 
 
 def augment(

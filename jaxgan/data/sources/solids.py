@@ -15,14 +15,8 @@ from jaxgan.data.selection import SELECTION_SETTINGS, select
 from jaxgan.data.sources import voxels
 from jaxgan.data.stored import Item, StoredImages
 
-SETTINGS: Settings = {
-    **SELECTION_SETTINGS,
-    "size": Setting(
-        32,
-        "voxels of each side of a grid",
-        Range(lambda value: value >= solids.LEAST_SIZE, f"at least {solids.LEAST_SIZE}"),
-    ),
-}
+SIDES = Range(lambda value: value >= solids.LEAST_SIZE, f"at least {solids.LEAST_SIZE}")
+SETTINGS: Settings = {**SELECTION_SETTINGS, "size": Setting(32, "voxels of each side of a grid", SIDES)}
 
 
 @dataclasses.dataclass(frozen=True)

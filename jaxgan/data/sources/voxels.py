@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 from ml_collections import ConfigDict
 
-from jaxgan.core.settings import Range, Setting, Settings, one_of
+from jaxgan.core.settings import POSITIVE, Setting, Settings, one_of
 from jaxgan.core.types import Field
 from jaxgan.data import bits, cache, meshes
 from jaxgan.data.dataset import ArrayDataset, digest_of
@@ -23,7 +23,7 @@ FILES = (".binvox", *meshes.MESHES)
 AXES = ("x", "y", "z")
 SETTINGS: Settings = {
     **SELECTION_SETTINGS,
-    "size": Setting(32, "voxels of each side of a grid", Range(lambda value: value >= 1, "at least 1")),
+    "size": Setting(32, "voxels of each side of a grid", POSITIVE),
     "up": Setting("z", "the axis of the files that points up: the last one becomes it", one_of(*AXES)),
 }
 
