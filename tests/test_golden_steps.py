@@ -27,6 +27,8 @@ STEPS = 3
 # Half precision rounds sums of another order to other numbers.
 # A schedule stands outside of RMSprop's momentum, as in PyTorch; it stood inside before.
 LOOSE = {"wasserstein_weight_clip_mlp": {"rtol": 1e-3, "atol": 5e-4}}
+# LAPACK makes orthogonal kernels, and rounds in another way on another processor.
+LOOSE |= {"concat_concat_embedding_orthogonal_mlp": {"rtol": 1e-3, "atol": 5e-4}}
 LOOSE |= {"bfloat16_dcgan16": {"rtol": 2e-2, "atol": 5e-3}, "bfloat16_points_r1": {"rtol": 2e-2, "atol": 5e-3}}
 
 
