@@ -1,8 +1,9 @@
 """Three training steps of some forty experiments, as a former version of this code made them.
 
 The former code kept both networks, their objectives and the loop in other modules. It recorded `golden/steps.npz`:
-parameters, moving averages, what is carried from step to step, and metrics, under the names that they have now. The
-record of spectral norm is newer: its vectors move in the generator's updates as well, and first kernels are whole.
+parameters, moving averages, what is carried from step to step, and metrics, under the names that they have now. Two
+records are newer: vectors of spectral norm move in the generator's updates as well, and first kernels are whole; and
+the penalty of orthogonality leaves out embeddings.
 """
 
 import functools
@@ -27,8 +28,6 @@ STEPS = 3
 # Half precision rounds sums of another order to other numbers.
 # A schedule stands outside of RMSprop's momentum, as in PyTorch; it stood inside before.
 LOOSE = {"wasserstein_weight_clip_mlp": {"rtol": 1e-3, "atol": 5e-4}}
-# LAPACK makes orthogonal kernels, and rounds in another way on another processor.
-LOOSE |= {"concat_concat_embedding_orthogonal_mlp": {"rtol": 1e-3, "atol": 5e-4}}
 LOOSE |= {"bfloat16_dcgan16": {"rtol": 2e-2, "atol": 5e-3}, "bfloat16_points_r1": {"rtol": 2e-2, "atol": 5e-3}}
 
 
