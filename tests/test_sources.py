@@ -435,7 +435,9 @@ def test_pickled_objects_are_never_loaded(name, tmp_path):
 def test_unknown_sources_are_answered(tmp_path):
     with raises_user_error(UserError, match="unknown config.data.source 'foldr': did you mean folder"):
         select(f"foldr:{tmp_path}")
-    with raises_user_error(UserError, match="unknown config.data.source '': choose from array, cartoon_heads, clips, digits"):
+    with raises_user_error(
+        UserError, match="unknown config.data.source '': choose from array, cartoon_heads, clips, digits"
+    ):
         select("")
     with raises_user_error(UserError, match="config.data.source=digits:mnist must be digits alone"):
         select("digits:mnist")
