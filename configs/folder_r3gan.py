@@ -1,7 +1,7 @@
 """Your own images by a small R3GAN, 64x64: a template for CPUs and small GPUs.
 
 Command:  python train.py --config=configs/folder_r3gan.py --config.data.source=folder:PATH --workdir=runs/mine
-          Grey images of 32x32: --config.data.size=32 --config.data.channels=1
+          configs/mnist_r3gan.py is the same for grey images of 32x32
 Time:     66 minutes on one CPU core
 Expect:   of 4,064 photographs of flowers, blossoms with some petals, one image of five with stripes (docs/stylegan.md)
 
@@ -15,9 +15,13 @@ from jaxgan.configs.published import r3gan_cifar10
 
 
 def get_config() -> ConfigDict:
+    return small(64, (128, 128, 96, 48, 16))
+
+
+def small(size: int, widths: tuple[int, ...]) -> ConfigDict:
+    """The experiment for images of `size` pixels, with the widths from 4x4 on."""
     batch_size, steps = 16, 3_000
-    config = r3gan_cifar10.preset("folder:images", 64, by_classes=False)  # mirrors half of the images
-    widths = (128, 128, 96, 48, 16)  # from 4x4 to 64x64
+    config = r3gan_cifar10.preset("folder:images", size, by_classes=False)  # mirrors half of the images
     r3gan_cifar10.set_networks(config, widths, tuple(width // 8 for width in widths), half=0)
     for name in ("generator", "discriminator"):
         config.model[name].blocks = (1,)  # of two
