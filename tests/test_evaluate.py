@@ -352,6 +352,19 @@ def test_the_samples_of_a_run_are_those_of_sample_py(run, tmp_path):
     assert again == found
 
 
+def test_standing_statistics_score_the_samples_that_have_them(run, tmp_path):
+    options = (f"--workdir={run}", "--num=320", "--standing_statistics=2")
+    found = scored(tmp_path, *options, "--features=pixels")
+    assert sample.main([*options, f"--out={tmp_path}/drawn.npz"]) == 0
+    examples = decoded(run_folder.restore(run).exp.config)
+    extract = features.extractor("pixels", examples)
+    with np.load(tmp_path / "drawn.npz") as file:
+        sides = extract(file["images"]).values, extract(examples.images).values
+    expected = frechet.frechet_distance(*map(statistics, sides))
+    assert found["scores"]["FD-pixels"]["raw"] == pytest.approx(expected, rel=1e-5)
+    assert found["about"]["standing_statistics"] == 2
+
+
 def test_a_test_split_is_what_nothing_was_trained_on(tmp_path):
     """It is scored beside the samples, and judges a classifier that learned from samples alone.
 
@@ -465,6 +478,8 @@ MISTAKES = {
     "--workdir={0}": "holds no run",
     "--workdir={1} --num=0": "--num=0 must be at least 2",
     "--workdir={1} --num=1": "--num=1 must be at least 2",
+    "--workdir={1} --standing_statistics=0": "--standing_statistics=0 must be at least 1",
+    "--fakes={0}/one.npz --reals={0}/other.npz --standing_statistics=2": "--standing_statistics is about samples of",
     "--workdir={1} --features=lennet": "unknown extractor 'lennet': did you mean lenet",
     "--workdir={1} --features=inception": "needs --inception_weights=FILE",
     "--workdir={1} --inception_weights={0}/one.npz": "--inception_weights needs --features=inception, and not lenet",

@@ -81,7 +81,8 @@ class Encoded(NamedTuple):
 
 def about_run(options: argparse.Namespace, step: int) -> dict[str, object]:
     """What decides which networks are scored, and what they draw."""
-    return {"step": step, "average": not options.raw, "member": options.member, "seed": options.seed}
+    about = {"step": step, "average": not options.raw, "member": options.member, "seed": options.seed}
+    return about | {"standing_statistics": options.standing_statistics}
 
 
 def samples_of(options: argparse.Namespace, restored: RestoredRun) -> Fakes:

@@ -39,7 +39,7 @@ import jax
 import numpy as np
 
 from jaxgan import inference
-from jaxgan.cli import eval_animations, eval_shapes, eval_task, eval_translations, image_options
+from jaxgan.cli import eval_animations, eval_shapes, eval_task, eval_translations, image_options, standing_statistics
 from jaxgan.cli.eval_task import NO_FEATURES, Encoded, EvalTask
 from jaxgan.core import devices
 from jaxgan.core.settings import MAX_SEED
@@ -61,7 +61,7 @@ NEIGHBOURS = 5
 MOST_CONFUSED = 100  # classes of a confusion matrix
 
 # Options for samples of a run, as they are unless given.
-OF_RUNS = {"step": None, "raw": False, "member": 0, "seed": 0, "direction": None}
+OF_RUNS = {"step": None, "raw": False, "member": 0, "seed": 0, "direction": None, "standing_statistics": None}
 OF_HELD_OUT = ("split", "k", "num_held_out")  # options for held-out examples of a run
 OF_FEATURES = ("inception_weights", "per_class", "gan_train", "save_features", "neighbours")  # options for samples
 OF_IMAGES = ("features", "size", "paired", *eval_task.OF_SETS, "on_bad_image", *OF_FEATURES)  # options for images
@@ -100,6 +100,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--step", type=int, help="an older checkpoint than the newest")
     parser.add_argument("--raw", action="store_true", help="the networks themselves, not their moving averages")
     parser.add_argument("--member", type=int, default=0, help="which one of a population")
+    standing_statistics.add(parser)
     parser.add_argument(
         "--save_features", type=Path, metavar="FILE.npz", help="the samples' features, to be scored later"
     )
@@ -121,6 +122,7 @@ def check_numbers(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and value < LEAST:
             raise UserError(f"--{name}={value} must be at least {LEAST}")
+    standing_statistics.check(options)
     if options.k is not None and not 1 <= options.k <= MAX_K:
         raise UserError(f"--k={options.k} must be from 1 to {MAX_K}")
     image_options.check(options)
@@ -346,6 +348,7 @@ def of_images(options: argparse.Namespace) -> int:
     restored, tasks = None, []
     if options.workdir:
         restored = run_folder.restore(options.workdir, options.step, options.raw, options.member)
+        restored = standing_statistics.use(options, restored, "sample")
         if mixture_of(restored.exp.config.data):
             return of_mixture(options, restored)
         if any(field.kind == "bits" for field in restored.exp.fields):

@@ -48,7 +48,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxgan import inference
-from jaxgan.cli import animate, image_options, translate
+from jaxgan.cli import animate, image_options, standing_statistics, translate
 from jaxgan.core import devices
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.settings import MAX_SEED
@@ -95,12 +95,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--member", type=int, default=0, help="which one of a population draws")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--truncation", type=float, help="latents only from within +-this; smaller is more typical")
-    parser.add_argument(
-        "--standing_statistics",
-        type=int,
-        metavar="N",
-        help=f"BatchNorm's moments of N batches of {inference.BATCH} latents, and not those of training; 16 say",
-    )
+    standing_statistics.add(parser)
     parser.add_argument(
         "--truncation_psi",
         type=float,
@@ -120,7 +115,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if any(isinstance(value, list) for value in vars(options).values()):  # as Python's parser reads --num=--
         raise UserError("-- is no value of an option (see sample.py --help)")
     image_options.check(options)
-    for name in ("num", "columns", "tile", "batch_size", "truncation_cutoff", "standing_statistics"):
+    standing_statistics.check(options)
+    for name in ("num", "columns", "tile", "batch_size", "truncation_cutoff"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f"--{name}={value} must be at least 1")
@@ -433,9 +429,7 @@ def run(argv: list[str]) -> int:
     name = choose_task(options, restored.exp)
     task = inference.task_of(restored.exp, name)
     check_options(options, restored.exp, name, task)
-    if options.standing_statistics is not None:
-        own = restored.variables, options.seed, options.standing_statistics, options.truncation
-        restored = restored._replace(variables=inference.with_standing_statistics(restored.exp, name, *own))
+    restored = standing_statistics.use(options, restored, name, options.truncation)
     print(f"{way_to_run(options, restored.exp, task)(options, restored, name)}: {options.out}")
     return 0
 
