@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from experiments import raises_user_error
-from PIL import Image
+from PIL import ExifTags, Image
 
 from jaxgan.config import default
 from jaxgan.data import cartoon_faces, clips, sources, videos
 from jaxgan.data.loader import make_loader
 from jaxgan.data.sources import cartoon_heads
+from jaxgan.data.sources import clips as clip_source
 from jaxgan.errors import UserError
 from jaxgan.metrics import held_out
 
@@ -103,8 +104,35 @@ def test_a_clip_of_one_frame_is_an_error(tmp_path, lengths):
 def test_frames_of_different_sizes_are_an_error(tmp_path):
     folder = write_clips(tmp_path / "data", (3, 2))
     Image.new("RGB", (12, 8)).save(folder / "clip1" / "005.png")
-    with raises_user_error(UserError, match=r"005.png has 12x8 pixels and .*000.png 10x8: all frames of a clip must"):
+    with raises_user_error(
+        UserError, match=r"005.png has 8x12 pixels, height and width, and .*000.png 8x10: all frames of a"
+    ):
         sources.open_dataset(config_of(folder))
+
+
+def test_frames_come_in_the_order_of_their_numbers(tmp_path):
+    """2.png before 10.png, as people count."""
+    folder = tmp_path / "data" / "clip"
+    folder.mkdir(parents=True)
+    for number in range(8, 13):
+        Image.new("RGB", (10, 8), (20 * number,) * 3).save(folder / f"{number}.png")
+    (clip,) = clips.frames_of(sources.open_dataset(config_of(tmp_path / "data")))
+    assert (np.diff(clip[:, 0, 0, 0].astype(int)) > 0).all()
+
+
+def test_a_photograph_on_its_side_has_the_size_of_the_upright_one(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (10, 8)).save(tmp_path / "a.jpg", exif=exif)
+    assert clip_source.size_of(str(tmp_path / "a.jpg")) == (10, 8)
+    Image.new("RGB", (10, 8)).save(tmp_path / "b.jpg")
+    assert clip_source.size_of((tmp_path / "b.jpg").read_bytes()) == (8, 10)
+
+
+def test_what_a_split_leaves_out_need_not_be_a_clip(tmp_path):
+    config = config_of(write_clips(tmp_path / "data", (3, 4, 1)))
+    config.data.split = "train[:2]"
+    assert len(sources.open_dataset(config)) == 2
 
 
 def test_frames_beside_folders_are_an_error(tmp_path):

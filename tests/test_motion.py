@@ -17,7 +17,7 @@ from jaxgan.cli import sample as sample_program
 from jaxgan.config import build, default
 from jaxgan.core.experiment import initial_state
 from jaxgan.data import cartoon_faces, videos
-from jaxgan.data.sources import cartoon_heads
+from jaxgan.data.sources import cartoon_heads, open_dataset
 from jaxgan.errors import UserError
 from jaxgan.inference import run_task, seed_inputs, variables_of
 from jaxgan.io import run_folder
@@ -137,8 +137,21 @@ def test_errors_are_those_that_were_made(heads):
     wrong = animations.errors(cartoon_faces.draw(other, pose, (48, 48)), pictures, heads.who, pose)
     expected = np.abs(255 - 2 * heads.who.skin).mean(-1) / 255 / 3
     np.testing.assert_allclose(wrong["identity_error"], expected, atol=0.02)
-    blank = animations.errors(0 * pictures + 100, pictures, heads.who, pose)
-    assert blank["missing_keypoints"].min() > 0.5
+
+
+@pytest.mark.parametrize("size", [32, 48])
+def test_a_picture_without_a_face_has_no_landmarks_and_no_score_for_that(heads, size):
+    """Flat pictures are worse than another moment of the same person, whatever their colour."""
+    shape = (size, size)
+    pictures = cartoon_faces.draw(heads.who, heads.pose, shape)
+    resting = animations.errors(np.roll(pictures, 1, axis=0), pictures, heads.who, heads.pose)
+    colours = [heads.who.background, heads.who.skin, *(np.full((1, 3), grey) for grey in (0, 60, 100, 130, 190, 255))]
+    for colour in colours:
+        flat = np.broadcast_to(colour[:, None, None], pictures.shape).round().astype(np.uint8)
+        found = animations.errors(flat, pictures, heads.who, heads.pose)
+        assert found["missing_keypoints"].min() == 1
+        np.testing.assert_allclose(found["keypoint_error"], animations.NEAR * size / 2)
+        assert found["keypoint_error"].mean() > resting["keypoint_error"].mean()
 
 
 def test_an_animator_that_knows_all_is_perfect_and_one_that_rests_is_the_first_frame(heads):
@@ -214,7 +227,7 @@ def test_evaluate_scores_clips_and_transfers(files, monkeypatch):
 
 @pytest.mark.parametrize("out", ["moving.webp", "moving.gif", "frames/", "strip.png"])
 def test_a_portrait_moves_as_a_clip_does(files, out):
-    assert sampled(files, out, "--strip") == 0
+    assert sampled(files, out, *() if out.endswith(".png") else ["--strip"]) == 0
     if out == "frames/":
         assert len(list((files / "frames").glob("*.png"))) == 5
         with Image.open(files / "frames" / "000003.png") as picture:
@@ -226,6 +239,33 @@ def test_a_portrait_moves_as_a_clip_does(files, out):
         else:
             assert picture.size == (48, 16)
             assert picture.n_frames == 5
+
+
+def test_some_frames_of_a_long_clip(files):
+    """The first ones by number; those behind are not read."""
+    clip = files / "long"
+    clip.mkdir()
+    for number in (8, 9, 10, 11):
+        Image.new("RGB", (32, 32), (20 * number,) * 3).save(clip / f"{number}.png")
+    (clip / "12.png").write_bytes(b"no picture")
+    frames = animate_program.read_clip(str(clip), animate_program.transform_of(run_folder.restore(files).exp), 3)
+    assert frames[:, 0, 0, 0].tolist() == [160, 180, 200]
+
+
+def test_the_strip_of_a_run_shows_people_that_it_was_not_trained_on(files):
+    exp = run_folder.restore(files).exp
+    shown = sample_program.given_examples(sample_program.parse(["--workdir=a", "--out=a.png"]), exp, "animate", 4)
+    config = exp.config.copy_and_resolve_references()
+    config.data.split = "test"
+    np.testing.assert_array_equal(shown["source"], open_dataset(config).take(np.arange(4))["source"])
+
+
+@pytest.mark.parametrize("fps", [0.3, 12.5, 30000 / 1001])
+def test_a_film_has_the_rate_that_is_asked_for(files, fps):
+    av = pytest.importorskip("av", reason="PyAV is an extra")
+    assert sampled(files, "moving.mp4", f"--fps={fps}") == 0
+    with av.open(str(files / "moving.mp4")) as film:
+        assert float(film.streams.video[0].average_rate) == pytest.approx(fps, rel=1e-3)
 
 
 def test_a_video_needs_the_extra(files, monkeypatch):
@@ -242,7 +282,7 @@ def test_a_portrait_of_another_shape_is_cut_with_a_warning(files, capsys):
 
 def test_bad_input_is_one_line(files):
     Image.new("RGB", (20, 20)).save(files / "clip" / "9.png")
-    with raises_user_error(UserError, match="9.png has 20x20 pixels and the first frame 32x32"):
+    with raises_user_error(UserError, match=r"9.png has 20 pixels, height and width, and .*png 32: all frames"):
         sampled(files, "moving.webp")
     with raises_user_error(UserError, match="there is no such file"):
         sampled(files, "moving.webp", source="nobody.png")
@@ -267,6 +307,9 @@ def test_options_that_do_not_go_together():
         parse("--source=a.png")
     with raises_user_error(UserError, match="--strip is about a portrait that moves"):
         parse("--strip")
+    for option, out in (("--fps=9", "a.png"), ("--fps=9", "a/"), ("--strip", "a.png"), ("--columns=3", "a.webp")):
+        with raises_user_error(UserError, match=f"--{option[2:].split('=')[0]} has no effect on --out={out}"):
+            parse("--source=a.png", "--driving=b", f"--out={out}", option)
     with raises_user_error(UserError, match="--fps=1000 must be from 0.1 to 100"):
         parse("--source=a.png", "--driving=b", "--fps=1000")
     assert animate_program.FPS > 0

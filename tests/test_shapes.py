@@ -55,6 +55,7 @@ def test_up_is_up_and_turns_turn():
 
 
 @needs_skimage
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of scikit-image with NumPy 2.5
 def test_a_mesh_is_closed_and_encloses_the_shape():
     mesh = meshes.marching_cubes(ball(24, 8))
     a, b, c = np.moveaxis(mesh.vertices[mesh.faces].astype(np.float64), 1, 0)
@@ -67,6 +68,7 @@ def test_a_mesh_is_closed_and_encloses_the_shape():
 
 
 @needs_skimage
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of scikit-image with NumPy 2.5
 def test_files_hold_the_mesh():
     mesh = meshes.side_by_side([meshes.marching_cubes(CHAIR), meshes.marching_cubes(np.zeros((4, 4, 4)))])
     mesh = meshes.side_by_side([mesh, meshes.marching_cubes(ball(8, 2))])

@@ -9,6 +9,9 @@ import pytest
 from experiments import quick_jit, raises_user_error, same
 
 from jaxgan.adversarial.augment_shapes import mirror, turn
+from jaxgan.adversarial.conditioning import DiscriminatorOutput
+from jaxgan.adversarial.losses import LOSSES
+from jaxgan.adversarial.objectives import discriminator_loss
 from jaxgan.config import build, default, example_batch
 from jaxgan.core.experiment import initial_state
 from jaxgan.errors import UserError
@@ -94,6 +97,18 @@ def test_the_discriminator_waits_while_its_accuracy_is_above_the_gate():
         assert int(after.extra["skipped_updates"]["discriminator"]) == 0  # that counts bad numbers alone
         made[gate] = moved
     assert made == {0.0: False, 0.999: True}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_accuracy_is_that_of_the_losss_own_boundary(loss):
+    """1 where real and fake lie on their sides of it, or, if there is none, above each other; 0 the other way round."""
+    ring = {"data.source": "world:ring", "model.family": "toy_mlp", "batch_size": 8, "latent_dim": 2}
+    exp = build(default(ring | {"loss": loss, "accuracy_gate": 0.8}), classes=8)
+    state, centre = initial_state(exp), LOSSES[loss].boundary or 0.0
+    for side, accuracy in ((0.4, 1.0), (-0.4, 0.0)):
+        real, fake = (DiscriminatorOutput(jnp.full(8, centre + own), None, None) for own in (side, -side))
+        _, metrics = discriminator_loss(exp, state, real, fake, None)
+        assert float(metrics["d_accuracy"]) == accuracy
 
 
 def test_augmentations_keep_the_vertical_axis_and_every_voxel():

@@ -10,7 +10,7 @@ from experiments import raises_user_error
 from jaxgan.config import default
 from jaxgan.core.types import Field
 from jaxgan.data import bits, meshes
-from jaxgan.data.sources import open_dataset
+from jaxgan.data.sources import open_dataset, voxels
 from jaxgan.errors import UserError
 
 GRIDS = np.random.default_rng(0).random((5, 8, 8, 8)) < 0.3
@@ -75,6 +75,36 @@ def test_binvox_files_in_subfolders_have_classes(tmp_path):
     np.testing.assert_array_equal(grids, GRIDS)
     assert dataset.classes == ("chair", "table")
     np.testing.assert_array_equal(dataset.labels, [0, 0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("layout", ["{split}/{kind}", "{kind}/{split}", "{split}"])
+def test_subfolders_named_after_splits_are_splits(tmp_path, layout):
+    """Above the classes or below them, as ModelNet has it; test shapes are not trained on."""
+    rows = {("train", "chair"): [0, 1], ("test", "chair"): [2], ("train", "table"): [3], ("test", "table"): [4]}
+    for (split, kind), own in rows.items():
+        folder = tmp_path / layout.format(split=split, kind=kind)
+        folder.mkdir(parents=True, exist_ok=True)
+        for index in own:
+            write_binvox(folder / f"{index}.binvox", GRIDS[index])
+    for split, own in {"train": [0, 1, 3], "test": [2, 4]}.items():
+        dataset, grids = opened(tmp_path, split=split)
+        np.testing.assert_array_equal(grids, GRIDS[own])
+        assert dataset.classes == (() if layout == "{split}" else ("chair", "table"))
+    np.testing.assert_array_equal(opened(tmp_path, split="train")[0].labels, [0, 0, 0 if layout == "{split}" else 1])
+
+
+def test_arrays_beside_other_files_are_refused(tmp_path):
+    np.save(tmp_path / "train.npy", GRIDS)
+    write_binvox(tmp_path / "drawn.binvox", GRIDS[0])
+    with raises_user_error(UserError, match=r"grids in arrays \(.*train.npy\) and in files \(.*binvox\): keep one"):
+        opened(tmp_path)
+
+
+def test_many_grids_are_packed_in_parts(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", GRIDS)
+    (tmp_path / "a.npy").rename(tmp_path / "A.NPY")
+    monkeypatch.setattr(voxels, "AT_ONCE", 2)
+    np.testing.assert_array_equal(opened(tmp_path / "A.NPY")[1], GRIDS)
 
 
 @pytest.mark.parametrize(
@@ -156,8 +186,17 @@ def test_a_mesh_that_is_not_closed_is_a_shell_with_a_warning(tmp_path, capsys):
     lines = BOX.splitlines()
     (tmp_path / "open.off").write_text("\n".join(["OFF", "8 10 0", *lines[2:10], *lines[10:12], *lines[14:]]))
     grid = meshes.voxelise(tmp_path / "open.off", 16)
-    assert "is not closed: its surface becomes voxels" in capsys.readouterr().err
+    assert "has meshes that are not closed: their surfaces become voxels" in capsys.readouterr().err
     assert 0 < grid.sum() < 14 * 7 * 7
     (tmp_path / "bad.off").write_text("no mesh")
     with raises_user_error(UserError, match="is no mesh that trimesh can read"):
         meshes.voxelise(tmp_path / "bad.off", 16)
+
+
+@needs_trimesh
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_grid_that_is_too_small_for_a_mesh_is_refused(tmp_path):
+    (tmp_path / "box.off").write_text(BOX)
+    with raises_user_error(UserError, match="config.data.size=3 must be at least 4 for meshes such as .*box.off"):
+        meshes.voxelise(tmp_path / "box.off", 3)
+    assert meshes.voxelise(tmp_path / "box.off", 4).any()

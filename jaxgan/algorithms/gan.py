@@ -342,7 +342,8 @@ SETTINGS: Settings = {
     ),
     "accuracy_gate": Setting(
         1.0,
-        "no update of the discriminator on a batch of which it tells more than this share apart; 1: always",
+        "no update of the discriminator on a batch of which it tells more than this share apart, of pairs if the loss "
+        "only compares logits; 1: always",
         FRACTION,
         sweepable=True,
     ),

@@ -1,29 +1,28 @@
 """What sample.py does with a portrait and a clip: the portrait moves as the clip does, in a file of its own."""
 
 import argparse
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from jaxgan import inference
 from jaxgan.core.experiment import Experiment
 from jaxgan.core.types import Task
 from jaxgan.data import formats, videos
+from jaxgan.data.clips import LEAST_FRAMES
 from jaxgan.data.decode import Stored, Transform, shape_of
-from jaxgan.data.sizes import format_size
-from jaxgan.data.sources import folder
-from jaxgan.data.sources.clips import check_length
+from jaxgan.data.sizes import format_size, height_width
+from jaxgan.data.sources import clips, folder
 from jaxgan.errors import UserError, warn
-from jaxgan.io.files import atomic_write
 from jaxgan.io.run_folder import RestoredRun
-from jaxgan.viz import grid, output, snapshot
+from jaxgan.viz import animation, grid, output, snapshot
 
 OPTIONS = ("source", "driving", "absolute", "strip", "fps")  # that only an animation has
-SUFFIXES = (".webp", ".gif", ".mp4")
+SUFFIXES = (*animation.SUFFIXES, ".mp4")
 FPS = 15.0
 SHOWN = 8  # frames in a picture
 
@@ -55,6 +54,11 @@ def check(options: argparse.Namespace) -> None:
                 )
     elif not options.out.endswith((*SUFFIXES, ".png", "/", os.sep)):
         raise UserError(f"--out={options.out} must end in {', '.join(SUFFIXES)}, .png, or in / for a folder of frames")
+    else:
+        kinds = {"fps": SUFFIXES, "strip": (*SUFFIXES, "/", os.sep), "columns": ()}
+        for name, endings in kinds.items():
+            if getattr(options, name) and not options.out.endswith(endings):
+                raise UserError(f"--{name} has no effect on --out={options.out}: leave it out")
     if options.fps is not None and not 0.1 <= options.fps <= 100:
         raise UserError(f"--fps={options.fps:g} must be from 0.1 to 100")
 
@@ -73,11 +77,13 @@ def check_task(options: argparse.Namespace, exp: Experiment, name: str, task: Ta
 
 
 def transform_of(exp: Experiment) -> Transform:
-    """How a picture becomes an image of the networks' size."""
+    """How a picture becomes an image of the networks' size: as in training, but for its place, which is the middle."""
     (height, width, channels), data = exp.fields[0].shape, exp.config.data
     white, max_pixels = float(data.get("white", 0.0)), data.get("max_pixels", Transform.max_pixels)
-    size = (height, width)
-    return Transform(size, size, channels, True, white, max_pixels, data.get("fit") == "stretch")
+    size, load_size = (height, width), height_width(data.get("load_size", 0))
+    return Transform(
+        load_size if any(load_size) else size, size, channels, True, white, max_pixels, data.get("fit") == "stretch"
+    )
 
 
 def read_portrait(path: str, transform: Transform) -> UInt8[np.ndarray, "height width channel"]:
@@ -93,37 +99,38 @@ def read_portrait(path: str, transform: Transform) -> UInt8[np.ndarray, "height 
         raise UserError(f"{said} cannot be read: {formats.conversion(Path(path).parent, [Path(path).name])}")
     image = transform(path, said)
     height, width, _ = shape_of(path, said, transform.white, transform.max_pixels)
-    if height * transform.size[1] != width * transform.size[0] and not transform.stretch:
+    if height * transform.load_size[1] != width * transform.load_size[0] and not transform.stretch:
         warn(
             f"{said} has {height}x{width} pixels, height and width, which is another shape than that of the run's "
-            f"images, {format_size(*transform.size)}: its middle is taken"
+            f"images, {format_size(*transform.load_size)}: its middle is taken"
         )
     return image
 
 
-def read_clip(path: str, transform: Transform) -> Frames:
-    """The frames that --driving names.
+def read_clip(path: str, transform: Transform, most: int | None = None) -> Frames:
+    """The frames that --driving names, at most so many of them.
 
     Raises:
         UserError: there is no such clip, it has one frame, or frames of different sizes.
     """
     said = f"--driving={path}"
     if Path(path).is_file() and videos.is_video(path):
-        stored: Sequence[tuple[Stored, str]] = [
+        stored: Iterable[tuple[Stored, str]] = (
             (own, f"frame {i} of {said}") for i, own in enumerate(videos.read(path))
-        ]
+        )
     else:
         found = folder.listing_of(path, said)
-        stored = [(found.read(own), str(found.root / own)) for own in folder.pictures_of(found)]
-    check_length(said, len(stored))
-    sizes = [shape_of(own, name, transform.white, transform.max_pixels)[:2] for own, name in stored]
-    for size, (_, name) in zip(sizes, stored, strict=True):
-        if size != sizes[0]:
-            one, other = ("x".join(map(str, each)) for each in (size, sizes[0]))
-            raise UserError(
-                f"{name} has {one} pixels and the first frame {other}: all frames of a clip must have one size"
-            )
-    return np.stack([transform(own, name) for own, name in stored])
+        names = clips.in_order(folder.pictures_of(found))
+        stored = ((found.read(own), str(found.root / own)) for own in names)
+    frames, first = [], None
+    # One by one: all frames of a film, as large as they are, might not fit into memory.
+    for own, name in itertools.islice(stored, most and max(most, LEAST_FRAMES)):
+        size = clips.size_of(own)
+        first = first or (name, size)
+        clips.check_size(name, size, *first)
+        frames.append(transform(own, name))
+    clips.check_length(said, len(frames))
+    return np.stack(frames[:most])
 
 
 def animated(restored: RestoredRun, name: str, portrait: np.ndarray, clip: Frames, absolute: bool) -> Frames:
@@ -142,28 +149,12 @@ def side_by_side(portrait: np.ndarray, clip: Frames, made: Frames) -> Frames:
     return np.concatenate([np.broadcast_to(portrait, clip.shape), clip, made], axis=2)
 
 
-def save_animation(path: Path, frames: Frames, fps: float) -> None:
-    """Writes frames as WebP, GIF or MP4, by the suffix."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frames = grid.as_rgb(frames)
-    if path.suffix == ".mp4":
-        videos.write(path, frames, fps)
-        return
-    first, *others = map(Image.fromarray, frames)
-    options = {"quality": 90} if path.suffix == ".webp" else {"disposal": 2}
-    with atomic_write(path) as partial:
-        kind = path.suffix[1:].upper()
-        each = round(1000 / fps)
-        first.save(partial, format=kind, save_all=True, append_images=others, duration=each, loop=0, **options)
-
-
 def run_on_portrait(options: argparse.Namespace, restored: RestoredRun, name: str) -> str:
     """Animates a portrait and writes it; returns what it wrote."""
     if options.out.endswith(".mp4"):
         videos.plugin(options.out)  # before a network runs
     transform = transform_of(restored.exp)
-    portrait, clip = read_portrait(options.source, transform), read_clip(options.driving, transform)
-    clip = clip[: options.num]
+    portrait, clip = read_portrait(options.source, transform), read_clip(options.driving, transform, options.num)
     path = Path(options.out)
     paths = output.picture_paths(path, len(clip))
     if not options.out.endswith((*SUFFIXES, ".png")):
@@ -176,8 +167,11 @@ def run_on_portrait(options: argparse.Namespace, restored: RestoredRun, name: st
         grid.save_png(path, grid.image_grid(np.concatenate([*rows.values()]), len(shown), [*rows]))
         return f"{len(shown)} frames"
     frames = side_by_side(portrait, clip, made) if options.strip else made
-    if options.out.endswith(SUFFIXES):
-        save_animation(path, frames, options.fps or FPS)
+    if options.out.endswith(".mp4"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        videos.write(path, grid.as_rgb(frames), options.fps or FPS)
+    elif options.out.endswith(SUFFIXES):
+        animation.save(path, grid.as_rgb(frames), options.fps or FPS)
     else:
         output.write_pictures(paths, frames)
     return f"{len(frames)} frames"

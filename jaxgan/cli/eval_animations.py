@@ -33,6 +33,9 @@ def score(options: argparse.Namespace, restored: RestoredRun) -> tuple[dict[str,
     if options.features not in (None, NO_FEATURES):
         raise UserError(f"--features={options.features} has no effect on algorithm={config.algorithm}: leave it out")
     run_folder.check_data(options.workdir, sources.open_dataset(config))
+    if options.on_bad_image and "on_bad_image" not in config.data:
+        raise UserError(f"--on_bad_image has no effect on {config.data.source}: leave it out")
+    config.data.update(eval_task.on_bad_image(options))
     split = held_out.split_of(config, options.split)
     if split is None:
         warn(f"these scores are of training clips ({config.data.split}); --split=SPLIT names other ones")
@@ -45,7 +48,7 @@ def score(options: argparse.Namespace, restored: RestoredRun) -> tuple[dict[str,
     animate = animations.animator(exp, restored.variables)
     results = {"clips": animations.reconstruction(animate, clips)}
     if config.data.source == "cartoon_heads":
-        heads = cartoon_heads.heads_of(config.data)
+        heads = cartoon_heads.heads_of(config.data).first(len(clips))
         results["heads"] = animations.heads_scores(animate, heads, height_width(config.data.size))
     about = eval_task.about_run(options, restored.step)
     about |= {"source": config.data.source, "split": config.data.split, "digest": dataset.digest, "clips": len(clips)}

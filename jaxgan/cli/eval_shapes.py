@@ -42,14 +42,16 @@ def score(options: argparse.Namespace, restored: RestoredRun) -> tuple[dict[str,
         other = config.copy_and_resolve_references()
         other.data.split = split
         unseen = open_dataset(other)
-        references = grids(unseen, rng.permutation(len(unseen)))
+        references = grids(unseen, rng.permutation(len(unseen))[:MOST])
     count = min(options.num, MOST, len(own), len(references))
     if count < LEAST:
         raise UserError(f"--workdir={options.workdir}: scores of shapes need {LEAST} real ones, and there are {count}")
+    of_solids = config.data.source == solids.SOURCE
+    options.num = options.num if of_solids else count
     drawn = eval_task.samples_of(options, restored).draw()[..., 0] >= LEVEL
     own, references = own[:count], references[:count]
     found, floor = shapes.score(drawn[:count], references), shapes.score(own, references)
-    if config.data.source == solids.SOURCE:
+    if of_solids:
         found, floor = found | shapes.of_solids(drawn), floor | shapes.of_solids(own)
     about = eval_task.about_run(options, restored.step) | {"samples": options.num, "samples_in_pairs": count}
     about |= {"source": config.data.source, "split": config.data.split, "digest": train.digest}

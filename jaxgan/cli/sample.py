@@ -278,7 +278,7 @@ def given_examples(options: argparse.Namespace, exp: Experiment, name: str, most
             if "labels" in fields:
                 raise UserError(f"--input={path} has no labels of this run: give an .npz file with {', '.join(fields)}")
             config.data.update(source=f"folder:{path}", split="train", classes=())
-        elif task.sides:
+        elif task.sides or "initial" in task.options:
             config.data.split = held_out.split_of(config, None) or config.data.split
         try:
             dataset = sources.open_dataset(config)

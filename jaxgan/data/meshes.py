@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from jaxgan.errors import UserError, warn
+from jaxgan.errors import UserError, warn_once
 
 MESHES = (".off", ".obj", ".stl", ".ply", ".glb")
 MARGIN = 1  # empty voxels on every side of a voxelised mesh
+LEAST = 2  # voxels of its longest side
 
 Grid = Bool[np.ndarray, "x y z"]
 
@@ -45,8 +46,11 @@ def voxelise(path: Path, size: int) -> Grid:
     off is filled nevertheless.
 
     Raises:
-        UserError: trimesh is not installed, or it cannot read the file.
+        UserError: trimesh is not installed, or it cannot read the file, or the grid is too small.
     """
+    inside = size - 2 * MARGIN
+    if inside < LEAST:
+        raise UserError(f"config.data.size={size} must be at least {LEAST + 2 * MARGIN} for meshes such as {path}")
     try:
         import trimesh  # noqa: PLC0415  (an extra)
     except ImportError as error:
@@ -54,16 +58,18 @@ def voxelise(path: Path, size: int) -> Grid:
     try:
         mesh = trimesh.load(path, force="mesh")
         extent = float(np.max(mesh.extents))
+        # Voxels are the multiples of the pitch, rounded: the ends of the longest side lie half a voxel within the last.
+        filled = mesh.voxelized(pitch=extent / (inside - 1)).fill().matrix if extent > 0 else None
     # Of a damaged file trimesh raises whatever it stumbles over.
     except Exception as error:
         raise UserError(f"{path} is no mesh that trimesh can read ({error or type(error).__name__})") from error
-    if not extent > 0:
+    if filled is None:
         raise UserError(f"{path} must be a mesh with some extent, and has none")
     if not mesh.is_watertight:
-        warn(f"{path} is not closed: its surface becomes voxels, and only what these close off is filled")
-    inside = size - 2 * MARGIN
-    # Voxels are the multiples of the pitch, rounded: the ends of the longest side lie half a voxel within the last.
-    filled = mesh.voxelized(pitch=extent / (inside - 1)).fill().matrix
+        warn_once(
+            f"{path.parent} has meshes that are not closed: their surfaces become voxels, and only what these close "
+            "off is filled"
+        )
     filled = filled[:inside, :inside, :inside]
     before = [(size - side) // 2 for side in filled.shape]
     after = [size - side - first for side, first in zip(filled.shape, before, strict=True)]

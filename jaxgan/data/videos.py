@@ -55,5 +55,4 @@ def write(path: str | Path, frames: UInt8[np.ndarray, "frames height width 3"], 
     import imageio.v3 as iio  # noqa: PLC0415, of an extra
 
     even = [(0, 0), *((0, side % 2) for side in frames.shape[1:3]), (0, 0)]
-    options = {"codec": "libx264", **({"fps": round(fps)} if name == "pyav" else {"fps": fps})}
-    iio.imwrite(path, np.pad(frames, even, mode="edge"), plugin=name, **options)
+    iio.imwrite(path, np.pad(frames, even, mode="edge"), plugin=name, codec="libx264", fps=float(fps))

@@ -270,10 +270,11 @@ class Checkpoints:
                     f"{self.folder} is of other networks: at step {step} {name} is {found.get(name, 'absent')}, and "
                     f"{asked.get(name, 'absent')} now: choose a new --workdir"
                 )
-        if self.constants is not None and self.constants != record.get("constants"):
+        if not self.read_only and self.constants != record.get("constants", self.constants):
+            then, now = (own or "none" for own in (record["constants"], self.constants))
             raise UserError(
-                f"{self.folder} was trained with other pretrained weights (digest {record.get('constants')}, and "
-                f"{self.constants} now): restore them, or choose a new --workdir"
+                f"{self.folder} was trained with other pretrained weights (digest {then}, and {now} now): restore "
+                "them, or choose a new --workdir"
             )
         check_files(path, record)  # before TensorStore reads them, whose threads print errors of their own
         shapes = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), template)

@@ -26,7 +26,6 @@ from jaxgan.viz import snapshot
 
 NEAR = 0.14  # how far from a place a landmark is looked for, first from where it must be
 SHIFTS = 5  # times that the place moves to the centre of what was found
-COLOUR = 60.0  # deviation of a pixel's colour from that of a landmark at which the pixel counts e^-1/2
 LEAST = 0.25  # share of the true landmark's weight below which it is not found
 
 Frames = UInt8[np.ndarray, "_ _ _ _"]  # [frames, height, width, channel]
@@ -58,9 +57,8 @@ def others(clips: Sequence[Frames]) -> Frames:
 
 
 def by_clip(numbers: Float[np.ndarray, " frames"], lengths: Sequence[int]) -> Float[np.ndarray, " clips"]:
-    """Means over the frames of each clip, where some are numbers."""
-    parts = np.split(numbers, np.cumsum(lengths)[:-1])
-    return np.array([np.nanmean(part) if np.isfinite(part).any() else 0.0 for part in parts])
+    """Means over the frames of each clip."""
+    return np.array([part.mean() for part in np.split(numbers, np.cumsum(lengths)[:-1])])
 
 
 def scored(numbers: Mapping[str, np.ndarray], lengths: Sequence[int]) -> Scored:
@@ -113,6 +111,9 @@ def heads_scores(animate: Animate, heads: Heads, size: tuple[int, int]) -> Resul
 def errors(made: Frames, truth: Frames, who: Identity, pose: Pose) -> dict[str, Float[np.ndarray, " frames"]]:
     """How far each picture is from the right one: L1, places of landmarks in pixels, landmarks not found, colours.
 
+    No landmark counts as further away than it is looked for, and one that is not found counts as that: so no picture
+    gains by having none.
+
     Args:
         made, truth: pictures, and the right ones.
         who, pose: of the faces in the right ones.
@@ -121,13 +122,10 @@ def errors(made: Frames, truth: Frames, who: Identity, pose: Pose) -> dict[str, 
     places, weights = located(made, known)
     right, full = located(truth, known)
     missing = weights < LEAST * full
-    distance = np.sqrt(((places - right) ** 2).sum(-1)) * min(truth.shape[1:3]) / 2
-    seen = np.where(missing, np.nan, distance)
-    count = (~missing).sum(1)
-    mean = np.divide(np.nansum(seen, axis=1), count, out=np.full(len(made), np.nan), where=count > 0)
+    distance = np.where(missing, NEAR, np.minimum(np.sqrt(((places - right) ** 2).sum(-1)), NEAR))
     return {
         "L1": image_quality.l1(made, truth),
-        "keypoint_error": mean,
+        "keypoint_error": distance.mean(1) * min(truth.shape[1:3]) / 2,
         "missing_keypoints": missing.mean(1),
         "identity_error": identity_error(made, truth, who),
     }
@@ -136,17 +134,22 @@ def errors(made: Frames, truth: Frames, who: Identity, pose: Pose) -> dict[str, 
 def located(
     pictures: Frames, known: Float[np.ndarray, "frames landmark 2"]
 ) -> tuple[Float[np.ndarray, "frames landmark 2"], Float[np.ndarray, "frames landmark"]]:
-    """The centres of each landmark's colour, found by mean shift from where it must be, and how much of it there is."""
+    """The centres of each landmark's colour, found by mean shift from where it must be, and how much of it there is.
+
+    What counts is how much more alike a pixel is than its surroundings: a flat picture has no landmarks.
+    """
     y, x = ((np.arange(count) + 0.5) / count * 2 - 1 for count in pictures.shape[1:3])
     grid = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     flat = pictures.reshape(len(pictures), -1, 3).astype(np.float64)
     colours = [cartoon_faces.WHITE, cartoon_faces.WHITE, cartoon_faces.BLACK, cartoon_faces.BLACK, cartoon_faces.LIPS]
     centres, totals = [], []
     for landmark, colour in enumerate(colours):
-        alike = np.exp(-((flat - colour) ** 2).sum(-1) / (2 * COLOUR**2))
+        alike = -np.sqrt(((flat - colour) ** 2).sum(-1))
         centre = known[:, landmark]
         for _ in range(SHIFTS):
-            weight = np.where(((grid - centre[:, None]) ** 2).sum(-1) < NEAR**2, alike, 0)
+            near = ((grid - centre[:, None]) ** 2).sum(-1) < NEAR**2
+            usual = np.where(near, alike, 0).sum(1) / np.maximum(near.sum(1), 1)
+            weight = np.where(near, np.maximum(alike - usual[:, None], 0), 0)
             total = weight.sum(1)
             centre = np.where(total[:, None] > 0, weight @ grid / np.maximum(total, 1e-9)[:, None], centre)
         centres.append(centre)

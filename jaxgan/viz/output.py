@@ -12,10 +12,9 @@ from jaxgan.data import formats
 from jaxgan.data.sources.mixture import mixture_of
 from jaxgan.errors import UserError
 from jaxgan.io.files import atomic_write
-from jaxgan.viz import grid, meshes, mixture, shapes, snapshot
+from jaxgan.viz import animation, grid, meshes, mixture, shapes, snapshot
 
-ANIMATIONS = (".gif", ".webp")
-OF_SHAPES = (*ANIMATIONS, *meshes.FORMATS)  # endings of files of shapes alone
+OF_SHAPES = (*animation.SUFFIXES, *meshes.FORMATS)  # endings of files of shapes alone
 
 
 def write_images(
@@ -124,9 +123,10 @@ def write_shapes(
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix in meshes.FORMATS:
         meshes.save(path, drawn)
-    elif path.suffix in ANIMATIONS:
+    elif path.suffix in animation.SUFFIXES:
         rows = [names[x] for x in labels[::columns]] if names and len(set(labels)) > 1 else []
-        shapes.save_animation(path, shapes.turning(drawn, columns, rows))
+        turning = shapes.turning(drawn, columns, rows)
+        animation.save(path, turning, len(turning) / shapes.SECONDS)
     elif path.suffix == ".npz":
         more = {} if labels is None else {"labels": labels}
         save_arrays(path, {"voxels": drawn[..., 0] >= shapes.LEVEL} | more)

@@ -5,14 +5,11 @@ level. That draws the surface which marching cubes would make of the grid, witho
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 from scipy import ndimage
 
-from jaxgan.io.files import atomic_write
 from jaxgan.viz import grid
 
 LEVEL = 0.5  # of the occupancy at the surface
@@ -83,14 +80,3 @@ def turning(
     """The pictures of a full turn about the vertical axis of a grid of shapes; arguments as of `grid.image_grid`."""
     angles = AZIMUTH + 360 * np.arange(FRAMES) / FRAMES
     return [grid.image_grid(pictures(occupancies, angle), columns, names) for angle in angles]
-
-
-def save_animation(path: Path, frames: Sequence[np.ndarray]) -> None:
-    """Writes pictures as an endless GIF or WebP, by the name's ending; all of it or nothing."""
-    images = [Image.fromarray(frame) for frame in frames]
-    kind = path.suffix[1:].upper()
-    if kind == "GIF":
-        images = [image.convert("P", palette=Image.Palette.ADAPTIVE) for image in images]
-    each = round(1000 * SECONDS / len(images))
-    with atomic_write(path) as partial:
-        images[0].save(partial, format=kind, save_all=True, append_images=images[1:], duration=each, loop=0)

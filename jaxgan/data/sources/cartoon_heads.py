@@ -45,6 +45,11 @@ class Heads:
         """How many clips there are."""
         return len(self.pose.roll) // self.frames
 
+    def first(self, count: int) -> "Heads":
+        """Those of the first clips alone."""
+        rows = np.arange(count * self.frames)
+        return Heads(cartoon_faces.rows(self.who, rows), cartoon_faces.rows(self.pose, rows), self.frames)
+
 
 def fields(data: ConfigDict) -> tuple[Field, ...]:
     """Of a batch."""

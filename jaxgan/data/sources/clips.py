@@ -8,13 +8,14 @@ import functools
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
+from PIL import ExifTags, Image
 
 from jaxgan.core.types import Field
 from jaxgan.data import cache, splits, videos
@@ -24,10 +25,12 @@ from jaxgan.data.dataset import ArrayDataset, digest_of
 from jaxgan.data.decode import Stored, Transform
 from jaxgan.data.listing import Listing
 from jaxgan.data.selection import Selection
-from jaxgan.data.sizes import height_width
+from jaxgan.data.sizes import format_size, height_width
 from jaxgan.data.sources import folder, images
 from jaxgan.data.stored import Item, Split, fingerprint
 from jaxgan.errors import UserError
+
+NUMBERS = re.compile(r"(\d+)")
 
 
 class Clip(NamedTuple):
@@ -49,12 +52,7 @@ class Frames:
     def read(self, indices: np.ndarray | Iterable[int]) -> list[Item]:
         found = self.files.read(indices)
         for item in found:
-            (name, wanted), size = self._firsts[item.label], size_of(item.image)
-            if wanted and size and size != wanted:
-                one, other = ("x".join(map(str, each)) for each in (size, wanted))
-                raise UserError(
-                    f"{item.name} has {one} pixels and {name} {other}: all frames of a clip must have one size"
-                )
+            check_size(item.name, size_of(item.image), *self._firsts[item.label])
         return found
 
     @functools.cached_property
@@ -68,13 +66,30 @@ class Frames:
 
 
 def size_of(stored: Stored) -> tuple[int, int] | None:
-    """The width and height of an image file by its header alone; None if it is damaged, which decoding finds out."""
+    """The height and width of an image, of a file by its header; None if it is damaged, which decoding finds out."""
+    if isinstance(stored, np.ndarray):
+        return stored.shape[:2]
     stored = stored() if callable(stored) else stored
     try:
         with Image.open(io.BytesIO(stored) if isinstance(stored, bytes) else stored) as picture:
-            return picture.size
+            on_its_side = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+            return picture.size if on_its_side else picture.size[::-1]
     except Exception:  # Pillow raises whatever it stumbles over
         return None
+
+
+def check_size(name: str, size: tuple[int, int] | None, first_name: str, first_size: tuple[int, int] | None) -> None:
+    """Raises a `UserError` if a frame has another size than the first one of its clip."""
+    if size and first_size and size != first_size:
+        raise UserError(
+            f"{name} has {format_size(*size)} pixels, height and width, and {first_name} {format_size(*first_size)}: "
+            "all frames of a clip must have one size"
+        )
+
+
+def in_order(paths: Iterable[str]) -> list[str]:
+    """Frames by the numbers in their names: 2.png comes before 10.png."""
+    return sorted(paths, key=lambda path: [int(part) if part.isdecimal() else part for part in NUMBERS.split(path)])
 
 
 def fields(data: ConfigDict) -> tuple[Field, ...]:
@@ -86,7 +101,7 @@ def find(source: str) -> tuple[Listing, dict[str, list[Clip]]]:
     """What lies at clips:PATH, and the clips of each split in the order of their paths.
 
     Raises:
-        UserError: there are none, or a clip has one frame.
+        UserError: there are none.
     """
     said = f"config.data.source={source}"
     found = folder.listing_of(source.partition(":")[2], said)
@@ -102,10 +117,8 @@ def find(source: str) -> tuple[Listing, dict[str, list[Clip]]]:
         stray = frames.get(base.rstrip("/"))
         if stray:
             raise UserError(f"{said}: {found.root / stray[0]} must lie in a folder of its clip")
-        clips = [Clip(path, tuple(own)) for path, own in frames.items()]
+        clips = [Clip(path, tuple(in_order(own))) for path, own in frames.items()]
         by_split[split] = sorted(clips + [Clip(path) for path in films if path.startswith(base)])
-        for clip in clips:
-            check_length(f"{found.root / clip.path}", len(clip.frames))
         if not by_split[split]:
             raise UserError(f"{said}: {found.root / base} holds no folder of frames and no video")
     return found, by_split
@@ -135,6 +148,9 @@ def open_clips(config: ConfigDict) -> ArrayDataset:
     transform, (found, by_split) = images.transform_of(data), find(data.source)
     wanted = splits.parse(data.split, {split: len(clips) for split, clips in by_split.items()})
     chosen = [clip for split, start, stop in wanted for clip in by_split[split][start:stop]]
+    for clip in chosen:
+        if clip.frames:
+            check_length(f"{found.root / clip.path}", len(clip.frames))
     folders, films = ([clip for clip in chosen if bool(clip.frames) == kind] for kind in (True, False))
     shape = (*height_width(data.size), data.channels)
     parts, lengths, digests = [], [], []

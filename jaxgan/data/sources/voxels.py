@@ -14,6 +14,7 @@ from jaxgan.core.types import Field
 from jaxgan.data import bits, cache, meshes
 from jaxgan.data.dataset import ArrayDataset, digest_of
 from jaxgan.data.labels import classes_of
+from jaxgan.data.listing import SPLIT_FOLDERS
 from jaxgan.data.selection import SELECTION_SETTINGS, Selection, select
 from jaxgan.data.stored import Item, StoredImages, fingerprint, place_of, unreadable
 from jaxgan.errors import UserError
@@ -21,6 +22,7 @@ from jaxgan.errors import UserError
 ARRAYS = (".npz", ".npy")
 FILES = (".binvox", *meshes.MESHES)
 AXES = ("x", "y", "z")
+AT_ONCE = 256  # grids that are in memory with a byte for each voxel
 SETTINGS: Settings = {
     **SELECTION_SETTINGS,
     "size": Setting(32, "voxels of each side of a grid", POSITIVE),
@@ -44,21 +46,29 @@ def packed(selection: Selection, size: int) -> ArrayDataset:
     Raises:
         UserError: a grid is no cube of that size, or is empty.
     """
-    items = selection.read(np.arange(len(selection)))
-    for item in items:
-        sides = np.shape(item.image)
-        if sides != (size, size, size):
-            right = f"config.data.size={sides[0]}" if len(set(sides)) == 1 else "a cube"
-            raise UserError(
-                f"{selection.name}: {item.name} has {'x'.join(map(str, sides))} voxels, and config.data.size={size} "
-                f"needs {size}x{size}x{size}: it must be {right}"
-            )
-        if not item.image.any():
-            raise UserError(f"{selection.name}: {item.name} is empty: it must have a filled voxel")
-    grids = bits.pack(np.stack([item.image for item in items]))
-    labels = np.int32([item.label for item in items])
+    parts, targets = [], []
+    for start in range(0, len(selection), AT_ONCE):
+        items = selection.read(np.arange(start, min(start + AT_ONCE, len(selection))))
+        for item in items:
+            check_grid(item, selection.name, size)
+        parts.append(bits.pack(np.stack([item.image for item in items])))
+        targets += [item.label for item in items]
+    grids, labels = np.concatenate(parts), np.int32(targets)
     arrays = {"voxels": grids, "labels": labels}
     return ArrayDataset(arrays, voxel_fields(size), selection.classes, digest_of(grids, labels))
+
+
+def check_grid(item: Item, source: str, size: int) -> None:
+    """Raises a `UserError` if a grid of that source is no cube of that size, or is empty."""
+    sides = np.shape(item.image)
+    if sides != (size, size, size):
+        right = f"config.data.size={sides[0]}" if len(set(sides)) == 1 else "a cube"
+        raise UserError(
+            f"{source}: {item.name} has {'x'.join(map(str, sides))} voxels, and config.data.size={size} "
+            f"needs {size}x{size}x{size}: it must be {right}"
+        )
+    if not item.image.any():
+        raise UserError(f"{source}: {item.name} is empty: it must have a filled voxel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,26 +171,32 @@ def _upright(grids: Bool[np.ndarray, "n _ _ _"], up: str) -> Bool[np.ndarray, "n
 def stored(data: ConfigDict) -> StoredImages:
     """The grids of one file or of a folder.
 
-    The arrays in a folder, .npz or .npy, are splits named after their files. Other files of a folder are one split,
-    "train"; where all lie in subfolders, these are their classes.
+    The arrays in a folder, .npz or .npy, are splits named after their files. Other files lie in subfolders named after
+    splits, above those of classes or below them, as ModelNet has it, or else are one split, "train"; where all lie in
+    further subfolders, these are their classes.
 
     Raises:
-        UserError: there is no such place, or nothing in it.
+        UserError: there is no such place, nothing in it, or both arrays and other files.
     """
     place = data.source.partition(":")[2]
     root = place_of(data.source, place)
-    if root.is_file() and root.suffix in (*ARRAYS, *FILES):
+    if root.is_file() and root.suffix.lower() in (*ARRAYS, *FILES):
         content = fingerprint(root.parent, [root.name])
-        if root.suffix in ARRAYS:
+        if root.suffix.lower() in ARRAYS:
             return _of_arrays({"train": root}, data.up, content)
         return _of_files(root.parent, (root,), data, content)
     if not root.is_dir():
         kinds = ", ".join((*ARRAYS, *FILES))
         raise UserError(f"config.data.source={data.source} must be a folder or a file that ends in {kinds}")
     found = sorted(path for path in root.rglob("*") if path.suffix.lower() in FILES)
-    arrays = {path.stem: path for path in sorted(root.iterdir()) if path.suffix in ARRAYS}
+    arrays = {path.stem: path for path in sorted(root.iterdir()) if path.suffix.lower() in ARRAYS}
     if not found and not arrays:
         raise UserError(f"config.data.source={data.source} has no files that end in {', '.join((*ARRAYS, *FILES))}")
+    if found and arrays:
+        one, other = found[0], next(iter(arrays.values()))
+        raise UserError(
+            f"config.data.source={data.source} has grids in arrays ({other}) and in files ({one}): keep one"
+        )
     content = fingerprint(root, [str(path.relative_to(root)) for path in (*found, *arrays.values())])
     return _of_files(root, tuple(found), data, content) if found else _of_arrays(arrays, data.up, content)
 
@@ -194,10 +210,24 @@ def _of_arrays(paths: dict[str, Path], up: str, content: str) -> StoredImages:
 
 
 def _of_files(root: Path, paths: tuple[Path, ...], data: ConfigDict, content: str) -> StoredImages:
-    folders = [path.relative_to(root).parts[0] if path.parent != root else "" for path in paths]
-    classes = tuple(sorted(set(folders))) if all(folders) else ()
-    targets = np.int32([classes.index(folder) if classes else 0 for folder in folders])
-    return StoredImages({"train": GridFiles(paths, targets, data.size, data.up)}, classes, f"{content} {data.size}")
+    folders = [path.relative_to(root).parts[:-1] for path in paths]
+    level = next((level for level in (0, 1) if all(has_split(parts, level) for parts in folders)), None)
+    names = [parts if level is None else parts[:level] + parts[level + 1 :] for parts in folders]
+    classes = tuple(sorted({parts[0] for parts in names})) if all(names) else ()
+    rows: dict[str, list[int]] = {}
+    for row, parts in enumerate(folders):
+        rows.setdefault("train" if level is None else parts[level].lower(), []).append(row)
+    targets = np.int32([classes.index(parts[0]) if classes else 0 for parts in names])
+    splits = {
+        split: GridFiles(tuple(paths[row] for row in own), targets[own], data.size, data.up)
+        for split, own in rows.items()
+    }
+    return StoredImages(splits, classes, f"{content} {data.size}")
+
+
+def has_split(folders: tuple[str, ...], level: int) -> bool:
+    """Whether the folder of that level is named after a split."""
+    return len(folders) > level and folders[level].lower() in SPLIT_FOLDERS
 
 
 def split_counts(data: ConfigDict) -> list[dict[str, int]]:
