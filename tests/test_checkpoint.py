@@ -1,6 +1,7 @@
 """Checkpoints come back bit by bit, or they are recognised as damaged and passed over."""
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from experiments import raises_user_error
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
@@ -139,6 +141,19 @@ def test_saving_takes_a_copy(tmp_path):
         assert state["device"].is_deleted()
     with Checkpoints(tmp_path) as checkpoints:
         assert bits(checkpoints.restore(shapes)[1]) == expected
+
+
+WEIGHTS = [jnp.ones(2), jnp.zeros(2), ()]
+
+
+@pytest.mark.parametrize(("then", "now"), [*itertools.permutations(range(3), 2)])
+def test_training_goes_on_with_the_constants_that_it_began_with_or_not_at_all(tmp_path, then, now):
+    """Also where there were none, or are none any more; who only reads needs none."""
+    with Checkpoints(tmp_path / "checkpoints", keep=1, constants=WEIGHTS[then]) as checkpoints:
+        checkpoints.save(10, example_state(10), {})
+    with raises_user_error(UserError, match="was trained with other pretrained weights .digest .* and .* now"):
+        restore(tmp_path, keep=1, constants=WEIGHTS[now])
+    assert restore(tmp_path, keep=1, constants=WEIGHTS[then])[0] == restore(tmp_path)[0] == 10
 
 
 ODD = ["b[1]", "*", "a?b", "{a}", "a b ", "%41", "a#b", "gs:", "~", "a\nb", "é", "\udce9", "a\\b", "a|b", "\x01"]

@@ -120,7 +120,7 @@ def read_clip(path: str, transform: Transform, most: int | None = None) -> Frame
         )
     else:
         found = folder.listing_of(path, said)
-        names = clips.in_order(folder.pictures_of(found))
+        names = clips.sorted_frames(folder.pictures_of(found))
         stored = ((found.read(own), str(found.root / own)) for own in names)
     frames, first = [], None
     # One by one: all frames of a film, as large as they are, might not fit into memory.

@@ -87,7 +87,7 @@ def check_size(name: str, size: tuple[int, int] | None, first_name: str, first_s
         )
 
 
-def in_order(paths: Iterable[str]) -> list[str]:
+def sorted_frames(paths: Iterable[str]) -> list[str]:
     """Frames by the numbers in their names: 2.png comes before 10.png."""
     return sorted(paths, key=lambda path: [int(part) if part.isdecimal() else part for part in NUMBERS.split(path)])
 
@@ -117,7 +117,7 @@ def find(source: str) -> tuple[Listing, dict[str, list[Clip]]]:
         stray = frames.get(base.rstrip("/"))
         if stray:
             raise UserError(f"{said}: {found.root / stray[0]} must lie in a folder of its clip")
-        clips = [Clip(path, tuple(in_order(own))) for path, own in frames.items()]
+        clips = [Clip(path, tuple(sorted_frames(own))) for path, own in frames.items()]
         by_split[split] = sorted(clips + [Clip(path) for path in films if path.startswith(base)])
         if not by_split[split]:
             raise UserError(f"{said}: {found.root / base} holds no folder of frames and no video")
