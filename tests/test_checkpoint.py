@@ -1,7 +1,6 @@
 """Checkpoints come back bit by bit, or they are recognised as damaged and passed over."""
 
 import contextlib
-import itertools
 import os
 import re
 import shutil
@@ -146,13 +145,14 @@ def test_saving_takes_a_copy(tmp_path):
 WEIGHTS = [jnp.ones(2), jnp.zeros(2), ()]
 
 
-@pytest.mark.parametrize(("then", "now"), [*itertools.permutations(range(3), 2)])
-def test_training_goes_on_with_the_constants_that_it_began_with_or_not_at_all(tmp_path, then, now):
+@pytest.mark.parametrize("then", range(len(WEIGHTS)))
+def test_training_goes_on_with_the_constants_that_it_began_with_or_not_at_all(tmp_path, then):
     """Also where there were none, or are none any more; who only reads needs none."""
     with Checkpoints(tmp_path / "checkpoints", keep=1, constants=WEIGHTS[then]) as checkpoints:
         checkpoints.save(10, example_state(10), {})
-    with raises_user_error(UserError, match="was trained with other pretrained weights .digest .* and .* now"):
-        restore(tmp_path, keep=1, constants=WEIGHTS[now])
+    for now in {*range(len(WEIGHTS))} - {then}:
+        with raises_user_error(UserError, match="was trained with other pretrained weights .digest .* and .* now"):
+            restore(tmp_path, keep=1, constants=WEIGHTS[now])
     assert restore(tmp_path, keep=1, constants=WEIGHTS[then])[0] == restore(tmp_path)[0] == 10
 
 
