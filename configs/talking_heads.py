@@ -1,7 +1,7 @@
 """Portraits that talk, 64x64 in colour: the First Order Motion Model on a few clips.
 
 The data are a folder for each clip, clip00 to clip14; clip11 to clip14 are held out. Folders that follow, such as still
-portraits, are not read.
+portraits, belong to neither split.
 
 Command:  python train.py --config=configs/talking_heads.py --workdir=runs/talking_heads \\
               --config.data.source=clips:talking_heads
