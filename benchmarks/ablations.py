@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmarks import experiments, report, toys
 from jaxgan.config import load
+from jaxgan.data import sources
 
 PAGE = experiments.ROOT / "docs" / "stylegan.md"
 FEW = 400  # images
@@ -51,9 +52,35 @@ def scores(workdir: Path, *options: str) -> Values:
     for member in range(load(workdir / "config.json").population):
         out = workdir / f"scores{member}.json"
         if not out.exists():
-            command = [sys.executable, "evaluate.py", f"--workdir={workdir}", f"--member={member}", f"--out={out}"]
-            subprocess.run([*command, *options], check=True, cwd=experiments.ROOT)
+            call("evaluate.py", f"--workdir={workdir}", f"--member={member}", f"--out={out}", *options)
         found.append(json.loads(out.read_text())["scores"])
+    return by_name(found)
+
+
+def unseen_scores(workdir: Path, split: str, *options: str) -> Values:
+    """The same beside images that no member was trained on, where it is no use to know training images by heart."""
+    found, reals = [], workdir / "unseen.npz"
+    config = load(workdir / "config.json")
+    config.data.split = split
+    unseen = sources.open_dataset(config)
+    np.savez(reals, images=unseen.images, labels=unseen.labels)
+    for member in range(config.population):
+        out, fakes = workdir / f"unseen{member}.json", workdir / f"samples{member}.npz"
+        if not out.exists():
+            drawn = len(unseen) - len(unseen) % len(unseen.classes)
+            call("sample.py", f"--workdir={workdir}", f"--member={member}", f"--out={fakes}", f"--num={drawn}")
+            call("evaluate.py", f"--fakes={fakes}", f"--reals={reals}", f"--out={out}", *options)
+        found.append(json.loads(out.read_text())["scores"])
+    return by_name(found)
+
+
+def call(*command: str) -> None:
+    """Runs one of the programs."""
+    subprocess.run([sys.executable, *command], check=True, cwd=experiments.ROOT)
+
+
+def by_name(found: Sequence[Mapping[str, Mapping[str, float]]]) -> Values:
+    """Scores of members, one array for each name."""
     return {name: np.float64([each[name]["value"] for each in found]) for name in found[0]}
 
 
@@ -87,7 +114,7 @@ def compare_ada(workdir: Path, seeds: int) -> None:
     for title, settings in ADA.items():
         run = workdir / f"ada_{title}"
         seconds = experiments.train("digits", run, FEW_IMAGES | settings | {"population": seeds})
-        found = scores(run, "--features=lenet", f"--split=train[{FEW}:]")
+        found = unseen_scores(run, f"train[{FEW}:]", "--features=lenet")
         cells = [cell(found[name], 3) for name in names]
         lines.append([title, *cells, f"{last_p(run):.2f}" if title == "adaptive" else "", f"{seconds / 60:.0f} min"])
     write("ada", ["ADA", *names, "p at the end", "all seeds took"], lines)
