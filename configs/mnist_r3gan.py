@@ -1,8 +1,8 @@
 """MNIST at 32x32 by the small R3GAN of configs/folder_r3gan.py.
 
 Command:  python train.py --config=configs/mnist_r3gan.py --workdir=runs/mnist_r3gan
-Time:     not measured yet
-Expect:   not trained to the end yet by those who wrote it
+Time:     11 minutes of one CPU core
+Expect:   zeros, ones, sevens and nines, and strokes without a name; FD-lenet 165 (docs/stylegan.md)
 """
 
 from ml_collections import ConfigDict

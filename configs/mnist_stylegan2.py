@@ -1,8 +1,8 @@
 """MNIST at 32x32 by the small StyleGAN2-ADA of configs/folder_stylegan2.py.
 
 Command:  python train.py --config=configs/mnist_stylegan2.py --workdir=runs/mnist_stylegan2
-Time:     not measured yet
-Expect:   not trained to the end yet by those who wrote it
+Time:     8 minutes of one CPU core for half of the steps
+Expect:   not trained to the end yet by those who wrote it; after half of the steps, blurred and all alike
 """
 
 from ml_collections import ConfigDict
