@@ -13,7 +13,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,41 +47,43 @@ Values = dict[str, np.ndarray]  # of each member, by score
 
 
 def scores(workdir: Path, *options: str) -> Values:
-    """What evaluate.py gives each member of a run of images."""
-    found = []
-    for member in range(load(workdir / "config.json").population):
-        out = workdir / f"scores{member}.json"
-        if not out.exists():
-            call("evaluate.py", f"--workdir={workdir}", f"--member={member}", f"--out={out}", *options)
-        found.append(json.loads(out.read_text())["scores"])
-    return by_name(found)
+    """What evaluate.py gives each member of a run of images, beside its training images."""
+    return of_members(
+        workdir,
+        "scores",
+        lambda member, out: call("evaluate.py", f"--workdir={workdir}", f"--member={member}", f"--out={out}", *options),
+    )
 
 
 def unseen_scores(workdir: Path, split: str, *options: str) -> Values:
-    """The same beside images that no member was trained on, where it is no use to know training images by heart."""
-    found, reals = [], workdir / "unseen.npz"
-    config = load(workdir / "config.json")
+    """The same beside a split that no member was trained on: a copy of a training image gains nothing there."""
+    config, reals = load(workdir / "config.json"), workdir / "unseen.npz"
     config.data.split = split
     unseen = sources.open_dataset(config)
     np.savez(reals, images=unseen.images, labels=unseen.labels)
-    for member in range(config.population):
-        out, fakes = workdir / f"unseen{member}.json", workdir / f"samples{member}.npz"
+
+    def score(member: int, out: Path) -> None:
+        fakes, count = workdir / f"samples{member}.npz", len(unseen) - len(unseen) % len(unseen.classes)
+        call("sample.py", f"--workdir={workdir}", f"--member={member}", f"--out={fakes}", f"--num={count}")
+        call("evaluate.py", f"--fakes={fakes}", f"--reals={reals}", f"--out={out}", *options)
+
+    return of_members(workdir, "unseen", score)
+
+
+def of_members(workdir: Path, name: str, score: Callable[[int, Path], None]) -> Values:
+    """The scores of all members; `score` writes those of a member to a file, unless it is there already."""
+    found = []
+    for member in range(load(workdir / "config.json").population):
+        out = workdir / f"{name}{member}.json"
         if not out.exists():
-            drawn = len(unseen) - len(unseen) % len(unseen.classes)
-            call("sample.py", f"--workdir={workdir}", f"--member={member}", f"--out={fakes}", f"--num={drawn}")
-            call("evaluate.py", f"--fakes={fakes}", f"--reals={reals}", f"--out={out}", *options)
+            score(member, out)
         found.append(json.loads(out.read_text())["scores"])
-    return by_name(found)
+    return {name: np.float64([each[name]["value"] for each in found]) for name in found[0]}
 
 
 def call(*command: str) -> None:
     """Runs one of the programs."""
     subprocess.run([sys.executable, *command], check=True, cwd=experiments.ROOT)
-
-
-def by_name(found: Sequence[Mapping[str, Mapping[str, float]]]) -> Values:
-    """Scores of members, one array for each name."""
-    return {name: np.float64([each[name]["value"] for each in found]) for name in found[0]}
 
 
 def cell(values: np.ndarray, digits: int) -> str:

@@ -157,8 +157,8 @@ def test_a_video_without_the_extra_says_what_to_install(tmp_path, monkeypatch):
 
 
 def test_videos_are_clips(tmp_path):
-    pytest.importorskip("imageio")
-    pytest.importorskip("av")
+    pytest.importorskip("imageio", reason="imageio is in the extra video")
+    pytest.importorskip("av", reason="PyAV is in the extra video")
     folder = write_clips(tmp_path / "data", (2,), (16, 16))
     frames = np.repeat(np.uint8([40, 120, 200]), 16 * 16 * 3).reshape(3, 16, 16, 3)
     videos.write(folder / "zoom.mp4", frames, 10.0)

@@ -262,7 +262,7 @@ def test_the_strip_of_a_run_shows_people_that_it_was_not_trained_on(files):
 
 @pytest.mark.parametrize("fps", [0.3, 12.5, 30000 / 1001])
 def test_a_film_has_the_rate_that_is_asked_for(files, fps):
-    av = pytest.importorskip("av", reason="PyAV is an extra")
+    av = pytest.importorskip("av", reason="PyAV is in the extra video")
     assert sampled(files, "moving.mp4", f"--fps={fps}") == 0
     with av.open(str(files / "moving.mp4")) as film:
         assert float(film.streams.video[0].average_rate) == pytest.approx(fps, rel=1e-3)

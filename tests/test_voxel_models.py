@@ -101,7 +101,7 @@ def test_the_discriminator_waits_while_its_accuracy_is_above_the_gate():
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_accuracy_is_that_of_the_losss_own_boundary(loss):
-    """1 where real and fake lie on their sides of it, or, if there is none, above each other; 0 the other way round."""
+    """It is 1 if real logits are above the boundary and fake ones below, or above fake ones without a boundary."""
     ring = {"data.source": "world:ring", "model.family": "toy_mlp", "batch_size": 8, "latent_dim": 2}
     exp = build(default(ring | {"loss": loss, "accuracy_gate": 0.8}), classes=8)
     state, centre = initial_state(exp), LOSSES[loss].boundary or 0.0

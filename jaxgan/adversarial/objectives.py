@@ -45,9 +45,12 @@ def discriminator_loss(
         0.5 + 0.5 * jnp.sign(real.logits - fake.logits).mean()
     )  # of pairs; a tie is half of one
     if has_accuracy_gate(exp):
-        boundary, metrics["d_accuracy"] = LOSSES[exp.config.loss].boundary, metrics["d_pairwise_accuracy"]
-        if boundary is not None:
-            metrics["d_accuracy"] = ((real.logits > boundary).mean() + (fake.logits <= boundary).mean()) / 2
+        boundary = LOSSES[exp.config.loss].boundary
+        metrics["d_accuracy"] = (
+            metrics["d_pairwise_accuracy"]
+            if boundary is None
+            else ((real.logits > boundary).mean() + (fake.logits <= boundary).mean()) / 2
+        )
     if side.auxiliary is not None:
         values = side.auxiliary.discriminator(conditional_inputs(exp, state, real, fake, condition))
         metrics["aux_loss/discriminator"] = values.mean()

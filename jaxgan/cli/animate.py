@@ -108,7 +108,7 @@ def read_portrait(path: str, transform: Transform) -> UInt8[np.ndarray, "height 
 
 
 def read_clip(path: str, transform: Transform, most: int | None = None) -> Frames:
-    """The frames that --driving names, at most so many of them.
+    """The first `most` frames that --driving names, or all of them.
 
     Raises:
         UserError: there is no such clip, it has one frame, or frames of different sizes.

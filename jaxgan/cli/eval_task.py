@@ -81,8 +81,13 @@ class Encoded(NamedTuple):
 
 def about_run(options: argparse.Namespace, step: int) -> dict[str, object]:
     """What decides which networks are scored, and what they draw."""
-    about = {"step": step, "average": not options.raw, "member": options.member, "seed": options.seed}
-    return about | {"standing_statistics": options.standing_statistics}
+    return {
+        "step": step,
+        "average": not options.raw,
+        "member": options.member,
+        "seed": options.seed,
+        "standing_statistics": options.standing_statistics,
+    }
 
 
 def samples_of(options: argparse.Namespace, restored: RestoredRun) -> Fakes:
